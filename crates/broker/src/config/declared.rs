@@ -1,0 +1,156 @@
+//! The table of settings. The struct, the reference and the example file all come from it.
+
+use std::path::PathBuf;
+
+use super::address::{ControllerAddress, Listener, NamedAddress, Role};
+use super::value::Value;
+
+/// One setting, as the reference shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub key: &'static str,
+    pub kind: fn() -> &'static str,
+    pub unit: &'static str,
+    pub default: fn() -> String,
+    pub bounds: &'static str,
+    pub text: &'static str,
+}
+
+macro_rules! settings {
+    ($($(#[doc = $text:literal])* $key:ident: $type:ty = $default:expr, $unit:literal, $bounds:literal,
+       $check:expr;)*) => {
+        /// Everything a node is told at its start. Read-only afterwards.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct NodeConfig {
+            $($(#[doc = $text])* pub $key: $type,)*
+        }
+
+        impl Default for NodeConfig {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+
+        /// Every setting, in the order of the reference.
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            key: stringify!($key),
+            kind: || <$type as Value>::TYPE,
+            unit: $unit,
+            default: || { let value: $type = $default; Value::show(&value) },
+            bounds: $bounds,
+            text: concat!($($text),*),
+        },)*];
+
+        impl NodeConfig {
+            /// Sets one key from text. `Ok(false)`: there is no such key.
+            pub(super) fn set(&mut self, key: &str, text: &str) -> Result<bool, String> {
+                $(if key == stringify!($key) {
+                    let value: $type = Value::parse(text)?;
+                    let check: fn(&$type) -> bool = $check;
+                    if !check(&value) {
+                        return Err(format!("expected {}", $bounds));
+                    }
+                    self.$key = value;
+                    return Ok(true);
+                })*
+                Ok(false)
+            }
+
+            /// The value of every key as text, in the order of the table.
+            pub fn values(&self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($key), Value::show(&self.$key)),)*]
+            }
+        }
+    };
+}
+
+settings! {
+    /// This node's number, unique in the cluster, the same for ever.
+    node_id: i32 = 0, "", "0 or more", |&id| id >= 0;
+    /// What this process does: broker, controller or both.
+    roles: Vec<Role> = vec![Role::Broker, Role::Controller], "", "at least one of broker, controller",
+        |roles| !roles.is_empty();
+    /// The cluster to belong to. Empty: agreed at the first start, kept in the data directory.
+    cluster_id: String = String::new(), "", "empty or 22 characters of URL-safe base64",
+        |id| id.is_empty() || id.parse::<klamm_types::ClusterId>().is_ok();
+    /// Where this node keeps everything it must not forget.
+    data_dir: PathBuf = PathBuf::from("klamm-data"), "", "a path", |_| true;
+    /// The voters of the controller quorum at the first start, as ID@HOST:PORT of their gRPC addresses.
+    controllers: Vec<ControllerAddress> = Vec::new(), "", "at least one", |list| !list.is_empty();
+    /// Where Kafka clients connect: NAME://HOST:PORT, one or more.
+    listeners: Vec<NamedAddress> = vec![NamedAddress { name: "HOST".to_owned(), host: "0.0.0.0".to_owned(), port: 9092 }],
+        "", "at least one, each name once", |list| distinct(list) && !list.is_empty();
+    /// What clients of a listener are told, by listener name. Unset: the address at which the connection arrived.
+    advertised_listeners: Vec<NamedAddress> = Vec::new(), "", "each name once", |list| distinct(list);
+    /// Where other nodes reach this one by gRPC: HOST:PORT to bind.
+    grpc_bind: String = "0.0.0.0:9190".to_owned(), "", "HOST:PORT", |text| is_host_port(text);
+    /// What other nodes are told to dial for gRPC. Empty: the entry of this node in controllers, else grpc_bind.
+    grpc_advertised: String = String::new(), "", "empty or HOST:PORT", |text| text.is_empty() || is_host_port(text);
+    /// Where metrics, health and explanations are served by HTTP: HOST:PORT to bind.
+    http_bind: String = "0.0.0.0:7080".to_owned(), "", "HOST:PORT", |text| is_host_port(text);
+    /// The rack of this node; replicas of a partition are spread over racks.
+    rack: Option<String> = None, "", "text", |_| true;
+    /// Threads that own partitions: appends and decisions. 0: one per core, at most four.
+    partition_threads: usize = 0, "threads", "0 to 64", |&count| count <= 64;
+    /// Threads that flush logs to the disk.
+    flush_threads: usize = 4, "threads", "1 to 64", |&count| (1..=64).contains(&count);
+    /// Threads for cold reads, recovery and retention.
+    background_threads: usize = 2, "threads", "1 to 64", |&count| (1..=64).contains(&count);
+    /// Memory for recent batches of one partition, so that followers and tail readers need no file.
+    tail_bytes_per_partition: usize = 1 << 20, "bytes", "65536 or more", |&bytes| bytes >= 65_536;
+    /// The largest request a client may send.
+    socket_request_bytes_max: usize = 104_857_600, "bytes", "1024 to 1073741824",
+        |&bytes| (1024..=1_073_741_824).contains(&bytes);
+    /// Memory for requests being read or answered, over all connections.
+    request_memory_bytes_max: usize = 512 << 20, "bytes", "1048576 or more", |&bytes| bytes >= 1 << 20;
+    /// Client connections over all listeners; further ones are closed at once.
+    connections_max: usize = 20_000, "connections", "1 or more", |&count| count > 0;
+    /// A connection without a request for so long is closed.
+    connections_idle_ms_max: u64 = 600_000, "ms", "1000 or more", |&ms| ms >= 1000;
+    /// How often logs are looked at for segments past their retention.
+    retention_check_interval_ms: u64 = 300_000, "ms", "100 or more", |&ms| ms >= 100;
+    /// How often the recovery point and the other checkpoints are written.
+    checkpoint_interval_ms: u64 = 3_000, "ms", "50 or more", |&ms| ms >= 50;
+    /// What is logged: error, warn, info, debug, trace, or a filter by module.
+    log_level: String = "info".to_owned(), "", "a filter", |_| true;
+    /// How it is logged: text or json.
+    log_format: String = "text".to_owned(), "", "text or json", |format| format == "text" || format == "json";
+}
+
+impl NodeConfig {
+    pub fn has_role(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Each listener with what its clients are told.
+    pub fn resolved_listeners(&self) -> Vec<Listener> {
+        let resolve = |bind: &NamedAddress| {
+            let advertised = self.advertised_listeners.iter().find(|address| address.name == bind.name);
+            Listener {
+                name: bind.name.clone(),
+                bind_host: bind.host.clone(),
+                bind_port: bind.port,
+                advertised_host: advertised.map(|address| address.host.clone()),
+                advertised_port: advertised.map_or(bind.port, |address| address.port),
+            }
+        };
+        self.listeners.iter().map(resolve).collect()
+    }
+
+    /// The gRPC address that other nodes are told.
+    pub fn grpc_address(&self) -> String {
+        if !self.grpc_advertised.is_empty() {
+            return self.grpc_advertised.clone();
+        }
+        let own = self.controllers.iter().find(|address| address.node.0 == self.node_id);
+        own.map_or_else(|| self.grpc_bind.clone(), ControllerAddress::authority)
+    }
+}
+
+fn distinct(list: &[NamedAddress]) -> bool {
+    list.iter().enumerate().all(|(index, one)| list[..index].iter().all(|other| other.name != one.name))
+}
+
+fn is_host_port(text: &str) -> bool {
+    super::address::split_host_port(text).is_some()
+}

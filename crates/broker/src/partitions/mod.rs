@@ -1,0 +1,2 @@
+//! Partitions.
+mod inbox;

@@ -1,0 +1,2 @@
+//! Replica streams.
+mod outbox;

@@ -1,0 +1,17 @@
+//! The quorum's durable state: the Raft log and vote in sled, and a small file that says whose they are.
+//!
+//! Only this module and its children name sled. The metadata snapshot is a plain file and lives with the state machine.
+
+pub mod codec;
+mod files;
+pub mod identity;
+mod log_store;
+mod open;
+mod rows;
+mod view;
+mod writer;
+
+pub use files::{replace_file, sync_folder};
+pub use identity::Identity;
+pub use log_store::{LogStore, Recovered};
+pub use open::{Opened, Owner, StoreError, open, write_fresh};

@@ -1,0 +1,42 @@
+//! What an operator may set for one partition's log. Values are taken as they are; bounds are checked where settings
+//! are read.
+
+/// The settings of one log. They can be replaced while it runs; what was written stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`: a segment is closed before it would grow past this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is closed once its first batch is this old.
+    pub segment_ms: i64,
+    /// `segment.index.bytes`: a segment is closed once an index of it is this large.
+    pub segment_index_bytes: u64,
+    /// `index.interval.bytes`: how many bytes of batches lie between two index entries, at least.
+    pub index_interval_bytes: u64,
+    /// `retention.ms`; `None` keeps segments of any age.
+    pub retention_ms: Option<i64>,
+    /// `retention.bytes`; `None` keeps any number of bytes.
+    pub retention_bytes: Option<u64>,
+    /// `file.delete.delay.ms`: how long a deleted segment's files stay under another name.
+    pub file_delete_delay_ms: u64,
+    /// How many bytes the memory tail may pin. 0 switches it off.
+    pub tail_bytes_max: usize,
+    /// No batch may be larger: also the bound on what one damaged length field can make a read allocate.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for LogConfig {
+    /// Kafka's defaults.
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            segment_index_bytes: 10 << 20,
+            index_interval_bytes: 4096,
+            retention_ms: Some(7 * 24 * 3600 * 1000),
+            retention_bytes: None,
+            file_delete_delay_ms: 60_000,
+            tail_bytes_max: 4 << 20,
+            batch_bytes_max: 100 << 20,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Generates the gRPC services of `proto/klamm/`. The metadata records and requests in that folder belong to
+//! `klamm-schema`; services refer to them there.
+
+use std::path::{Path, PathBuf};
+
+const FOLDER: &str = "../../proto";
+const OF_SCHEMA: [&str; 2] = ["metadata.proto", "requests.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let folder = Path::new(FOLDER).join("klamm");
+    println!("cargo:rerun-if-changed={}", folder.display());
+    let mut files: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        println!("cargo:rerun-if-changed={}", path.display());
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.ends_with(".proto") && !OF_SCHEMA.contains(&name) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    let descriptors = protox::compile(&files, [FOLDER])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .extern_path(".klamm.metadata", "::klamm_schema::metadata")
+        .extern_path(".klamm.requests", "::klamm_schema::requests")
+        .include_file("packages.rs")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! The gRPC services between nodes, generated from `proto/klamm/`: one module per package. Nothing else is here;
+//! converting to and from our own types is the business of the crates that serve or call.
+
+#![allow(clippy::all, clippy::too_many_lines, clippy::unwrap_used)]
+
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/packages.rs"));
+}
+
+pub use generated::klamm::*;

@@ -1,0 +1,23 @@
+//! The whole life of one partition's replica, as leader and as follower, decided without doing anything.
+//!
+//! [`Replica`] is a value. The shell gives it [`Event`]s with the time, and carries out the [`Effect`]s that come back;
+//! the log, the streams to other brokers and the clients are the shell's. Nothing in here asks a clock, a disk or a
+//! random number generator, so a simulation drives exactly the object that a broker runs.
+//!
+//! What is decided here: producer state and sequences, offsets, the in-sync replicas, the high watermark, leader
+//! epochs and truncation, waiting acknowledgements and parked fetches, subscriptions and their credit.
+//!
+//! Three words for how far a batch is: *accepted* (it has an offset), *written* (the write call succeeded),
+//! *flushed* (it is on the disk).
+
+mod effect;
+mod event;
+mod producers;
+mod view;
+
+pub use effect::{Alarm, AlterPartition, Effect, Lane, ProduceError, Produced, ReplaceReason, Role};
+pub use event::{
+    Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Event, FlushId, Isolation, Now, Origin, Produce,
+    PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer, SubscriptionNumber,
+};
+pub use view::{BrokerState, BrokerView, Durability, Limits, OpenedLog, PartitionView, Settings};

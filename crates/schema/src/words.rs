@@ -1,0 +1,29 @@
+//! Message fields as words of `klamm-types`, and back. No message is checked as a whole here.
+
+use klamm_types::{NodeId, Uuid};
+use prost::bytes::Bytes;
+
+/// A field that cannot be what its name says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("reading the field {field}: {length} bytes instead of the 16 of an id")]
+pub struct BadField {
+    pub field: &'static str,
+    pub length: usize,
+}
+
+/// The 16 bytes of an id. `T` is one of the id types of `klamm-types`, made from a [`Uuid`].
+pub fn uuid(field: &'static str, bytes: &[u8]) -> Result<Uuid, BadField> {
+    Uuid::from_slice(bytes).ok_or(BadField {
+        field,
+        length: bytes.len(),
+    })
+}
+
+/// An id as a message holds it.
+pub fn id_bytes(id: &[u8; 16]) -> Bytes {
+    Bytes::copy_from_slice(id)
+}
+
+pub fn node_ids(ids: &[i32]) -> Vec<NodeId> {
+    ids.iter().map(|&id| NodeId(id)).collect()
+}
