@@ -3,16 +3,8 @@
 //! The parts are in `build/`: `model` (what a schema says), `parse` (the notation), `check` (what it must obey),
 //! `emit_*` (Rust text). A mistake in a schema stops the build and names file and line.
 
-mod build {
-    pub mod check;
-    pub mod emit_api;
-    pub mod emit_arbitrary;
-    pub mod emit_read;
-    pub mod emit_struct;
-    pub mod emit_write;
-    pub mod model;
-    pub mod parse;
-}
+#[path = "build/mod.rs"]
+mod build;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, process};

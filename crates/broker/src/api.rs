@@ -41,6 +41,22 @@ pub struct Produced {
     pub log_start_offset: LogStartOffset,
 }
 
+/// Why a batch was not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProduceError {
+    pub error: PartitionError,
+    /// Where the batch is if it was appended all the same (REQUEST_TIMED_OUT); else `Offset::NONE`.
+    pub base_offset: Offset,
+    /// The log start where the error was found at the log; else -1.
+    pub log_start_offset: LogStartOffset,
+}
+
+impl From<PartitionError> for ProduceError {
+    fn from(error: PartitionError) -> Self {
+        Self { error, base_offset: Offset::NONE, log_start_offset: LogStartOffset(-1) }
+    }
+}
+
 /// Who leads a partition, as far as this broker knows: sent along with errors so that clients need not ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaderHint {
@@ -165,6 +181,34 @@ pub struct EpochEndRequest {
 pub struct EpochEnd {
     pub leader_epoch: LeaderEpoch,
     pub end_offset: Offset,
+}
+
+/// One replica of this broker as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionStatus {
+    pub partition: TopicPartition,
+    pub role: PartitionRole,
+    /// As the newest image names them.
+    pub leader: LeaderHint,
+    pub log_start_offset: LogStartOffset,
+    pub log_end_offset: Offset,
+    pub flushed_offset: Offset,
+    pub high_watermark: HighWatermark,
+    pub size_bytes: u64,
+    /// Produce requests that wait for an acknowledgement.
+    pub waiting_produces: usize,
+    pub isr: Vec<NodeId>,
+}
+
+/// What this broker is to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionRole {
+    /// Opening, without a leader, or mending itself.
+    None,
+    Leader,
+    Follower,
+    /// The disk failed.
+    Stopped,
 }
 
 /// A shorthand used all over the broker.

@@ -1,6 +1,7 @@
 //! The broker: partitions, replica streams and the broker's life cycle, as thin shells around the pure cores.
 
 pub mod api;
+pub mod backend;
 pub mod lifecycle;
 pub mod grpc;
 pub mod config;

@@ -143,6 +143,11 @@ impl BatchBuilder {
         Ok(offset_delta)
     }
 
+    /// Names the producer, if that was not known when the batch was begun.
+    pub fn set_producer(&mut self, producer: ProducerStamp) {
+        self.options.producer = producer;
+    }
+
     pub fn records_count(&self) -> i32 {
         self.records_count
     }

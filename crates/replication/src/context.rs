@@ -16,5 +16,7 @@ pub(crate) struct Context<'a> {
     pub log: &'a mut LogState,
     /// The last AlterPartition attempt given out by this replica.
     pub attempts: &'a mut u64,
+    /// The last subscription number given out by this replica.
+    pub subscriptions: &'a mut u64,
     pub effects: &'a mut Vec<Effect>,
 }

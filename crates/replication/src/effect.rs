@@ -4,7 +4,9 @@
 //! are answered by events: an append by written or failed, a flush by flushed or failed, a truncation by truncated.
 
 use klamm_record::Batch;
-use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionEpoch, Timestamp};
+use klamm_types::{
+    BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionEpoch, Timestamp,
+};
 
 use crate::event::{AlterAttempt, AppendId, FlushId, RequestId, SubscribeAnswer, SubscriptionNumber};
 
@@ -50,6 +52,8 @@ pub struct AlterPartition {
     pub partition_epoch: PartitionEpoch,
     /// The whole new ISR with the broker epoch under which the leader knows each member; ascending by node.
     pub isr: Vec<(NodeId, BrokerEpoch)>,
+    /// Members that leave because their logs lack committed records: they are not eligible leaders either.
+    pub lost_data: Vec<NodeId>,
 }
 
 /// Why a leader asks to be replaced.
@@ -57,17 +61,19 @@ pub struct AlterPartition {
 pub enum ReplaceReason {
     /// Its own writes or flushes are later than `replica.lag.time.max.ms`.
     SlowDisk,
-    /// The disk failed.
-    DiskFailed,
-    /// Its log is damaged.
-    Damaged,
+    /// It was elected in an epoch in which it may not give out offsets any more.
+    EpochSpent,
 }
 
 /// Something a person must look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alarm {
     /// An ISR member came back with less than the high watermark: it has lost acknowledged data.
-    FollowerLostData { follower: NodeId, next_offset: Offset, high_watermark: HighWatermark },
+    FollowerLostData {
+        follower: NodeId,
+        next_offset: Offset,
+        high_watermark: HighWatermark,
+    },
     /// This replica must cut what it knew to be committed; only an unclean election explains it.
     CutBelowHighWatermark { to: Offset, high_watermark: HighWatermark },
     /// The disk failed, the replica has stopped.
@@ -83,8 +89,13 @@ pub enum Alarm {
 pub enum Role {
     /// No role: no metadata yet, no leader, work of the former role still under way, or damage not yet healed.
     None,
-    Leader { leader_epoch: LeaderEpoch },
-    Follower { leader: NodeId, leader_epoch: LeaderEpoch },
+    Leader {
+        leader_epoch: LeaderEpoch,
+    },
+    Follower {
+        leader: NodeId,
+        leader_epoch: LeaderEpoch,
+    },
     /// The disk failed; only a restart of the replica helps.
     Stopped,
 }
@@ -102,13 +113,20 @@ pub enum Effect {
     Truncate { to: Offset },
     /// Drop the whole log, durably, and begin an empty one at `at`.
     RestartLog { at: Offset },
-    /// The leader's log begins later than this one: drop whole segments below.
+    /// The leader's log begins later than this one: the log start is to be this one, whole segments below it may go.
     AdvanceLogStart { to: LogStartOffset },
 
     /// For coordinators: the batch was given this place and will be written, unless leadership is lost.
-    ProduceAccepted { request: RequestId, base_offset: Offset, next_offset: Offset },
+    ProduceAccepted {
+        request: RequestId,
+        base_offset: Offset,
+        next_offset: Offset,
+    },
     /// Answer the producer.
-    CompleteProduce { request: RequestId, result: Result<Produced, ProduceError> },
+    CompleteProduce {
+        request: RequestId,
+        result: Result<Produced, ProduceError>,
+    },
     /// Look again at this parked fetch: there is something to read, or the role has changed. It is parked no more.
     WakeFetch { request: RequestId },
 
@@ -174,9 +192,14 @@ pub enum Effect {
     /// To the controller. Every attempt is answered, if need be by `Unknown`.
     AlterPartition(AlterPartition),
     /// To the controller: elect somebody else. Repeated while the reason lasts.
-    AskToBeReplaced { leader_epoch: LeaderEpoch, reason: ReplaceReason },
+    AskToBeReplaced {
+        leader_epoch: LeaderEpoch,
+        reason: ReplaceReason,
+    },
     /// To the controller: take this replica out of ISR and ELR. Repeated until an image shows it.
     ReportDamage { from: Offset },
+    /// To the controller: the disk failed, take this replica out of ISR and ELR. Repeated until an image shows it.
+    ReportDiskFailure,
 
     /// The role is now this one.
     RoleChanged { role: Role },

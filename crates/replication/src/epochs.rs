@@ -50,7 +50,11 @@ impl EpochTable {
     /// The epoch of the last record below `log_end`; `NONE` in an empty log.
     pub fn last_record_epoch(&self, log_end: Offset) -> LeaderEpoch {
         let holds_records = |&&(_, start): &&(LeaderEpoch, Offset)| start < log_end;
-        self.entries.iter().rev().find(holds_records).map_or(LeaderEpoch::NONE, |&(epoch, _)| epoch)
+        self.entries
+            .iter()
+            .rev()
+            .find(holds_records)
+            .map_or(LeaderEpoch::NONE, |&(epoch, _)| epoch)
     }
 
     /// Where `asked` ends. `None` if every epoch of the log is above it.
@@ -91,7 +95,11 @@ mod tests {
     use super::*;
 
     fn table(entries: &[(i32, i64)]) -> EpochTable {
-        EpochTable::new(entries.iter().map(|&(epoch, start)| (LeaderEpoch(epoch), Offset(start))))
+        EpochTable::new(
+            entries
+                .iter()
+                .map(|&(epoch, start)| (LeaderEpoch(epoch), Offset(start))),
+        )
     }
 
     fn end(epoch: i32, end_offset: i64) -> Option<EpochEnd> {

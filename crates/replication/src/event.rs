@@ -150,6 +150,8 @@ pub struct ReplicaBatches {
     pub leader: NodeId,
     pub subscription: SubscriptionNumber,
     pub leader_epoch: LeaderEpoch,
+    /// Where the leader began to read: the batches are all that its log holds from there on, up to the last of them.
+    pub from: Offset,
     pub batches: Vec<Batch>,
     pub high_watermark: HighWatermark,
     pub log_start: LogStartOffset,
@@ -233,12 +235,16 @@ pub enum Event {
         /// Rebuilt for the new log end from a snapshot at or below it and the batches behind that.
         producers: Box<ProducerTable>,
     },
-    /// Retention or DeleteRecords has moved the log start.
+    /// Retention or DeleteRecords has moved the log start, or [`crate::Effect::AdvanceLogStart`] was carried out.
     LogStartAdvanced { log_start: LogStartOffset },
     /// The disk under the replica failed elsewhere (truncation, read, directory).
     DiskFailed,
     /// Damage was found at or behind `from` (read, scrub).
     DamageFound { from: Offset },
+
+    /// The controller has taken the damage in (answer to [`crate::Effect::ReportDamage`], or part of the registration),
+    /// and an image at least as new as that has been given. Only then may a damaged log be cut and refetched.
+    DamageReported,
 
     /// To a leader, from a follower.
     Subscribe(Subscribe),
@@ -274,7 +280,8 @@ pub enum Event {
         attempt: AlterAttempt,
         outcome: AlterOutcome,
     },
-    /// Somebody (controller, peer, client) named a newer leader epoch: a leader steps down at once.
+    /// A controller or another broker named a newer leader epoch: a leader steps down at once. Never on the word of a
+    /// client.
     NewerLeaderEpoch { leader_epoch: LeaderEpoch },
 
     /// To a follower, from its leader.

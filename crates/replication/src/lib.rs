@@ -10,14 +10,26 @@
 //! Three words for how far a batch is: *accepted* (it has an offset), *written* (the write call succeeded),
 //! *flushed* (it is on the disk).
 
+mod context;
 mod effect;
+mod epochs;
 mod event;
-mod producers;
+mod fetches;
+mod follower;
+mod leader;
+mod log_state;
+pub mod producers;
+mod queries;
+mod replica;
 mod view;
 
 pub use effect::{Alarm, AlterPartition, Effect, Lane, ProduceError, Produced, ReplaceReason, Role};
+pub use epochs::{EpochEnd, EpochTable};
 pub use event::{
     Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Event, FlushId, Isolation, Now, Origin, Produce,
     PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer, SubscriptionNumber,
 };
+pub use producers::ProducerTable;
+pub use queries::{LatestOffset, ReadFrom};
+pub use replica::Replica;
 pub use view::{BrokerState, BrokerView, Durability, Limits, OpenedLog, PartitionView, Settings};

@@ -97,7 +97,7 @@ impl LogState {
     pub fn append(&mut self, batches: Vec<Batch>, now: (Moment, Timestamp), effects: &mut Vec<Effect>) {
         let mut bytes = 0;
         for batch in &batches {
-            debug_assert_eq!(batch.base_offset(), self.accepted, "batches continue the log");
+            debug_assert!(batch.base_offset() >= self.accepted, "batches continue the log");
             self.epochs.assign(batch.leader_epoch(), batch.base_offset());
             self.producers.replay(batch.header(), now.1);
             self.accepted = batch.next_offset();
@@ -253,11 +253,17 @@ impl LogState {
             ),
             (
                 "last epoch starts <= accepted",
-                self.epochs.entries().last().is_none_or(|&(_, start)| start <= self.accepted),
+                self.epochs
+                    .entries()
+                    .last()
+                    .is_none_or(|&(_, start)| start <= self.accepted),
             ),
             (
                 "epochs rise",
-                self.epochs.entries().windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
+                self.epochs
+                    .entries()
+                    .windows(2)
+                    .all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1),
             ),
         ];
         match orders.iter().find(|(_, holds)| !holds) {

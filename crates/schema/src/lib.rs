@@ -4,11 +4,13 @@
 //! of `klamm-types`, refusing what is malformed.
 
 /// `proto/klamm/metadata.proto`: records, batches, snapshots.
+#[allow(clippy::all, reason = "generated")]
 pub mod metadata {
     include!(concat!(env!("OUT_DIR"), "/klamm.metadata.rs"));
 }
 
 /// `proto/klamm/requests.proto`: what brokers ask of the controller, and its replies.
+#[allow(clippy::all, reason = "generated")]
 pub mod requests {
     include!(concat!(env!("OUT_DIR"), "/klamm.requests.rs"));
 }

@@ -48,7 +48,10 @@ fn check_field(message: &Message, field: &Field) -> Result<(), &'static str> {
     if field.nullable.is_some() && !nullable_type {
         return Err("is of a type that cannot be null");
     }
-    let number = matches!(field.ty, Type::Int8 | Type::Int16 | Type::Uint16 | Type::Int32 | Type::Int64);
+    let number = matches!(
+        field.ty,
+        Type::Int8 | Type::Int16 | Type::Uint16 | Type::Int32 | Type::Int64
+    );
     match field.default {
         Default::Number(_) if !number => Err("has a number as default, but is none"),
         Default::True if field.ty != Type::Bool => Err("has true as default, but is no bool"),

@@ -24,7 +24,11 @@ fn constructor(message: &Message, found: &Struct) -> String {
     for field in &found.fields {
         let value = match condition(field.versions, found.versions) {
             None => value(field),
-            Some(condition) => format!("if {condition} {{ {} }} else {{ {} }}", value(field), default_value(field)),
+            Some(condition) => format!(
+                "if {condition} {{ {} }} else {{ {} }}",
+                value(field),
+                default_value(field)
+            ),
         };
         out += &format!("                {}: {value},\n", field_name(&field.name));
     }

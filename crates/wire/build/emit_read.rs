@@ -5,7 +5,11 @@ use super::model::{Field, Message, Struct, Type, field_name, snake};
 
 pub fn function(message: &Message, found: &Struct) -> String {
     let (_, generics) = lifetime(message, found);
-    let reader = if generics.is_empty() { "Reader<'_>" } else { "Reader<'a>" };
+    let reader = if generics.is_empty() {
+        "Reader<'_>"
+    } else {
+        "Reader<'a>"
+    };
     let mut out = format!(
         "        #[allow(unused_variables)]\n        \
          pub(crate) fn read(reader: &mut {reader}, version: i16) -> Result<Self, DecodeError> {{\n"

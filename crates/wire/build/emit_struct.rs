@@ -44,12 +44,20 @@ fn about(message: &Message) -> String {
 
 /// `("<'a>", "<'a>")` for a struct that borrows, else empty.
 pub fn lifetime(message: &Message, found: &Struct) -> (&'static str, &'static str) {
-    if message.borrows(&found.name) { ("<'a>", "<'a>") } else { ("", "") }
+    if message.borrows(&found.name) {
+        ("<'a>", "<'a>")
+    } else {
+        ("", "")
+    }
 }
 
 fn definition(message: &Message, found: &Struct) -> String {
     // Kafka's own default for all fields lets Rust derive it.
-    let derive_default = if found.fields.iter().all(natural) { ", Default" } else { "" };
+    let derive_default = if found.fields.iter().all(natural) {
+        ", Default"
+    } else {
+        ""
+    };
     let (_, generics) = lifetime(message, found);
     let mut out = format!(
         "\n    #[derive(Clone, Debug, PartialEq, Eq{derive_default})]\n    pub struct {}{generics} {{\n",
@@ -91,7 +99,11 @@ fn show(versions: Versions, parent: Versions) -> String {
 
 fn rust_type(message: &Message, field: &Field) -> String {
     let plain = plain_type(message, &field.ty);
-    if field.nullable.is_some() { format!("Option<{plain}>") } else { plain }
+    if field.nullable.is_some() {
+        format!("Option<{plain}>")
+    } else {
+        plain
+    }
 }
 
 fn plain_type(message: &Message, ty: &Type) -> String {
@@ -134,7 +146,11 @@ pub fn default_value(field: &Field) -> String {
         (Default::Natural, Type::Array(_)) => "Vec::new()".into(),
         (Default::Natural, _) => "0".into(),
     };
-    if field.nullable.is_some() { format!("Some({plain})") } else { plain }
+    if field.nullable.is_some() {
+        format!("Some({plain})")
+    } else {
+        plain
+    }
 }
 
 fn default(message: &Message, found: &Struct) -> String {
@@ -196,7 +212,11 @@ fn role(message: &Message, lifetime: &str, generics: &str) -> String {
         }
         Kind::Response(_) => {
             let api = name.trim_end_matches("Response");
-            let of = if generics.is_empty() { name.clone() } else { format!("{name}<'r>") };
+            let of = if generics.is_empty() {
+                name.clone()
+            } else {
+                format!("{name}<'r>")
+            };
             format!(
                 "\n    /// The same type for responses that borrow and those that do not.\n    \
                  pub(crate) type {api}ResponseOf<'r> = {of};\n\
@@ -204,7 +224,11 @@ fn role(message: &Message, lifetime: &str, generics: &str) -> String {
             )
         }
         Kind::RecordKey(number) | Kind::RecordValue(number) => {
-            let role = if matches!(message.kind, Kind::RecordKey(_)) { "RecordKey" } else { "RecordValue" };
+            let role = if matches!(message.kind, Kind::RecordKey(_)) {
+                "RecordKey"
+            } else {
+                "RecordValue"
+            };
             format!(
                 "\n    impl{lifetime} {role} for {name}{generics} {{\n        const TYPE: i16 = {number};\n    }}\n"
             )
@@ -215,16 +239,13 @@ fn role(message: &Message, lifetime: &str, generics: &str) -> String {
 
 /// The Rust condition under which a field of these versions is there, within a struct of `parent`; `None`: always.
 pub fn condition(versions: Versions, parent: Versions) -> Option<String> {
-    let low = (versions.min > parent.min).then(|| format!("version >= {}", versions.min));
-    let high = (versions.max < parent.max).then(|| format!("version <= {}", versions.max));
-    match (low, high) {
-        (None, None) => None,
-        (Some(one), None) | (None, Some(one)) => Some(one),
-        (Some(low), Some(high)) if versions.min == versions.max => {
-            let _ = (low, high);
-            Some(format!("version == {}", versions.min))
-        }
-        (Some(low), Some(high)) => Some(format!("{low} && {high}")),
+    let Versions { min, max } = versions;
+    match (min > parent.min, max < parent.max) {
+        (false, false) => None,
+        (true, false) => Some(format!("version >= {min}")),
+        (false, true) => Some(format!("version <= {max}")),
+        (true, true) if min == max => Some(format!("version == {min}")),
+        (true, true) => Some(format!("({min}..={max}).contains(&version)")),
     }
 }
 

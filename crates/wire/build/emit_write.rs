@@ -33,7 +33,10 @@ fn statement(message: &Message, found: &Struct, field: &Field) -> String {
             format!("            if !({condition}) && {set} {{\n                {refusal}\n            }}\n")
         }
         (Some(condition), None, true) => {
-            format!("            if {condition} {{\n    {}            }}\n", value(message, field))
+            format!(
+                "            if {condition} {{\n    {}            }}\n",
+                value(message, field)
+            )
         }
         (Some(condition), None, false) => format!(
             "            if {condition} {{\n    {}            }} else if {set} {{\n                {refusal}\n            }}\n",

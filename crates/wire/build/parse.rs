@@ -26,7 +26,9 @@ pub fn parse(text: &str, schema: &mut Schema) -> std::result::Result<(), ParseEr
         if content.trim().is_empty() {
             continue;
         }
-        parser.line(content).map_err(|text| ParseError { line: index + 1, text })?;
+        parser
+            .line(content)
+            .map_err(|text| ParseError { line: index + 1, text })?;
     }
     Ok(())
 }
@@ -168,7 +170,7 @@ impl Parser<'_> {
 
     fn field(&mut self, content: &str, words: &[&str]) -> Result<()> {
         let indentation = content.len() - content.trim_start().len();
-        if indentation % 2 != 0 || indentation / 2 > self.open.len() {
+        if !indentation.is_multiple_of(2) || indentation / 2 > self.open.len() {
             return Err("fields are indented by two spaces per level".into());
         }
         self.open.truncate(indentation / 2);
@@ -330,5 +332,8 @@ fn number(text: &str) -> Result<i16> {
 }
 
 fn word<'w>(words: &[&'w str], index: usize) -> Result<&'w str> {
-    words.get(index).copied().ok_or_else(|| "the line ends too early".into())
+    words
+        .get(index)
+        .copied()
+        .ok_or_else(|| "the line ends too early".into())
 }

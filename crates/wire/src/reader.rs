@@ -114,7 +114,9 @@ impl<'a> Reader<'a> {
     fn fixed_length(length: i64) -> Result<Option<usize>> {
         match length {
             -1 => Ok(None),
-            length => usize::try_from(length).map(Some).map_err(|_| DecodeError::BadLength(length)),
+            length => usize::try_from(length)
+                .map(Some)
+                .map_err(|_| DecodeError::BadLength(length)),
         }
     }
 

@@ -76,7 +76,11 @@ pub fn parse_corpus_entry(entry: &[u8]) -> Option<(&'static TestedMessage, i16, 
     let end = entry.iter().position(|&byte| byte == b'\n')?;
     let (name, version) = std::str::from_utf8(&entry[..end]).ok()?.split_once(' ')?;
     let message = MESSAGES.iter().find(|message| message.name == name)?;
-    Some((message, version.parse().ok()?, Bytes::copy_from_slice(&entry[end + 1..])))
+    Some((
+        message,
+        version.parse().ok()?,
+        Bytes::copy_from_slice(&entry[end + 1..]),
+    ))
 }
 
 /// One step of fuzzing: decodes an entry, which may be anything; must not panic.

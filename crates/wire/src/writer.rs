@@ -3,7 +3,7 @@
 //!
 //! Knows Kafka's primitive types in both encodings (`flexible` says which), and no message.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use klamm_types::Uuid;
 
 use crate::error::EncodeError;
@@ -18,7 +18,7 @@ type Result<T> = std::result::Result<T, EncodeError>;
 /// A frame in the making.
 #[derive(Debug, Default)]
 pub struct Writer {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
     /// Large fields, each with the place in `buffer` before which it belongs; the places ascend.
     large: Vec<(usize, Bytes)>,
     large_bytes: usize,
@@ -34,7 +34,7 @@ impl Writer {
     /// With room for `capacity` bytes of small parts.
     pub fn with_capacity(capacity: usize) -> Writer {
         Writer {
-            buffer: BytesMut::with_capacity(capacity),
+            buffer: Vec::with_capacity(capacity),
             ..Writer::default()
         }
     }
@@ -51,7 +51,7 @@ impl Writer {
     /// Everything written, as segments.
     pub fn finish(self) -> Frame {
         let length = self.len();
-        let buffer = self.buffer.freeze();
+        let buffer = Bytes::from(self.buffer);
         let mut segments = Vec::with_capacity(self.large.len() * 2 + 1);
         let mut start = 0;
         for (place, bytes) in self.large {
@@ -76,36 +76,36 @@ impl Writer {
     }
 
     pub fn bool(&mut self, value: bool) {
-        self.buffer.put_u8(value.into());
+        self.buffer.push(value.into());
     }
 
     pub fn i8(&mut self, value: i8) {
-        self.buffer.put_i8(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
     }
 
     pub fn i16(&mut self, value: i16) {
-        self.buffer.put_i16(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
     }
 
     pub fn u16(&mut self, value: u16) {
-        self.buffer.put_u16(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
     }
 
     pub fn i32(&mut self, value: i32) {
-        self.buffer.put_i32(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
     }
 
     pub fn i64(&mut self, value: i64) {
-        self.buffer.put_i64(value);
+        self.buffer.extend_from_slice(&value.to_be_bytes());
     }
 
     pub fn uuid(&mut self, value: Uuid) {
-        self.buffer.put_slice(&value.0);
+        self.buffer.extend_from_slice(&value.0);
     }
 
     pub fn uvarint(&mut self, value: u32) {
         let (bytes, length) = uvarint_bytes(value);
-        self.buffer.put_slice(&bytes[..length]);
+        self.buffer.extend_from_slice(&bytes[..length]);
     }
 
     /// The length of an array or a byte field: int32, or the number plus one in the flexible encoding.
@@ -133,7 +133,7 @@ impl Writer {
             true => self.uvarint(value.len() as u32 + 1),
             false => self.i16(value.len() as i16),
         }
-        self.buffer.put_slice(value.as_bytes());
+        self.buffer.extend_from_slice(value.as_bytes());
         Ok(())
     }
 
@@ -152,7 +152,7 @@ impl Writer {
             self.large.push((self.buffer.len(), value.clone()));
             self.large_bytes += value.len();
         } else {
-            self.buffer.put_slice(value);
+            self.buffer.extend_from_slice(value);
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ impl Writer {
         let size = self.buffer.len() - start.0;
         let size = u32::try_from(size).map_err(|_| EncodeError::TooLarge(size))?;
         let (bytes, length) = uvarint_bytes(size);
-        self.buffer.put_slice(&bytes[..length]);
+        self.buffer.extend_from_slice(&bytes[..length]);
         self.buffer[start.0..].rotate_right(length);
         Ok(())
     }

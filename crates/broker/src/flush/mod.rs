@@ -28,6 +28,7 @@ struct State {
     open: BTreeSet<(Instant, u64)>,
     next_number: u64,
     closed: bool,
+    dropped: bool,
 }
 
 struct Shared {
@@ -70,21 +71,31 @@ impl Pool {
 
     /// Has `job` run by one of the threads. Never waits.
     pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> Result<(), SubmitError> {
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
         if state.closed {
             return Err(SubmitError::Closed);
         }
         if state.open.len() >= self.shared.open_max {
             return Err(SubmitError::Full);
         }
+        self.enqueue(state, Box::new(job));
+        Ok(())
+    }
+
+    /// As `submit`, but for jobs that must be run and of which there is at most one per partition: they are bounded
+    /// by that, and still taken after `close`, until the pool is dropped.
+    pub fn submit_owed(&self, job: impl FnOnce() + Send + 'static) {
+        self.enqueue(self.shared.lock(), Box::new(job));
+    }
+
+    fn enqueue(&self, mut state: MutexGuard<'_, State>, job: Job) {
         let number = state.next_number;
         state.next_number += 1;
         let now = Instant::now();
         state.open.insert((now, number));
-        state.waiting.push_back((now, number, Box::new(job)));
+        state.waiting.push_back((now, number, job));
         drop(state);
         self.shared.ready.notify_one();
-        Ok(())
     }
 
     /// How long the oldest job that is not done has been here; none if there is none.
@@ -101,13 +112,16 @@ impl Pool {
     /// Takes no more jobs. What waits is still run.
     pub fn close(&self) {
         self.shared.lock().closed = true;
-        self.shared.ready.notify_all();
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.close();
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.dropped = true;
+        drop(state);
+        self.shared.ready.notify_all();
         let own = std::thread::current().id();
         for thread in self.threads.drain(..) {
             // A job may hold the last reference to its pool; a thread cannot join itself.
@@ -127,7 +141,7 @@ impl Shared {
         let mut state = self.lock();
         loop {
             let Some((since, number, job)) = state.waiting.pop_front() else {
-                if state.closed {
+                if state.dropped {
                     return;
                 }
                 state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);

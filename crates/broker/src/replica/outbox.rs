@@ -45,12 +45,14 @@ pub struct Outbox<Q> {
 
 struct State<Q> {
     queue: Q,
+    /// The stream waits and has not been woken since.
+    asleep: bool,
     closed: bool,
 }
 
 impl<Q: Queue> Outbox<Q> {
     pub fn new(queue: Q) -> Self {
-        Self { state: Mutex::new(State { queue, closed: false }), changed: Notify::new() }
+        Self { state: Mutex::new(State { queue, asleep: false, closed: false }), changed: Notify::new() }
     }
 
     /// Changes the queue and wakes the stream.
@@ -60,8 +62,11 @@ impl<Q: Queue> Outbox<Q> {
             return;
         }
         change(&mut state.queue);
+        let wake = std::mem::take(&mut state.asleep);
         drop(state);
-        self.changed.notify_one();
+        if wake {
+            self.changed.notify_one();
+        }
     }
 
     /// Ends the stream; what was not sent is dropped.
@@ -84,7 +89,10 @@ impl<Q: Queue> Outbox<Q> {
                 }
                 match state.queue.next(Instant::now()) {
                     Ok(message) => return Some(message),
-                    Err(again) => again,
+                    Err(again) => {
+                        state.asleep = true;
+                        again
+                    }
                 }
             };
             tokio::select! {

@@ -16,4 +16,3 @@ pub(crate) use connection::{Connection, PendingReply};
 pub(crate) use dial::Dialer;
 pub(crate) use pool::Pool;
 pub(crate) use reply::Reply;
-pub(crate) use versions::BrokerVersions;

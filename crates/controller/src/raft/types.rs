@@ -22,15 +22,15 @@ openraft::declare_raft_types!(
 );
 
 pub type Raft = openraft::Raft<Types, StateMachine>;
-pub type LogId = openraft::alias::LogIdOf<Types>;
-pub type LeaderId = openraft::alias::CommittedLeaderIdOf<Types>;
-pub type Vote = openraft::alias::VoteOf<Types>;
-pub type Entry = openraft::alias::EntryOf<Types>;
-pub type Payload = openraft::alias::PayloadOf<Types>;
+pub type LogId = openraft::type_config::alias::LogIdOf<Types>;
+pub type LeaderId = openraft::type_config::alias::CommittedLeaderIdOf<Types>;
+pub type Vote = openraft::type_config::alias::VoteOf<Types>;
+pub type Entry = openraft::type_config::alias::EntryOf<Types>;
+pub type Payload = openraft::type_config::alias::PayloadOf<Types>;
 pub type Membership = openraft::Membership<RaftId, Member>;
-pub type StoredMembership = openraft::alias::StoredMembershipOf<Types>;
-pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<Types>;
-pub type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotData>;
+pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<Types>;
+pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Types>;
+pub type Snapshot = openraft::type_config::alias::SnapshotOf<Types, SnapshotData>;
 pub type SnapshotData = Bytes;
 pub type Metrics = openraft::RaftMetrics<Types>;
 

@@ -6,14 +6,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use klamm_proto::quorum::v1 as wire;
 use klamm_types::{ClusterId, NodeId};
 use prost::Message;
 
 use super::codec::{self, CodecError};
 use super::files::replace_file;
-use crate::raft::convert::{member_from_wire, member_to_wire};
-use crate::raft::types::{Member, RaftId, StoreId};
+use crate::raft::types::{RaftId, StoreId};
 
 const FILE: &str = "quorum.identity";
 
@@ -26,8 +24,6 @@ pub struct Identity {
     pub cluster_id: Option<ClusterId>,
     /// Given by the quorum; none while this store has not been taken in.
     pub raft_id: Option<RaftId>,
-    /// The voters of a quorum that is being founded; empty otherwise.
-    pub founding: Vec<(RaftId, Member)>,
 }
 
 /// Why the file cannot be read.
@@ -57,13 +53,11 @@ struct Stored {
     cluster_id: Vec<u8>,
     #[prost(uint64, optional, tag = "4")]
     raft_id: Option<u64>,
-    #[prost(message, repeated, tag = "5")]
-    founding: Vec<wire::Member>,
 }
 
 impl Identity {
     pub fn fresh(node_id: NodeId, store_id: StoreId, cluster_id: Option<ClusterId>) -> Identity {
-        Identity { node_id, store_id, cluster_id, raft_id: None, founding: Vec::new() }
+        Identity { node_id, store_id, cluster_id, raft_id: None }
     }
 
     pub fn read(folder: &Path) -> Result<Option<Identity>, IdentityError> {
@@ -87,7 +81,6 @@ impl Identity {
             store_id: self.store_id.0.to_vec(),
             cluster_id: self.cluster_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
             raft_id: self.raft_id,
-            founding: self.founding.iter().map(|(id, member)| member_to_wire(*id, member)).collect(),
         };
         replace_file(&folder.join(FILE), &codec::seal(&stored.encode_to_vec()))
     }
@@ -97,13 +90,11 @@ impl Identity {
             [] => None,
             bytes => Some(ClusterId::from_slice(bytes).ok_or(CodecError::Content)?),
         };
-        let founding = stored.founding.iter().map(member_from_wire).collect::<Result<_, _>>();
         Ok(Identity {
             node_id: NodeId(stored.node_id),
             store_id: StoreId::from_slice(&stored.store_id).ok_or(CodecError::Content)?,
             cluster_id,
             raft_id: stored.raft_id,
-            founding: founding.map_err(|_| CodecError::Content)?,
         })
     }
 }
@@ -120,8 +111,6 @@ mod tests {
         assert!(Identity::read(folder.path()).unwrap().is_none());
         let mut identity = Identity::fresh(NodeId(3), Uuid::from_u128(7), Some(ClusterId::from_u128(9)));
         identity.raft_id = Some(4);
-        let member = Member { node_id: NodeId(3), store_id: Uuid::from_u128(7), address: "a:1".into() };
-        identity.founding = vec![(4, member)];
         identity.write(folder.path()).unwrap();
         assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
         std::fs::write(folder.path().join(FILE), b"nonsense").unwrap();

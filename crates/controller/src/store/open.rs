@@ -19,6 +19,7 @@ use super::log_store::{COMMITTED, LogStore, PURGED, Recovered, VOTE};
 use super::rows;
 use super::writer::Disk;
 use crate::raft::convert;
+use crate::raft::snapshot::{self, SNAPSHOT_FILE};
 use crate::raft::types::StoreId;
 
 const DATABASE: &str = "raft";
@@ -70,9 +71,12 @@ pub struct Opened {
 
 /// Opens the node's store in `folder`, or makes a fresh one. Blocking.
 pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
-    let io = |doing, path: &Path| move |source| StoreError::Io { doing, path: path.to_owned(), source };
-    fs::create_dir_all(folder).map_err(io("creating", folder))?;
     let path = folder.join(DATABASE);
+    let io = |doing| {
+        let path = path.clone();
+        move |source| StoreError::Io { doing, path, source }
+    };
+    fs::create_dir_all(folder).map_err(io("creating the folder of"))?;
     let found = match Identity::read(folder) {
         Ok(found) => found,
         // The cluster id is lost with it, but it comes back with the quorum; the store cannot be trusted any more.
@@ -86,9 +90,13 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
         return fresh(folder, owner, damage);
     };
     check_owner(folder, owner, &identity)?;
-    match guarded(&path, Some(identity.store_id)) {
+    let opened = guarded(&path, Some(identity.store_id)).and_then(|(disk, recovered)| {
+        check_snapshot(folder, &recovered)?;
+        Ok((disk, recovered))
+    });
+    match opened {
         Ok((disk, recovered)) => {
-            let log = LogStore::start(disk, recovered).map_err(io("starting the writer of", &path))?;
+            let log = LogStore::start(disk, recovered).map_err(io("starting the writer of"))?;
             Ok(Opened { log, identity, damage: None })
         }
         Err(Failure::InUse) => Err(StoreError::InUse { path }),
@@ -96,7 +104,7 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
             let mut opened = fresh(folder, owner, Some(damage))?;
             if opened.identity.cluster_id.is_none() {
                 opened.identity.cluster_id = identity.cluster_id;
-                opened.identity.write(folder).map_err(io("writing who owns", folder))?;
+                opened.identity.write(folder).map_err(io("writing who owns"))?;
             }
             Ok(opened)
         }
@@ -151,6 +159,11 @@ fn fresh(folder: &Path, owner: &Owner, damage: Option<String>) -> Result<Opened,
         }
         fs::rename(&path, &aside).map_err(io("moving aside"))?;
     }
+    let old_snapshot = folder.join(SNAPSHOT_FILE);
+    if old_snapshot.exists() {
+        // It belongs to the lost store; kept, because a quorum that is lost as a whole can be rebuilt from it.
+        fs::rename(&old_snapshot, old_snapshot.with_extension("old")).map_err(io("moving aside the snapshot of"))?;
+    }
     let identity = Identity::fresh(owner.node_id, owner.fresh_store_id, owner.cluster_id);
     identity.write(folder).map_err(io("writing who owns"))?;
     write_fresh(folder, &identity, &Recovered::default())?;
@@ -159,6 +172,16 @@ fn fresh(folder: &Path, owner: &Owner, damage: Option<String>) -> Result<Opened,
         guarded(&path, Some(identity.store_id)).map_err(|failure| failure.into_error(&path))?;
     let log = LogStore::start(disk, recovered).map_err(io("starting the writer of"))?;
     Ok(Opened { log, identity, damage })
+}
+
+/// What the log no longer holds must be in the snapshot.
+fn check_snapshot(folder: &Path, recovered: &Recovered) -> Result<(), Failure> {
+    let Some(purged) = recovered.purged else { return Ok(()) };
+    match snapshot::read(folder) {
+        Ok(Some((state, _))) if state.applied >= Some(purged) => Ok(()),
+        Ok(_) => Err(Failure::Damaged("the log was purged, and no snapshot holds what it held".into())),
+        Err(error) => Err(Failure::Damaged(describe(&error))),
+    }
 }
 
 enum Failure {

@@ -66,7 +66,7 @@ impl From<Exhausted> for Closed {
 /// What happened while the connection waited.
 enum Event {
     Answered(Answer),
-    Filled(Filled),
+    Filled(Result<Filled, ReadError>),
     Timer,
     Stop,
 }
@@ -82,7 +82,8 @@ pub(crate) struct Connection {
     alone: Option<ApiKey>,
     /// A request that waits until nothing is in flight.
     held: Option<(Request, Served)>,
-    ended: bool,
+    /// Why no more requests are taken: the connection ends when what is in flight has been answered.
+    ending: Option<Closed>,
     last_active: Instant,
 }
 
@@ -97,7 +98,7 @@ impl Connection {
             in_flight: FuturesOrdered::new(),
             alone: None,
             held: None,
-            ended: false,
+            ending: None,
             last_active: Instant::now(),
         }
     }
@@ -112,44 +113,46 @@ impl Connection {
 
     async fn serve(&mut self, stop: CancellationToken) -> Result<std::convert::Infallible, Closed> {
         let mut stop = pin!(stop.cancelled_owned());
-        let mut timer = pin!(tokio::time::sleep_until(self.deadline()));
+        let mut timer = pin!(tokio::time::sleep_until(self.last_active + self.patience()));
         loop {
-            self.start_what_may_start().await?;
-            if self.ended && self.in_flight.is_empty() {
-                return Err(Closed::ByPeer);
+            self.start_what_may_start().await;
+            if self.in_flight.is_empty()
+                && let Some(closed) = self.ending.take()
+            {
+                return Err(closed);
             }
-            match self.wait(timer.as_mut(), stop.as_mut()).await? {
+            if self.reader.holds_memory() && timer.deadline() > self.last_active + self.patience() {
+                timer.as_mut().reset(self.last_active + self.patience());
+            }
+            match self.wait(timer.as_mut(), stop.as_mut()).await {
                 Event::Answered(answer) => self.send(answer).await?,
-                Event::Filled(Filled::More) => self.last_active = Instant::now(),
-                Event::Filled(Filled::End) => self.peer_ended(),
+                Event::Filled(Ok(Filled::More)) => self.last_active = Instant::now(),
+                Event::Filled(Ok(Filled::End)) => self.peer_ended(),
+                Event::Filled(Err(error)) => self.ending = Some(error.into()),
                 Event::Timer => self.check_patience(timer.as_mut())?,
                 Event::Stop => return Err(self.stop().await),
             }
         }
     }
 
-    async fn wait(
-        &mut self,
-        timer: Pin<&mut Sleep>,
-        stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Event, ReadError> {
-        let may_read = !self.ended && (self.may_start() || self.reader.buffered() < READ_AHEAD_BYTES);
+    async fn wait(&mut self, timer: Pin<&mut Sleep>, stop: Pin<&mut impl Future<Output = ()>>) -> Event {
+        let may_read = self.ending.is_none() && (self.may_start() || self.reader.buffered() < READ_AHEAD_BYTES);
         tokio::select! {
             biased;
-            Some(answer) = self.in_flight.next(), if !self.in_flight.is_empty() => Ok(Event::Answered(answer)),
-            filled = self.reader.fill(&self.stream), if may_read => Ok(Event::Filled(filled?)),
-            () = timer => Ok(Event::Timer),
-            () = stop => Ok(Event::Stop),
+            Some(answer) = self.in_flight.next(), if !self.in_flight.is_empty() => Event::Answered(answer),
+            filled = self.reader.fill(&self.stream), if may_read => Event::Filled(filled),
+            () = timer => Event::Timer,
+            () = stop => Event::Stop,
         }
     }
 
-    /// Whether a Produce that arrives now may start.
+    /// Whether a Produce that has arrived may start.
     fn may_start(&self) -> bool {
         let in_flight_max = self.client.shared.settings.produce_in_flight_max;
         self.held.is_none() && self.alone.is_none() && self.in_flight.len() < in_flight_max
     }
 
-    async fn start_what_may_start(&mut self) -> Result<(), Closed> {
+    async fn start_what_may_start(&mut self) {
         loop {
             if self.in_flight.is_empty()
                 && let Some((request, served)) = self.held.take()
@@ -157,22 +160,38 @@ impl Connection {
                 self.start_alone(request, served);
             }
             if !self.may_start() {
-                return Ok(());
+                return;
             }
-            let Some(mut frame) = self.reader.next_frame()? else { return Ok(()) };
-            if is_large_plain(&frame.bytes) {
-                let wanted = frame.bytes.len().saturating_mul(DECODED_PER_BYTE);
-                let most = self.client.shared.settings.request_memory_bytes_max / 4;
-                frame.hold.grow_to(wanted.min(most)).await?;
-            }
-            let (request, served) = Request::parse(frame.bytes, frame.hold)?;
-            if request.key == ApiKey::Produce {
-                let answer = dispatch::start_produce(self.client.clone(), request).await?;
-                self.in_flight.push_back(answer);
-            } else {
-                self.held = Some((request, served));
+            match self.take_request().await {
+                Ok(Some(())) => {}
+                Ok(None) => return,
+                Err(closed) => {
+                    self.ending = Some(closed);
+                    return;
+                }
             }
         }
+    }
+
+    /// Takes one request off the buffer: a Produce is started, another is held. `None`: there is none.
+    async fn take_request(&mut self) -> Result<Option<()>, Closed> {
+        if !matches!(self.ending, None | Some(Closed::ByPeer)) {
+            return Ok(None);
+        }
+        let Some(mut frame) = self.reader.next_frame()? else { return Ok(None) };
+        if is_large_plain(&frame.bytes) {
+            let wanted = frame.bytes.len().saturating_mul(DECODED_PER_BYTE);
+            let most = self.client.shared.settings.request_memory_bytes_max / 4;
+            frame.hold.grow_to(wanted.min(most)).await?;
+        }
+        let (request, served) = Request::parse(frame.bytes, frame.hold)?;
+        if request.key == ApiKey::Produce {
+            let answer = dispatch::start_produce(self.client.clone(), request).await?;
+            self.in_flight.push_back(answer);
+        } else {
+            self.held = Some((request, served));
+        }
+        Ok(Some(()))
     }
 
     fn start_alone(&mut self, request: Request, served: Served) {
@@ -208,7 +227,7 @@ impl Connection {
 
     /// Nothing more comes. Nobody waits for a Fetch any more; a Produce is carried out, answered or not.
     fn peer_ended(&mut self) {
-        self.ended = true;
+        self.ending.get_or_insert(Closed::ByPeer);
         if self.alone == Some(ApiKey::Fetch) {
             self.in_flight = FuturesOrdered::new();
             self.alone = None;
@@ -217,26 +236,21 @@ impl Connection {
 
     fn patience(&self) -> Duration {
         let settings = &self.client.shared.settings;
-        if self.reader.holds_memory() && self.may_start() {
-            settings.stalled_max.min(settings.idle_max)
-        } else {
-            settings.idle_max
-        }
+        if self.reader.holds_memory() { settings.stalled_max.min(settings.idle_max) } else { settings.idle_max }
     }
 
-    fn deadline(&self) -> Instant {
-        self.last_active + self.client.shared.settings.stalled_max.min(self.client.shared.settings.idle_max)
-    }
-
-    /// The timer only says when to look; it is not moved with every request.
+    /// The timer says only when to look; it is not moved with every request.
     fn check_patience(&mut self, timer: Pin<&mut Sleep>) -> Result<(), Closed> {
-        let waited = self.last_active.elapsed();
-        if self.in_flight.is_empty() && waited >= self.patience() {
-            return Err(if self.reader.holds_memory() { Closed::Stalled } else { Closed::Idle });
+        let deadline = self.last_active + self.patience();
+        if !self.in_flight.is_empty() {
+            timer.reset(Instant::now() + self.patience());
+        } else if deadline > Instant::now() {
+            timer.reset(deadline);
+        } else if self.reader.holds_memory() {
+            return Err(Closed::Stalled);
+        } else {
+            return Err(Closed::Idle);
         }
-        let step = self.client.shared.settings.stalled_max.min(self.client.shared.settings.idle_max);
-        let next = self.deadline().max(Instant::now() + step / 8);
-        timer.reset(next);
         Ok(())
     }
 

@@ -175,7 +175,7 @@ impl Acceptor {
         };
         let Ok(local) = prepare(&stream) else { return };
         let acceptor = self.clone();
-        let client = Client { shared: self.shared.clone(), listener: self.listener.clone(), local, peer };
+        let client = Client { shared: self.shared.clone(), listener: self.listener.clone(), local };
         let connection = Connection::new(stream, Arc::new(client));
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -203,11 +203,12 @@ impl Acceptor {
 
 async fn bind(listener: &ListenerSettings) -> Result<(TcpListener, SocketAddr), BindError> {
     let (name, host) = (listener.name.clone(), listener.bind_host.clone());
-    let mut addresses = match tokio::net::lookup_host((host.as_str(), listener.bind_port)).await {
-        Ok(addresses) => addresses,
+    let found = tokio::net::lookup_host((listener.bind_host.as_str(), listener.bind_port)).await;
+    let address = match found.map(|mut addresses| addresses.next()) {
+        Ok(Some(address)) => address,
+        Ok(None) => return Err(BindError::NoAddress { listener: name, host }),
         Err(source) => return Err(BindError::Lookup { listener: name, host, source }),
     };
-    let Some(address) = addresses.next() else { return Err(BindError::NoAddress { listener: name, host }) };
     let open = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A node that is started again takes its port back although old connections linger.

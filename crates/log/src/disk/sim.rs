@@ -136,7 +136,9 @@ impl SimDisk {
         let mut state = self.lock();
         let Ok(id) = state.resolve(path) else { return false };
         let Ok(file) = state.file_mut(id) else { return false };
-        let Ok(start) = usize::try_from(position) else { return false };
+        let Ok(start) = usize::try_from(position) else {
+            return false;
+        };
         let Some(part) = file.bytes.get_mut(start..start.saturating_add(size)) else {
             return false;
         };
@@ -201,7 +203,9 @@ impl Disk for SimDisk {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.change(Operation::Remove, path, |state| state.remove(path, EntryKind::Directory))
+        self.change(Operation::Remove, path, |state| {
+            state.remove(path, EntryKind::Directory)
+        })
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -232,7 +236,10 @@ impl fmt::Debug for SimDisk {
 
 /// What a handle says after the machine it belonged to was restarted.
 fn stale(path: &Path) -> io::Error {
-    io::Error::other(format!("{} was opened before the machine restarted", PathBuf::from(path).display()))
+    io::Error::other(format!(
+        "{} was opened before the machine restarted",
+        PathBuf::from(path).display()
+    ))
 }
 
 impl SimDisk {

@@ -179,6 +179,7 @@ impl Image {
 
     fn apply_broker_change(&mut self, message: &schema::BrokerChange) -> Applied {
         let epoch = BrokerEpoch(message.broker_epoch);
+        let working = directories(&message.working_directories)?;
         let broker = Arc::make_mut(&mut self.brokers)
             .get_mut(&NodeId(message.broker))
             .filter(|broker| broker.epoch == epoch)
@@ -187,6 +188,9 @@ impl Image {
         broker.fenced = message.fenced;
         broker.in_controlled_shutdown = message.in_controlled_shutdown;
         broker.cause = cause_of(message.decision.as_ref());
+        if !working.is_empty() {
+            broker.directories = working;
+        }
         if !broker.fenced {
             broker.last_unfenced_epoch = epoch;
         }

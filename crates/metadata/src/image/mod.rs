@@ -23,7 +23,7 @@ pub use broker::{BrokerState, FeatureRange, Listener};
 pub use delta::{BrokerDelta, Delta, PartitionDelta};
 pub use partition::{LastKnown, LogEnd, PartitionState, Topic};
 pub use snapshot::{SNAPSHOT_PART_BYTES, SnapshotError};
-pub(crate) use partition::{directory_bytes, ids};
+pub(crate) use partition::directory_bytes;
 pub(crate) use snapshot::{config_message, partition_message};
 pub use validate::Violation;
 

@@ -65,7 +65,7 @@ impl PartitionState {
             leader: self.leader.map_or(-1, |leader| leader.0),
             isr: ids(&self.isr),
             elr: ids(&self.elr),
-            last_known_elr: self.last_known_elr.iter().map(LastKnown::to_message).collect(),
+            last_known_elr: self.last_known_elr.iter().copied().map(LastKnown::to_message).collect(),
             leader_epoch: self.leader_epoch.0,
             partition_epoch: self.partition_epoch.0,
         }
@@ -83,7 +83,7 @@ impl PartitionState {
 }
 
 impl LastKnown {
-    fn to_message(&self) -> schema::LastKnownReplica {
+    fn to_message(self) -> schema::LastKnownReplica {
         schema::LastKnownReplica {
             broker: self.broker.0,
             log_end: self.log_end.map(|end| schema::LogEnd {

@@ -15,7 +15,7 @@ const MARKS: u32 = 20;
 #[derive(Debug)]
 pub(crate) struct LagMarks {
     /// The log end as it was when the window began; `None` for the time before the leader's term.
-    base: Option<Offset>,
+    base: Option<(Moment, Offset)>,
     /// From this moment on the log end was this one. Both rise. The last moment may lie ahead.
     marks: VecDeque<(Moment, Offset)>,
 }
@@ -43,20 +43,22 @@ impl LagMarks {
             if from + lag_time_max > now {
                 break;
             }
-            self.base = Some(end);
+            self.base = Some((from, end));
             self.marks.pop_front();
         }
     }
 
     /// Whether `acknowledged` reaches the log end as the window began.
     pub fn reaches(&self, acknowledged: Option<Offset>) -> bool {
-        self.base.is_none_or(|base| acknowledged.is_some_and(|offset| offset >= base))
+        self.base
+            .is_none_or(|(_, base)| acknowledged.is_some_and(|offset| offset >= base))
     }
 
-    /// When a replica that stays at `acknowledged` becomes late. `None`: it has everything.
+    /// When a replica that stays at `acknowledged` becomes or became late. `None`: it has everything.
     pub fn late_at(&self, acknowledged: Option<Offset>, lag_time_max: Duration) -> Option<Moment> {
         let beyond = |&&(_, end): &&(Moment, Offset)| acknowledged.is_none_or(|offset| offset < end);
-        self.marks.iter().find(beyond).map(|&(from, _)| from + lag_time_max)
+        let first = self.base.iter().chain(&self.marks).find(beyond);
+        first.map(|&(from, _)| from + lag_time_max)
     }
 }
 

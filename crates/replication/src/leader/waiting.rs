@@ -117,12 +117,6 @@ impl Waiting {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
-    /// The lowest offset that somebody waits for the high watermark to reach.
-    pub fn least_uncommitted(&self) -> Option<Offset> {
-        let committed = |key: &&Key| key.bar == Bar::HighWatermark;
-        self.entries.keys().find(committed).map(|key| key.next_offset)
-    }
-
     fn remove(&mut self, key: Key) -> Option<Entry> {
         let entry = self.entries.remove(&key)?;
         if let Some(deadline) = entry.deadline {

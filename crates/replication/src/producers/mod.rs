@@ -194,7 +194,9 @@ impl ProducerTable {
 
     /// Forgets whom nothing was heard of for `expiration`. Called now and then; the exact moment means nothing.
     pub fn expire(&mut self, wall: Timestamp, expiration: Duration) {
-        let silent_since = wall.0.saturating_sub(i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX));
+        let silent_since = wall
+            .0
+            .saturating_sub(i64::try_from(expiration.as_millis()).unwrap_or(i64::MAX));
         while let Some(&(last_seen, producer)) = self.by_last_seen.first() {
             if last_seen.0 > silent_since {
                 break;

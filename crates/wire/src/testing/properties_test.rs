@@ -27,7 +27,7 @@ fn all() -> impl Iterator<Item = (&'static TestedMessage, i16)> {
 fn every_version_of_every_message_round_trips() {
     let mut source = Source::new(seed());
     for (message, version) in all() {
-        for _ in 0..20 {
+        for _ in 0..100 {
             (message.round_trip)(&mut source, version);
         }
     }
@@ -59,7 +59,12 @@ fn surplus_bytes_are_left_over() {
     for (message, version) in all() {
         let mut bytes = (message.arbitrary)(&mut source, version).to_vec();
         bytes.extend_from_slice(&[1, 0, 0]);
-        assert_eq!((message.decode)(&Bytes::from(bytes), version), Ok(3), "{} v{version}", message.name);
+        assert_eq!(
+            (message.decode)(&Bytes::from(bytes), version),
+            Ok(3),
+            "{} v{version}",
+            message.name
+        );
     }
 }
 
@@ -81,11 +86,17 @@ fn versions_that_are_not_known_are_errors() {
 fn random_bytes_do_not_panic() {
     let mut source = Source::new(seed());
     for (message, version) in all() {
-        for _ in 0..30 {
+        for _ in 0..200 {
             let length = source.below(120);
             // Small numbers get further than random ones: they are lengths that can be true.
             let small = source.chance();
-            let byte = |source: &mut Source| if small { source.below(4) as u8 } else { source.bits() as u8 };
+            let byte = |source: &mut Source| {
+                if small {
+                    source.below(4) as u8
+                } else {
+                    source.bits() as u8
+                }
+            };
             let bytes: Bytes = (0..length).map(|_| byte(&mut source)).collect();
             let _ = (message.decode)(&bytes, version);
         }
@@ -121,7 +132,7 @@ fn mutated_corpus_does_not_panic() {
     let mut source = Source::new(seed());
     for entry in corpus() {
         let start = entry.iter().position(|&byte| byte == b'\n').unwrap() + 1;
-        for _ in 0..100 {
+        for _ in 0..500 {
             let mut mutant = entry.clone();
             for _ in 0..=source.below(3) {
                 mutate(&mut source, &mut mutant, start);

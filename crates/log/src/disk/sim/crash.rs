@@ -25,13 +25,13 @@ impl SimState {
     }
 
     fn named_bytes(&self) -> u64 {
-        let mut named = BTreeSet::new();
+        let mut named: BTreeSet<u64> = BTreeSet::new();
         for node in self.nodes.values() {
             if let Node::Directory(directory) = node {
                 named.extend(directory.entries.values());
             }
         }
-        let files = named.into_iter().filter_map(|id| self.file(*id).ok());
+        let files = named.into_iter().filter_map(|id| self.file(id).ok());
         files.map(|file| file.bytes.len() as u64).sum()
     }
 }
@@ -63,7 +63,11 @@ fn keep_prefix(durable: &mut Vec<u8>, pending: &[FileChange], choose: &mut dyn F
         let kept = kept.saturating_sub(position % SECTOR).min(bytes.len());
         if kept > 0 {
             let bytes = bytes[..kept].to_vec();
-            FileChange::Write { position: *position, bytes }.apply(durable);
+            FileChange::Write {
+                position: *position,
+                bytes,
+            }
+            .apply(durable);
         }
     }
 }
@@ -82,7 +86,9 @@ fn keep_subset(durable: &mut Vec<u8>, pending: &[FileChange], choose: &mut dyn F
     let grain = [SECTOR, PAGE][below(choose, 2)];
     durable.resize(length, 0);
     for change in pending {
-        let FileChange::Write { position, bytes } = change else { continue };
+        let FileChange::Write { position, bytes } = change else {
+            continue;
+        };
         let mut at = *position;
         let end = (position + bytes.len()).min(length);
         while at < end {

@@ -85,7 +85,10 @@ pub(super) enum Verdict {
     Go,
     Fail(io::Error),
     /// It is done, in case of a write as far as `keep` bytes, and reported as failed.
-    FailAfter { error: io::Error, keep: usize },
+    FailAfter {
+        error: io::Error,
+        keep: usize,
+    },
 }
 
 fn eio() -> io::Error {
@@ -122,11 +125,12 @@ impl SimState {
             Some(Effect::PowerCut) => {
                 self.powered_off = true;
                 let error = io::Error::other("the power of the simulated machine failed");
-                Verdict::FailAfter { error, keep: usize::MAX }
+                Verdict::FailAfter {
+                    error,
+                    keep: usize::MAX,
+                }
             }
-            Some(Effect::Torn { keep }) if operation == Operation::Write => {
-                Verdict::FailAfter { error: eio(), keep }
-            }
+            Some(Effect::Torn { keep }) if operation == Operation::Write => Verdict::FailAfter { error: eio(), keep },
             Some(Effect::Full { keep }) if operation == Operation::Write => {
                 Verdict::FailAfter { error: enospc(), keep }
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Component, Path};
 
-use super::faults::Fault;
 use super::PageCache;
+use super::faults::Fault;
 use crate::disk::{DirectoryEntry, EntryKind};
 
 pub(super) type NodeId = u64;
@@ -183,7 +183,10 @@ impl SimState {
 
     /// The directory that a path lies in, and its name there.
     fn split(&self, path: &Path) -> io::Result<(NodeId, String)> {
-        let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or(io::ErrorKind::InvalidInput)?;
         let parent = self.resolve(path.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
         Ok((parent, name.to_owned()))
     }
@@ -209,7 +212,11 @@ impl SimState {
                 "the simulated disk renames within one directory only",
             ));
         }
-        let moved = *self.directory(parent)?.entries.get(&old).ok_or(io::ErrorKind::NotFound)?;
+        let moved = *self
+            .directory(parent)?
+            .entries
+            .get(&old)
+            .ok_or(io::ErrorKind::NotFound)?;
         if old == new {
             return Ok(());
         }
@@ -219,7 +226,8 @@ impl SimState {
         {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        self.directory_mut(parent)?.change(vec![(old, None), (new, Some(moved))]);
+        self.directory_mut(parent)?
+            .change(vec![(old, None), (new, Some(moved))]);
         self.release(replaced);
         Ok(())
     }

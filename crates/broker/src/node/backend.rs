@@ -1,0 +1,122 @@
+//! [`Backend`] for a real node: the front end's wishes go to the partitions, or to the active controller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use klamm_controller::{ControllerClient, NodeIdentity};
+use klamm_metadata::Image;
+use klamm_schema::requests::{controller_reply, controller_request};
+use klamm_types::{ClusterId, ErrorCode, NodeId, ProducerId};
+use tokio::time::Instant;
+
+use super::images::Shown;
+use crate::api::{
+    EpochEnd, EpochEndRequest, FetchRequest, FetchedPartition, ListOffsetRequest, ListedOffset, PartitionError,
+    ProduceRequest,
+};
+use crate::backend::{
+    Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange,
+};
+use crate::config::{NodeConfig, SETTINGS};
+use crate::controllers::Controllers;
+use crate::partitions::Partitions;
+use crate::producer_ids::ProducerIds;
+
+pub(crate) struct NodeBackend {
+    pub identity: NodeIdentity,
+    pub config: NodeConfig,
+    pub partitions: Partitions,
+    pub controllers: Arc<dyn Controllers>,
+    pub client: ControllerClient,
+    pub shown: Shown,
+    pub producer_ids: ProducerIds,
+}
+
+impl Backend for NodeBackend {
+    fn node_id(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    fn cluster_id(&self) -> ClusterId {
+        // Until the node has met its cluster it is registered with nobody, and no client is sent to it.
+        self.identity.cluster_id().unwrap_or_default()
+    }
+
+    fn image(&self) -> Arc<Image> {
+        self.shown.image()
+    }
+
+    fn node_settings(&self) -> Vec<NodeSetting> {
+        let values = self.config.values();
+        SETTINGS
+            .iter()
+            .zip(values)
+            .map(|(setting, (name, value))| NodeSetting {
+                name: name.replace('_', "."),
+                value: Some(value),
+                default: Some((setting.default)()),
+                kind: match (setting.kind)() {
+                    "integer" => SettingKind::Long,
+                    "list" => SettingKind::List,
+                    _ => SettingKind::String,
+                },
+                documentation: setting.text.trim().to_owned(),
+            })
+            .collect()
+    }
+
+    fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, ProduceTicket> {
+        let partitions = self.partitions.clone();
+        async move { partitions.produce(request).await }.boxed()
+    }
+
+    fn fetch(&self, request: FetchRequest) -> BoxFuture<'static, Vec<FetchedPartition>> {
+        let partitions = self.partitions.clone();
+        async move { partitions.fetch(request).await }.boxed()
+    }
+
+    fn list_offset(&self, request: ListOffsetRequest) -> BoxFuture<'static, Result<ListedOffset, PartitionError>> {
+        let partitions = self.partitions.clone();
+        async move { partitions.list_offset(request).await }.boxed()
+    }
+
+    fn epoch_end(&self, request: EpochEndRequest) -> BoxFuture<'static, Result<EpochEnd, PartitionError>> {
+        let partitions = self.partitions.clone();
+        async move { partitions.epoch_end(request).await }.boxed()
+    }
+
+    fn submit(
+        &self,
+        request: controller_request::Request,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<controller_reply::Reply, RequestError>> {
+        let until = Instant::now() + timeout;
+        let decided = self.controllers.submit(request, timeout);
+        let shown = self.shown.clone();
+        async move {
+            let decided = decided.await?;
+            // Done, but whoever asks here next would not see it: as good as unknown.
+            let seen = tokio::time::timeout_at(until, shown.wait_for(decided.applied_index)).await;
+            seen.map_err(|_| RequestError::from(ErrorCode::RequestTimedOut))?;
+            Ok(decided.reply)
+        }
+        .boxed()
+    }
+
+    fn allocate_producer_id(&self) -> BoxFuture<'static, Result<ProducerId, ErrorCode>> {
+        let ids = self.producer_ids.clone();
+        async move { ids.allocate().await }.boxed()
+    }
+
+    fn describe_quorum(&self) -> BoxFuture<'static, Result<QuorumDescription, RequestError>> {
+        let client = self.client.clone();
+        async move { super::quorum::describe(&client).await }.boxed()
+    }
+
+    fn change_voters(&self, change: VoterChange) -> BoxFuture<'static, Result<(), RequestError>> {
+        let client = self.client.clone();
+        async move { super::quorum::change_voters(&client, change).await }.boxed()
+    }
+}

@@ -1,0 +1,63 @@
+//! The port to the active controller, carried out over gRPC: [`Controllers`] on a [`ControllerClient`].
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use klamm_controller::{ControllerClient, SubmitError};
+use klamm_schema::requests::ControllerReply;
+use klamm_schema::requests::controller_request::Request;
+use klamm_types::ErrorCode;
+use tokio::time::Instant;
+
+use crate::backend::RequestError;
+use crate::controllers::{Controllers, Decided};
+
+/// The pause before an outcome that nobody knows is asked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+pub(crate) struct QuorumPort(pub ControllerClient);
+
+impl Controllers for QuorumPort {
+    fn submit(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Result<Decided, RequestError>> {
+        let client = self.0.clone();
+        async move {
+            let until = Instant::now() + timeout;
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                let reply = client.submit(request.clone(), left).await.map_err(|error| refused(&error))?;
+                match decided(reply) {
+                    // Unknown whether it happened: every request may be repeated safely.
+                    Err(error) if error.code == ErrorCode::RequestTimedOut && Instant::now() + RETRY_PAUSE < until => {
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                    }
+                    other => return other,
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+fn decided(reply: ControllerReply) -> Result<Decided, RequestError> {
+    let code = i16::try_from(reply.error_code).ok().and_then(ErrorCode::from_code);
+    let code = code.unwrap_or(ErrorCode::UnknownServerError);
+    if code.is_error() {
+        // Only the controllers among themselves speak of who decides; to clients it is a matter of time.
+        let code = if code == ErrorCode::NotController { ErrorCode::RequestTimedOut } else { code };
+        return Err(RequestError { code, message: reply.error_message });
+    }
+    match reply.reply {
+        Some(inner) => Ok(Decided { reply: inner, applied_index: reply.applied_index }),
+        None => Err(RequestError { code: ErrorCode::RequestTimedOut, message: "the controller's reply was empty".into() }),
+    }
+}
+
+fn refused(error: &SubmitError) -> RequestError {
+    let code = match error {
+        SubmitError::Deadline { .. } => ErrorCode::RequestTimedOut,
+        SubmitError::OtherCluster(_) => ErrorCode::InconsistentClusterId,
+        SubmitError::Refused(_) => ErrorCode::ClusterAuthorizationFailed,
+    };
+    RequestError { code, message: error.to_string() }
+}

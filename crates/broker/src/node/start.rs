@@ -1,0 +1,251 @@
+//! Bringing a node up, part by part.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use klamm_controller::{
+    Controller, ControllerClient, ControllerConfig, IdentityService, NodeIdentity, StartError as ControllerStartError,
+    Timing,
+};
+use klamm_metadata::feature;
+use klamm_schema::id_bytes;
+use klamm_schema::metadata::{FeatureRange, Listener};
+use klamm_schema::requests::{DirectoryReport, LastRun as LastRunMessage, RegisterBrokerRequest};
+use klamm_types::{BrokerEpoch, ClusterId, DirectoryId, Incarnation, NodeId};
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tonic::service::Routes;
+
+use super::backend::NodeBackend;
+use super::images::{self, Following};
+use super::membership::{Membership, Standing};
+use super::quorum_port::QuorumPort;
+use super::{AdvertisedListener, Broker, Node, Runtimes, wishes};
+use crate::config::{NodeConfig, Role};
+use crate::controllers::Controllers;
+use crate::grpc;
+use crate::lifecycle::directory::{DataDirectory, DirectoryError, LastRun, kernel_boot_id};
+use crate::partitions::{Partitions, PartitionsConfig, PartitionsError};
+use crate::producer_ids::ProducerIds;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("binding grpc_bind {address}")]
+    Bind { address: String, #[source] source: std::io::Error },
+    #[error("opening the partitions")]
+    Partitions(#[from] PartitionsError),
+    #[error("starting the controller")]
+    Controller(#[from] ControllerStartError),
+    #[error("the address of a controller: {0}")]
+    Address(String),
+}
+
+/// What all parts of a starting node share.
+struct Starting {
+    config: NodeConfig,
+    listeners: Vec<AdvertisedListener>,
+    runtimes: Runtimes,
+    identity: NodeIdentity,
+    boot_id: String,
+    failure: watch::Sender<Option<String>>,
+}
+
+impl Node {
+    /// Starts a node; returns when it works, not when it has been registered. Call it on the control runtime.
+    pub async fn start(
+        config: NodeConfig,
+        listeners: Vec<AdvertisedListener>,
+        runtimes: Runtimes,
+    ) -> Result<Node, StartError> {
+        let (failure, failed) = watch::channel(None);
+        let id = NodeId(config.node_id);
+        let boot_id = kernel_boot_id();
+        let mut directory =
+            DataDirectory::open(&config.data_dir, id, DirectoryId::from_u128(rand::random()), &boot_id)?;
+        if let Ok(cluster) = config.cluster_id.parse::<ClusterId>() {
+            directory.join(cluster)?;
+        }
+        let identity = NodeIdentity::new(id, Incarnation::from_u128(rand::random()), directory.cluster);
+        let grpc = TcpListener::bind(&config.grpc_bind).await;
+        let grpc = grpc.map_err(|source| StartError::Bind { address: config.grpc_bind.clone(), source })?;
+        let starting = Starting { config, listeners, runtimes, identity, boot_id, failure };
+        starting.assemble(id, directory, grpc, failed).await
+    }
+}
+
+impl Starting {
+    async fn assemble(
+        self,
+        id: NodeId,
+        directory: DataDirectory,
+        grpc: TcpListener,
+        failure: watch::Receiver<Option<String>>,
+    ) -> Result<Node, StartError> {
+        let opened = if self.config.has_role(Role::Broker) {
+            directory.mark_running(&self.boot_id)?;
+            Some(self.open_partitions(&directory).await?)
+        } else {
+            None
+        };
+        let controller = match self.config.has_role(Role::Controller) {
+            true => Some(Controller::start(self.controller_config()).await?),
+            false => None,
+        };
+        let (stop_grpc, stopping) = watch::channel(false);
+        let control = controller.as_ref().map_or_else(Routes::default, Controller::services);
+        let services = grpc::Services {
+            control: control.add_service(IdentityService::server(self.identity.clone())),
+            data: opened.as_ref().map(Partitions::services),
+            data_runtime: self.runtimes.data.clone(),
+        };
+        tokio::spawn(grpc::serve(grpc, services, stopping));
+        let client = ControllerClient::new(self.controller_addresses(), self.identity.clone());
+        let client = client.map_err(|error| StartError::Address(error.to_string()))?;
+        let controllers: Arc<dyn Controllers> = Arc::new(QuorumPort(client.clone()));
+        let Following { shown, committed, ended } = images::start(&client, opened.clone());
+        self.watch_for_failure(ended, controller.as_ref());
+        let broker = opened.map(|partitions| {
+            self.start_broker(partitions, directory, &client, &controllers, &shown)
+        });
+        Ok(Node { id, controllers, controller, broker, shown, committed, failure, stop_grpc })
+    }
+
+    async fn open_partitions(&self, directory: &DataDirectory) -> Result<Partitions, StartError> {
+        let config = PartitionsConfig {
+            data_dir: self.config.data_dir.clone(),
+            identity: self.identity.clone(),
+            clean_stop: directory.last_run == LastRun::Clean,
+            partition_threads: self.config.partition_threads,
+            flush_threads: self.config.flush_threads,
+            background_threads: self.config.background_threads,
+            tail_bytes_per_partition: self.config.tail_bytes_per_partition,
+            checkpoint_interval_ms: self.config.checkpoint_interval_ms,
+            retention_check_interval_ms: self.config.retention_check_interval_ms,
+            data_runtime: self.runtimes.data.clone(),
+        };
+        Ok(Partitions::start(config).await?)
+    }
+
+    fn controller_addresses(&self) -> BTreeMap<NodeId, String> {
+        self.config.controllers.iter().map(|address| (address.node, address.authority())).collect()
+    }
+
+    fn controller_config(&self) -> ControllerConfig {
+        ControllerConfig {
+            identity: self.identity.clone(),
+            folder: self.config.data_dir.join("quorum"),
+            voters: self.controller_addresses(),
+            own_address: self.config.grpc_address(),
+            timing: Timing::default(),
+            settings: klamm_metadata::core::Settings::default(),
+        }
+    }
+
+    fn watch_for_failure(&self, ended: oneshot::Receiver<String>, controller: Option<&Controller>) {
+        let failure = self.failure.clone();
+        tokio::spawn(async move {
+            if let Ok(reason) = ended.await {
+                failure.send_replace(Some(reason));
+            }
+        });
+        if let Some(controller) = controller {
+            let (failure, failed) = (self.failure.clone(), controller.failed());
+            tokio::spawn(async move {
+                let reason = failed.await;
+                failure.send_replace(Some(format!("the controller: {reason}")));
+            });
+        }
+    }
+
+    fn start_broker(
+        &self,
+        partitions: Partitions,
+        directory: DataDirectory,
+        client: &ControllerClient,
+        controllers: &Arc<dyn Controllers>,
+        shown: &images::Shown,
+    ) -> Broker {
+        let id = NodeId(self.config.node_id);
+        let (epoch_sender, epoch) = watch::channel(BrokerEpoch::NONE);
+        let (standing_sender, standing) = watch::channel(Standing { fenced: true, ..Standing::default() });
+        let (goodbye, goodbye_wish) = oneshot::channel();
+        let membership = Membership {
+            client: client.clone(),
+            controllers: controllers.clone(),
+            partitions: partitions.clone(),
+            shown: shown.clone(),
+            registration: self.registration(&partitions, &directory),
+            directory,
+            epoch: epoch_sender,
+            standing: standing_sender,
+            goodbye: goodbye_wish,
+        };
+        let failure = self.failure.clone();
+        tokio::spawn(async move {
+            if let Err(error) = membership.run().await {
+                failure.send_replace(Some(error.to_string()));
+            }
+        });
+        tokio::spawn(wishes::carry(id, epoch.clone(), partitions.clone(), controllers.clone()));
+        let backend = NodeBackend {
+            identity: self.identity.clone(),
+            config: self.config.clone(),
+            partitions: partitions.clone(),
+            controllers: controllers.clone(),
+            client: client.clone(),
+            shown: shown.clone(),
+            producer_ids: ProducerIds::start(id, epoch.clone(), controllers.clone()),
+        };
+        Broker {
+            partitions,
+            backend: Arc::new(backend),
+            epoch,
+            standing,
+            goodbye: std::sync::Mutex::new(Some(goodbye)),
+        }
+    }
+
+    fn registration(&self, partitions: &Partitions, directory: &DataDirectory) -> RegisterBrokerRequest {
+        let http_port = self.config.http_bind.rsplit(':').next().and_then(|port| port.parse().ok());
+        let listeners = self.listeners.iter().map(|listener| Listener {
+            name: listener.name.clone(),
+            host: listener.host.clone(),
+            port: u32::from(listener.port),
+        });
+        let features = feature::FEATURES.iter().map(|supported| FeatureRange {
+            name: supported.name.to_owned(),
+            min_level: supported.min_level,
+            max_level: supported.max_level,
+        });
+        let recovered = partitions.recovered();
+        RegisterBrokerRequest {
+            broker: self.config.node_id,
+            cluster_id: directory.cluster.map(|cluster| id_bytes(cluster.as_bytes())).unwrap_or_default(),
+            incarnation: id_bytes(self.identity.incarnation().as_bytes()),
+            listeners: listeners.collect(),
+            grpc_address: self.config.grpc_address(),
+            http_port: http_port.unwrap_or(0),
+            rack: self.config.rack.clone(),
+            directories: vec![DirectoryReport {
+                directory_id: id_bytes(directory.id.as_bytes()),
+                stored_broker_epoch: directory.stored_epoch.0,
+            }],
+            last_run: last_run(directory.last_run).into(),
+            boot_id: self.boot_id.clone(),
+            damaged: recovered.damaged.clone(),
+            replica_logs: recovered.replica_logs.clone(),
+            features: features.collect(),
+        }
+    }
+}
+
+fn last_run(last: LastRun) -> LastRunMessage {
+    match last {
+        LastRun::Clean => LastRunMessage::LastRunClean,
+        LastRun::DiedSameBoot => LastRunMessage::LastRunDiedSameBoot,
+        LastRun::DiedOtherBoot => LastRunMessage::LastRunDiedOtherBoot,
+    }
+}

@@ -1,0 +1,115 @@
+//! How a node stands: alive, ready, and in numbers.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Node;
+use crate::api::PartitionRole;
+
+/// Behind the quorum by more entries than this, a node is not ready.
+const BEHIND_MAX: u64 = 100;
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A node in numbers, as its HTTP port tells it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    pub node_id: i32,
+    pub cluster_id: Option<String>,
+    pub broker_epoch: Option<i64>,
+    pub in_session: bool,
+    pub fenced: bool,
+    /// The last entry of the metadata log that this node has taken up.
+    pub applied_index: u64,
+    pub committed_index: u64,
+    pub partitions: Vec<PartitionView>,
+    pub counters: Vec<CounterView>,
+}
+
+/// One partition as this node holds it.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionView {
+    pub topic: String,
+    pub partition: i32,
+    pub role: String,
+    pub leader_epoch: i32,
+    pub log_start_offset: i64,
+    pub log_end_offset: i64,
+    pub high_watermark: i64,
+}
+
+/// One counter of the data path.
+#[derive(Clone, Debug, Serialize)]
+pub struct CounterView {
+    pub name: &'static str,
+    pub value: u64,
+}
+
+impl Node {
+    /// Why the node does not work, if it does not: its parts must answer, not just exist.
+    pub async fn unhealthy(&self) -> Option<String> {
+        if let Some(reason) = self.failure.borrow().clone() {
+            return Some(reason);
+        }
+        let broker = self.broker.as_ref()?;
+        let answered = tokio::time::timeout(ANSWER_MAX, broker.partitions.statuses()).await;
+        answered.is_err().then(|| format!("the partitions did not answer within {ANSWER_MAX:?}"))
+    }
+
+    /// Why the node does not serve yet, if it does not.
+    pub async fn unready(&self) -> Option<String> {
+        if let Some(reason) = self.unhealthy().await {
+            return Some(reason);
+        }
+        let (image, committed) = (self.shown.image(), *self.committed.borrow());
+        if image.applied_index() == 0 || image.applied_index() + BEHIND_MAX < committed {
+            return Some(format!("the metadata is at entry {} of {committed}", image.applied_index()));
+        }
+        let broker = self.broker.as_ref()?;
+        let standing = *broker.standing.borrow();
+        if !standing.in_session || !image.is_alive(self.id) {
+            return Some("this broker is fenced".to_owned());
+        }
+        let idle = broker.partitions.statuses().await.into_iter().find(|status| {
+            let state = image.partition(status.partition.topic, status.partition.partition);
+            let expected = state.is_some_and(|state| state.leader.is_some());
+            expected && status.role == PartitionRole::None
+        });
+        idle.map(|status| format!("partition {} neither leads nor follows", status.partition))
+    }
+
+    /// The node in numbers.
+    pub async fn status(&self) -> Status {
+        let image = self.shown.image();
+        let (mut partitions, mut counters) = (Vec::new(), Vec::new());
+        let mut standing = super::Standing::default();
+        if let Some(broker) = &self.broker {
+            standing = *broker.standing.borrow();
+            for status in broker.partitions.statuses().await {
+                let topic = image.topic(status.partition.topic);
+                partitions.push(PartitionView {
+                    topic: topic.map_or_else(|| status.partition.topic.to_string(), |topic| topic.name.to_string()),
+                    partition: status.partition.partition.0,
+                    role: format!("{:?}", status.role).to_lowercase(),
+                    leader_epoch: status.leader.leader_epoch.0,
+                    log_start_offset: status.log_start_offset.0,
+                    log_end_offset: status.log_end_offset.0,
+                    high_watermark: status.high_watermark.0,
+                });
+            }
+            let samples = broker.partitions.metrics().snapshot();
+            counters = samples.iter().map(|sample| CounterView { name: sample.name, value: sample.value }).collect();
+        }
+        Status {
+            node_id: self.id.0,
+            cluster_id: image.cluster_id().map(|cluster| cluster.to_string()),
+            broker_epoch: standing.epoch.map(|epoch| epoch.0),
+            in_session: standing.in_session,
+            fenced: !image.is_alive(self.id),
+            applied_index: image.applied_index(),
+            committed_index: *self.committed.borrow(),
+            partitions,
+            counters,
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! A worker thread and the partitions it owns. No other thread touches them.
+//!
+//! The loop takes all commands that wait, hands each to its partition, carries out the effects at once, and starts the
+//! flushes of a round together, so that one flush covers all that the round wrote. It sleeps until a command comes or a
+//! core's deadline passes; a partition in which nothing waits costs nothing.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_log::Log;
+use klamm_replication::{Effect, Event, FlushId, Now, RequestId};
+use klamm_types::{BrokerEpoch, Moment, TopicPartition};
+
+use super::carry;
+use super::command::{Applying, Command, Events, FlushOutcome, ProduceCommand, PushReadOutcome, ViewChange};
+use super::hosted::{Hosted, PendingProduce, Slot};
+use super::inbox::Inbox;
+use super::push;
+use super::reads;
+use super::shared::Shared;
+
+/// Commands of one round: after so many, flushes are started even if more wait.
+const ROUND_MAX: usize = 64;
+/// Deadlines are rounded up to this, so that many of them make one tick.
+const TICK_GRAIN: Duration = Duration::from_millis(5);
+
+/// What a worker's helpers may use beside the partition they are called for.
+pub(crate) struct Context {
+    pub shared: Arc<Shared>,
+    pub index: usize,
+    /// When the command in hand was taken up.
+    pub now: Now,
+    /// Flushes asked for in this round.
+    pub flushes: Vec<(TopicPartition, FlushId)>,
+    pub broker_epoch: BrokerEpoch,
+    touched: Vec<TopicPartition>,
+    deadlines: BTreeSet<(Moment, TopicPartition)>,
+    next_request: u64,
+    /// Kept between steps to save allocations.
+    effects: Vec<Effect>,
+}
+
+impl Context {
+    pub fn inbox(&self) -> Arc<Inbox<Command>> {
+        Arc::clone(&self.shared.workers[self.index])
+    }
+
+    /// The partition's marks have changed; the next checkpoint takes them along.
+    pub fn touch(&mut self, hosted: &mut Hosted) {
+        if !hosted.touched {
+            hosted.touched = true;
+            self.touched.push(hosted.id);
+        }
+    }
+
+    /// Gives an event to the core and carries out everything that follows from it.
+    pub fn feed(&mut self, hosted: &mut Hosted, log: &mut Log, event: Event) {
+        let mut pending = VecDeque::new();
+        let mut effects = std::mem::take(&mut self.effects);
+        hosted.replica.step(self.now, event, &mut effects);
+        pending.extend(effects.drain(..));
+        while let Some(effect) = pending.pop_front() {
+            if let Some(answer) = carry::carry_out(self, hosted, log, effect) {
+                hosted.replica.step(self.now, answer, &mut effects);
+                pending.extend(effects.drain(..));
+            }
+        }
+        self.effects = effects;
+        debug_assert_eq!(hosted.replica.validate(), Ok(()));
+        carry::keep_producers(hosted, log);
+        self.note_deadline(hosted);
+    }
+
+    fn note_deadline(&mut self, hosted: &mut Hosted) {
+        let grain = TICK_GRAIN.as_micros() as u64;
+        let next = hosted.replica.next_deadline().map(|at| Moment(at.0.div_ceil(grain).saturating_mul(grain)));
+        if next == hosted.deadline {
+            return;
+        }
+        self.forget_deadline(hosted);
+        hosted.deadline = next;
+        if let Some(at) = next {
+            self.deadlines.insert((at, hosted.id));
+        }
+    }
+
+    pub fn forget_deadline(&mut self, hosted: &mut Hosted) {
+        if let Some(at) = hosted.deadline.take() {
+            self.deadlines.remove(&(at, hosted.id));
+        }
+    }
+}
+
+pub(crate) struct Worker {
+    pub(super) slots: HashMap<TopicPartition, Slot>,
+    pub(super) ctx: Context,
+    pub(super) stopping: bool,
+    /// Dropped when every log is closed.
+    pub(super) stopped: Option<Applying>,
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>, index: usize) -> Worker {
+        let ctx = Context {
+            now: shared.clock.now(),
+            shared,
+            index,
+            flushes: Vec::new(),
+            broker_epoch: BrokerEpoch::NONE,
+            touched: Vec::new(),
+            deadlines: BTreeSet::new(),
+            next_request: 0,
+            effects: Vec::new(),
+        };
+        Worker { slots: HashMap::new(), ctx, stopping: false, stopped: None }
+    }
+
+    /// Runs until the inbox is closed or everything is stopped.
+    pub fn run(mut self) {
+        let inbox = self.ctx.inbox();
+        let mut commands = VecDeque::new();
+        while !(self.stopping && self.slots.is_empty()) {
+            let deadline = self.ctx.deadlines.first().map(|&(at, _)| self.ctx.shared.clock.instant(at));
+            if inbox.take(&mut commands, deadline).is_err() {
+                break;
+            }
+            while !commands.is_empty() {
+                for command in commands.drain(..commands.len().min(ROUND_MAX)) {
+                    self.ctx.now = self.ctx.shared.clock.now();
+                    self.handle(command);
+                }
+                self.start_flushes();
+            }
+            self.tick();
+            self.start_flushes();
+        }
+        inbox.close();
+    }
+
+    /// Wakes the cores whose deadline has passed.
+    fn tick(&mut self) {
+        self.ctx.now = self.ctx.shared.clock.now();
+        while let Some(&(at, partition)) = self.ctx.deadlines.first() {
+            if at > self.ctx.now.moment {
+                return;
+            }
+            self.ctx.deadlines.pop_first();
+            match self.slots.get_mut(&partition) {
+                Some(Slot::Ready(hosted, log)) => {
+                    hosted.deadline = None;
+                    self.ctx.feed(hosted, log, Event::Tick);
+                    self.settle(partition);
+                }
+                // What is due is done when the log is back.
+                Some(Slot::Cutting(hosted, _)) => hosted.deadline = None,
+                Some(Slot::Opening(_)) | None => {}
+            }
+        }
+    }
+
+    pub(super) fn handle(&mut self, command: Command) {
+        match command {
+            Command::Host(host) => self.host(*host),
+            Command::Hosted(hosted) => self.hosted(*hosted),
+            Command::View(view) => self.view(view),
+            Command::Registered { broker_epoch } => self.registered(broker_epoch),
+            Command::Release(release) => self.release(release),
+            Command::LogReturned(returned) => self.log_returned(*returned),
+            Command::Events(events) => self.events(*events),
+            Command::Produce(produce) => self.produce(produce),
+            Command::Fetch(fetch) => reads::fetch(&mut self.slots, &mut self.ctx, *fetch),
+            Command::CancelFetch { request, partitions } => self.cancel_fetch(request, &partitions),
+            Command::ListOffset(command) => reads::list_offset(&mut self.slots, &mut self.ctx, *command),
+            Command::EpochEnd(command) => reads::epoch_end(&self.slots, &self.ctx, *command),
+            Command::Flushed(outcome) => self.flushed(*outcome),
+            Command::PushRead(outcome) => self.push_read(*outcome),
+            Command::Statuses { reply } => {
+                let _ = reply.send(reads::statuses(&self.slots));
+            }
+            Command::Checkpoint { applying } => {
+                self.checkpoint();
+                drop(applying);
+            }
+            Command::Retain => self.retain(),
+            Command::Stop { stopped } => self.stop(stopped),
+        }
+    }
+
+    /// Gives an event to a partition. While its log is away the event waits.
+    pub(super) fn feed(&mut self, partition: TopicPartition, event: Event) {
+        match self.slots.get_mut(&partition) {
+            Some(Slot::Ready(hosted, log)) => {
+                self.ctx.feed(hosted, log, event);
+                self.settle(partition);
+            }
+            Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
+                let events = Events { events: VecDeque::from([(partition, event)]), pair: None, place: None };
+                waiting.commands.push_back(Command::Events(Box::new(events)));
+            }
+            None => {}
+        }
+    }
+
+    fn events(&mut self, mut events: Events) {
+        let pair = events.pair.take();
+        for (partition, event) in events.events.drain(..) {
+            let Some(pair) = &pair else {
+                self.feed(partition, event);
+                continue;
+            };
+            match self.slots.get_mut(&partition) {
+                Some(Slot::Ready(hosted, _)) => {
+                    if let Event::Subscribe(subscribe) = &event {
+                        let newer = hosted.followers.get(&subscribe.follower).is_none_or(|(number, known)| {
+                            (known.broker_epoch, *number) < (pair.broker_epoch, subscribe.subscription)
+                        });
+                        if newer {
+                            let entry = (subscribe.subscription, Arc::clone(pair));
+                            hosted.followers.insert(subscribe.follower, entry);
+                        }
+                    }
+                    self.feed(partition, event);
+                }
+                Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
+                    let events = VecDeque::from([(partition, event)]);
+                    let events = Events { events, pair: Some(Arc::clone(pair)), place: None };
+                    waiting.commands.push_back(Command::Events(Box::new(events)));
+                }
+                None => refuse_unknown(pair, partition, &event),
+            }
+        }
+    }
+
+    fn view(&mut self, change: Box<ViewChange>) {
+        match self.slots.get_mut(&change.partition) {
+            Some(Slot::Ready(hosted, log)) => {
+                let ViewChange { partition, view, log_config, applying } = *change;
+                if hosted.log_config != log_config {
+                    hosted.log_config = log_config.clone();
+                    log.set_config(log_config);
+                }
+                self.ctx.feed(hosted, log, Event::MetadataChanged(view));
+                self.settle(partition);
+                drop(applying);
+            }
+            Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
+                waiting.commands.push_back(Command::View(change));
+            }
+            None => {}
+        }
+    }
+
+    fn registered(&mut self, broker_epoch: BrokerEpoch) {
+        self.ctx.broker_epoch = self.ctx.broker_epoch.max(broker_epoch);
+        let partitions: Vec<TopicPartition> = self.slots.keys().copied().collect();
+        for partition in partitions {
+            self.feed(partition, Event::Registered { broker_epoch });
+        }
+    }
+
+    fn produce(&mut self, produce: Box<ProduceCommand>) {
+        let partition = produce.partition;
+        match self.slots.get_mut(&partition) {
+            Some(Slot::Ready(hosted, log)) => {
+                let ProduceCommand { batch, acks, timeout, origin, log_append_time, reply, place, .. } = *produce;
+                let metrics = &self.ctx.shared.metrics;
+                metrics.produced_batches.add(1);
+                metrics.produced_bytes.add(batch.size() as u64);
+                self.ctx.next_request += 1;
+                let request = RequestId(self.ctx.next_request);
+                hosted.produces.insert(request, PendingProduce { reply, log_append_time });
+                let produce = klamm_replication::Produce { request, batch, acks, timeout, origin };
+                self.ctx.feed(hosted, log, Event::Produce(Box::new(produce)));
+                self.settle(partition);
+                drop(place);
+            }
+            Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
+                waiting.commands.push_back(Command::Produce(produce));
+            }
+            None => {
+                self.ctx.shared.metrics.produce_errors.add(1);
+                let error = self.ctx.shared.not_hosted(partition);
+                let _ = produce.reply.done.send(Err(error.into()));
+            }
+        }
+    }
+
+    fn cancel_fetch(&mut self, request: RequestId, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            let Some(Slot::Ready(hosted, _) | Slot::Cutting(hosted, _)) = self.slots.get_mut(partition) else {
+                continue;
+            };
+            if hosted.fetches.remove(&request).is_some() {
+                self.feed(*partition, Event::CancelFetch { request });
+            }
+        }
+    }
+
+    /// Starts the flushes that this round has asked for.
+    fn start_flushes(&mut self) {
+        for (partition, flush) in std::mem::take(&mut self.ctx.flushes) {
+            let Some(Slot::Ready(_, log)) = self.slots.get_mut(&partition) else {
+                continue;
+            };
+            let Some(job) = log.start_flush() else {
+                let offset = log.flushed_offset();
+                self.feed(partition, Event::FlushedTo { flush, offset });
+                continue;
+            };
+            let (inbox, shared) = (self.ctx.inbox(), Arc::clone(&self.ctx.shared));
+            let submitted = self.ctx.shared.flushes.submit(move || {
+                let begun = std::time::Instant::now();
+                let result = job.run();
+                shared.metrics.flushes.add(1);
+                shared.metrics.flush_us.add(begun.elapsed().as_micros() as u64);
+                // A worker that has ended needs no answer.
+                let _ = inbox.push(Command::Flushed(Box::new(FlushOutcome { partition, flush, result })));
+            });
+            if let Err(error) = submitted {
+                tracing::error!(%partition, %error, "a flush could not be started");
+                self.feed(partition, Event::FlushFailed { flush });
+            }
+        }
+    }
+
+    fn flushed(&mut self, outcome: FlushOutcome) {
+        let FlushOutcome { partition, flush, result } = outcome;
+        let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition) else {
+            return;
+        };
+        let event = match result {
+            Ok(flushed) => {
+                log.flush_done(flushed);
+                self.ctx.touch(hosted);
+                Event::FlushedTo { flush, offset: flushed.offset }
+            }
+            Err(error) => {
+                tracing::error!(partition = &*hosted.name, error = carry::chain(&error), "flushing failed");
+                Event::FlushFailed { flush }
+            }
+        };
+        self.feed(partition, event);
+    }
+
+    fn push_read(&mut self, outcome: PushReadOutcome) {
+        match self.slots.get_mut(&outcome.partition) {
+            Some(Slot::Ready(hosted, _)) => {
+                let event = push::finish(&mut self.ctx, hosted, outcome.order, outcome.result);
+                self.feed(outcome.partition, event);
+            }
+            Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
+                waiting.commands.push_back(Command::PushRead(Box::new(outcome)));
+            }
+            None => {}
+        }
+    }
+
+    /// Brings the recovery points of what was written forward, and hands the marks over.
+    fn checkpoint(&mut self) {
+        for partition in std::mem::take(&mut self.ctx.touched) {
+            let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition) else {
+                continue;
+            };
+            hosted.touched = false;
+            self.ctx.shared.checkpoints.update(&hosted.name, hosted.marks(log));
+            if hosted.replica.flushed() < hosted.replica.log_end() {
+                self.feed(partition, Event::FlushDue);
+            }
+        }
+    }
+}
+
+/// A follower subscribes to what this broker does not host: its core tries again after the next image.
+fn refuse_unknown(pair: &crate::replica::followers::FollowerPair, partition: TopicPartition, event: &Event) {
+    use crate::replica::convert::{SubscriptionKey, to_answer};
+    use klamm_replication::{Lane, SubscribeAnswer};
+    let Event::Subscribe(subscribe) = event else {
+        return;
+    };
+    let key = SubscriptionKey { partition, number: subscribe.subscription, leader_epoch: subscribe.leader_epoch };
+    let error = klamm_types::ErrorCode::UnknownTopicId;
+    let answer = SubscribeAnswer::Refused { error, leader_epoch: klamm_types::LeaderEpoch::NONE };
+    pair.unsubscribed(partition, subscribe.subscription);
+    pair.outbox(Lane::InSync).put(|queue| queue.push_answer(partition, to_answer(key, answer)));
+}

@@ -1,0 +1,70 @@
+//! The commands that speak Kafka's protocol to a cluster, through the SDK: they work with any cluster.
+
+pub mod bench;
+pub mod cluster;
+pub mod config;
+pub mod consume;
+pub mod doctor;
+pub mod produce;
+pub mod quorum;
+pub mod topic;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use klamm_client::admin::AdminError;
+use klamm_client::{Client, ClientConfig};
+
+use crate::Common;
+use crate::output::Failure;
+
+/// Runs one command to its end.
+pub fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let outcome = runtime.block_on(command);
+    // A reader of standard input may still block a thread.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// The settings that the common flags stand for.
+pub fn client_config(common: &Common) -> ClientConfig {
+    let timeout = Duration::from_secs(common.timeout.max(1));
+    ClientConfig {
+        client_id: "klamm-cli".to_owned(),
+        api_timeout: timeout,
+        request_timeout: timeout.min(Duration::from_secs(30)),
+        auto_create_topics: false,
+        ..ClientConfig::new(&common.bootstrap)
+    }
+}
+
+/// Connects, or says where it tried to.
+pub async fn connect(common: &Common) -> Result<Client, Failure> {
+    Client::connect(client_config(common)).await.map_err(|error| {
+        let doing = format!("connecting to {}", common.bootstrap);
+        Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error).context(doing))
+    })
+}
+
+/// An admin's failure with the exit code that tells.
+pub fn admin_failure(error: AdminError) -> Failure {
+    let code = if error.code().is_some() { Failure::REFUSED } else { Failure::UNREACHABLE };
+    Failure::new(code, anyhow::Error::new(error))
+}
+
+/// `KEY=VALUE`, as flags have it.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    if key.is_empty() {
+        return Err("expected KEY=VALUE".to_owned());
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Node numbers in a row.
+pub fn nodes(list: &[klamm_types::NodeId]) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}

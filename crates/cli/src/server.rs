@@ -1,0 +1,134 @@
+//! `klamm server`: one node, from its settings to its orderly end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use klamm_broker::config::{self, NodeConfig, Role};
+use klamm_broker::node::{AdvertisedListener, Node, Runtimes};
+use klamm_kafka::{Bound, ListenerSettings, Settings};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::output::Failure;
+
+mod status;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The node's settings, as TOML; `klamm config example` prints one with every setting.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting; wins over the file and over KLAMM_* variables.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// End when the process that started this one ends, however it ends.
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
+}
+
+pub fn run(args: Args) -> Result<ExitCode, Failure> {
+    if args.end_with_parent {
+        end_with_parent()?;
+    }
+    let config = load(&args)?;
+    crate::logging::start(&config.log_level, &config.log_format)?;
+    // Sessions, Raft and the metadata stream never wait behind data: two runtimes, threads of their own.
+    let control = runtime("klamm-control", 2)?;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let data = runtime("klamm-data", cores.clamp(1, 16))?;
+    let outcome = control.block_on(serve(config, &control, &data));
+    data.shutdown_background();
+    control.shutdown_background();
+    outcome
+}
+
+fn load(args: &Args) -> anyhow::Result<NodeConfig> {
+    let pair = |text: &String| -> anyhow::Result<(String, String)> {
+        let (key, value) = text.split_once('=').with_context(|| format!("--set {text}: expected KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    let flags: Vec<_> = args.settings.iter().map(pair).collect::<Result<_, _>>()?;
+    let environment: BTreeMap<_, _> = std::env::vars().collect();
+    Ok(config::load(args.config.as_deref(), &environment, &flags)?)
+}
+
+fn end_with_parent() -> anyhow::Result<()> {
+    let parent = rustix::process::getppid();
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("asking to end with the parent")?;
+    // It may have ended just before.
+    anyhow::ensure!(rustix::process::getppid() == parent, "the parent process has ended");
+    Ok(())
+}
+
+fn runtime(name: &str, threads: usize) -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).thread_name(name).enable_all();
+    builder.build().with_context(|| format!("starting the runtime {name}"))
+}
+
+async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<ExitCode, Failure> {
+    let mut stop = crate::signals::stop_signals()?;
+    let http = status::bind(&config.http_bind).await?;
+    let bound = if config.has_role(Role::Broker) {
+        let settings = front_end_settings(&config);
+        Some(data.spawn(Bound::bind(settings)).await.context("binding listeners")?.context("binding listeners")?)
+    } else {
+        None
+    };
+    let listeners = bound.iter().flat_map(Bound::listeners).map(|listener| AdvertisedListener {
+        name: listener.name.clone(),
+        host: listener.advertised_host.clone().unwrap_or_default(),
+        port: listener.advertised_port,
+    });
+    let listeners = listeners.collect();
+    let runtimes = Runtimes { control: control.handle().clone(), data: data.handle().clone() };
+    let node = Node::start(config, listeners, runtimes).await.context("starting the node")?;
+    let node = Arc::new(node);
+    tokio::spawn(status::serve(http, node.clone()));
+    let front_end = match (bound, node.backend()) {
+        (Some(bound), Some(backend)) => {
+            let _guard = data.enter();
+            Some(bound.serve(backend))
+        }
+        _ => None,
+    };
+    let failed = tokio::select! {
+        () = stop.recv() => None,
+        reason = node.failed() => Some(reason),
+    };
+    if let Some(reason) = failed {
+        return Err(Failure::from(anyhow::anyhow!("the node cannot go on: {reason}")));
+    }
+    tracing::info!("stopping: leaders move first");
+    node.hand_over().await;
+    if let Some(front_end) = front_end {
+        front_end.stop().await;
+    }
+    node.stop().await.context("stopping the node")?;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn front_end_settings(config: &NodeConfig) -> Settings {
+    let listeners = config.resolved_listeners().into_iter().map(|listener| {
+        let port_given = listener.advertised_port != 0;
+        ListenerSettings {
+            name: listener.name,
+            bind_host: listener.bind_host,
+            bind_port: listener.bind_port,
+            advertised_host: listener.advertised_host,
+            advertised_port: port_given.then_some(listener.advertised_port),
+        }
+    });
+    Settings {
+        listeners: listeners.collect(),
+        connections_max: config.connections_max,
+        request_bytes_max: config.socket_request_bytes_max,
+        request_memory_bytes_max: config.request_memory_bytes_max,
+        idle_max: std::time::Duration::from_millis(config.connections_idle_ms_max),
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,4 @@
+pub mod channel;
+pub mod messages;
+pub mod peers;
+pub mod probe;

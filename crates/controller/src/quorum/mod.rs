@@ -1,0 +1,8 @@
+//! The life of the quorum: how it is founded, joined, changed, watched and rebuilt.
+
+pub mod bootstrap;
+pub mod describe;
+pub mod election;
+pub mod maintenance;
+pub mod recover;
+pub mod voters;

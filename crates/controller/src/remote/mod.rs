@@ -1,0 +1,119 @@
+//! What a broker uses to reach the controllers, over gRPC also within one process: submit requests, hold a session,
+//! follow the metadata. It finds the active controller by itself and changes to another when that one ends.
+//!
+//! It decides nothing about brokers; what a reply or an end means is the caller's business.
+
+mod follow;
+mod session;
+mod submit;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use klamm_proto::controller::v1::controller_client::ControllerClient as GrpcClient;
+use klamm_types::NodeId;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::identity::NodeIdentity;
+use crate::network::channel::{self, BadAddress, MESSAGE_BYTES_MAX};
+
+pub use follow::{MetadataEvent, MetadataFollower};
+pub use session::{Session, SessionEnd, SessionError};
+pub use submit::SubmitError;
+
+/// The way to the controllers. Clones share what they know about the active one.
+#[derive(Clone)]
+pub struct ControllerClient {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: NodeIdentity,
+    addresses: BTreeMap<NodeId, String>,
+    clients: BTreeMap<NodeId, GrpcClient<Channel>>,
+    active: watch::Sender<Option<NodeId>>,
+    /// Where the next search for the active controller begins.
+    turn: AtomicUsize,
+}
+
+impl ControllerClient {
+    /// `addresses`: the gRPC addresses (`host:port`) of all controllers. Dials nobody yet.
+    pub fn new(
+        addresses: BTreeMap<NodeId, String>,
+        identity: NodeIdentity,
+    ) -> Result<ControllerClient, BadAddress> {
+        let mut clients = BTreeMap::new();
+        for (node, address) in &addresses {
+            clients.insert(*node, grpc_client(channel::lazy(address)?));
+        }
+        let active = watch::Sender::new(None);
+        let turn = AtomicUsize::new(0);
+        Ok(ControllerClient { inner: Arc::new(Inner { identity, addresses, clients, active, turn }) })
+    }
+
+    pub fn identity(&self) -> &NodeIdentity {
+        &self.inner.identity
+    }
+
+    /// Follows who the active controller is, as far as replies have told.
+    pub fn watch_active(&self) -> watch::Receiver<Option<NodeId>> {
+        self.inner.active.subscribe()
+    }
+
+    /// All controllers, the one held for active first, the others in turn.
+    fn candidates(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.inner.clients.keys().copied().collect();
+        if nodes.is_empty() {
+            return nodes;
+        }
+        let count = nodes.len();
+        nodes.rotate_left(self.inner.turn.fetch_add(1, Ordering::Relaxed) % count);
+        if let Some(active) = *self.inner.active.borrow() {
+            nodes.sort_by_key(|node| *node != active);
+        }
+        nodes
+    }
+
+    fn client(&self, node: NodeId) -> Option<GrpcClient<Channel>> {
+        self.inner.clients.get(&node).cloned()
+    }
+
+    /// A connection of its own to `node`, dialled now: for streams, whose end must mean the end of the process.
+    async fn connect(&self, node: NodeId) -> Result<GrpcClient<Channel>, String> {
+        let address = self.inner.addresses.get(&node).ok_or("it is not among the controllers")?;
+        let endpoint = channel::endpoint(address).map_err(|error| error.to_string())?;
+        let channel = endpoint.connect().await.map_err(|error| format!("dialling {address}: {error}"))?;
+        Ok(grpc_client(channel))
+    }
+
+    /// Takes the word of a controller about who is active; -1 is nobody.
+    fn heard_active(&self, controller: i32) {
+        let heard = (controller >= 0).then_some(NodeId(controller));
+        self.inner.active.send_if_modified(|active| {
+            let news = heard.is_some() && *active != heard;
+            if news {
+                *active = heard;
+            }
+            news
+        });
+    }
+
+    /// `node` does not act as the active controller.
+    fn not_active(&self, node: NodeId) {
+        self.inner.active.send_if_modified(|active| {
+            let news = *active == Some(node);
+            if news {
+                *active = None;
+            }
+            news
+        });
+    }
+}
+
+fn grpc_client(channel: Channel) -> GrpcClient<Channel> {
+    GrpcClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}

@@ -1,0 +1,130 @@
+//! Whether this node acts as the controller: it leads in Raft, and a majority has answered it lately.
+//!
+//! openraft lets a leader that is cut off keep its state. Brokers on its side would hold it for the controller, so the
+//! shell stops acting after a second without the quorum, and begins anew when the quorum is back.
+
+use std::time::Duration;
+
+use klamm_metadata::core::Event;
+use klamm_types::ErrorCode;
+use openraft::async_runtime::watch::WatchReceiver;
+
+use super::{Input, Shell, ShellError, effects};
+use crate::raft::machine::leader_term;
+use crate::raft::types::LeaderId;
+
+/// Without an answer of the quorum for so long, a leader stops acting as the controller.
+const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub struct Leadership {
+    /// As the core was told.
+    acting: Option<LeaderId>,
+    /// Led, but cut off: waits for the quorum to answer.
+    suspended: Option<Suspended>,
+}
+
+#[derive(Debug)]
+struct Suspended {
+    leader: LeaderId,
+    /// A blank entry is on its way to prove the leadership.
+    proving: bool,
+}
+
+impl Leadership {
+    pub fn acting(&self) -> Option<LeaderId> {
+        self.acting
+    }
+}
+
+impl Shell {
+    /// Compares what Raft says with what the core was told.
+    pub(super) async fn look_at_leadership(&mut self) -> Result<(), ShellError> {
+        let leads = self.running.leadership();
+        if self.leadership.suspended.as_ref().is_some_and(|suspended| Some(suspended.leader) == leads) {
+            return Ok(());
+        }
+        self.leadership.suspended = None;
+        if leads == self.leadership.acting {
+            return Ok(());
+        }
+        if self.leadership.acting.is_some() {
+            self.lose().await?;
+        }
+        match leads {
+            Some(leader) => self.begin(leader).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn begin(&mut self, leader: LeaderId) -> Result<(), ShellError> {
+        tracing::info!(term = leader.term, "this node is the active controller");
+        self.leadership.acting = Some(leader);
+        // Services send requests and sessions here from now on; they wait in the queue behind this step.
+        self.node.acting.send_replace(Some(leader));
+        self.step(Event::BecameLeader { term: leader_term(&leader) }).await
+    }
+
+    async fn lose(&mut self) -> Result<(), ShellError> {
+        tracing::info!("this node is the active controller no longer");
+        self.leadership.acting = None;
+        self.node.acting.send_replace(None);
+        self.step(Event::LostLeadership).await?;
+        for (_, out) in self.sessions.drain() {
+            effects::end_session(&out, self.node.node_id(), ErrorCode::NotController, "not the controller any more");
+        }
+        for (_, reply) in self.requests.drain() {
+            // The caller is gone if this fails.
+            drop(reply.send(super::not_controller()));
+        }
+        Ok(())
+    }
+
+    /// Stops acting when the quorum is silent; tries to act again when it answers.
+    pub(super) async fn look_at_quorum(&mut self) -> Result<(), ShellError> {
+        if self.leadership.acting.is_none() && self.leadership.suspended.is_none() {
+            return Ok(());
+        }
+        let acked = self.running.raft.metrics().borrow_watched().last_quorum_acked;
+        // None: just elected, no heartbeat was due yet.
+        let silent = acked.is_some_and(|at| at.elapsed() > QUORUM_SILENCE_MAX);
+        if let Some(leader) = self.leadership.acting
+            && silent
+        {
+            tracing::info!("no majority of the quorum answers; this node stops acting as the controller");
+            self.lose().await?;
+            self.leadership.suspended = Some(Suspended { leader, proving: false });
+            return Ok(());
+        }
+        if let Some(suspended) = &mut self.leadership.suspended
+            && !suspended.proving
+            && !silent
+        {
+            suspended.proving = true;
+            let (raft, inputs, leader) = (self.running.raft.clone(), self.node.inputs.clone(), suspended.leader);
+            tokio::spawn(async move {
+                // Whatever was proposed before is settled when this is applied. If it fails, the metrics tell.
+                if raft.write_blank().await.is_ok() {
+                    drop(inputs.send(Input::Regained { leader }).await);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn regained(&mut self, leader: LeaderId) -> Result<(), ShellError> {
+        self.feed().await?;
+        if self.leadership.suspended.as_ref().is_none_or(|suspended| suspended.leader != leader) {
+            return Ok(());
+        }
+        self.leadership.suspended = None;
+        if self.running.leadership() != Some(leader) {
+            return self.look_at_leadership().await;
+        }
+        self.begin(leader).await?;
+        // The core waits for an entry of this term.
+        let raft = self.running.raft.clone();
+        tokio::spawn(async move { drop(raft.write_blank().await) });
+        Ok(())
+    }
+}

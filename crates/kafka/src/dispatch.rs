@@ -1,0 +1,45 @@
+//! From a request to the file of its API.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use klamm_wire::ApiKey;
+
+use crate::api;
+use crate::context::Client;
+use crate::net::request::{Answer, Request, RequestError, Served};
+
+/// Hands the batches of a Produce over; they have their place in the order of their partitions when this resolves.
+/// What is returned resolves when they are acknowledged.
+pub(crate) async fn start_produce(
+    client: Arc<Client>,
+    request: Request,
+) -> Result<BoxFuture<'static, Answer>, RequestError> {
+    api::produce::start(client, request).await
+}
+
+/// Carries out a request that is none of Produce.
+pub(crate) fn answer(client: Arc<Client>, request: Request, served: Served) -> BoxFuture<'static, Answer> {
+    Box::pin(async move {
+        let (client, request) = (client.as_ref(), &request);
+        match request.key {
+            ApiKey::ApiVersions => api::api_versions::answer(client, request, served),
+            ApiKey::Metadata => api::metadata::answer(client, request),
+            ApiKey::DescribeCluster => api::describe_cluster::answer(client, request),
+            ApiKey::DescribeTopicPartitions => api::describe_topic_partitions::answer(client, request),
+            ApiKey::DescribeConfigs => api::describe_configs::answer(client, request),
+            ApiKey::Fetch => api::fetch::answer(client, request).await,
+            ApiKey::ListOffsets => api::list_offsets::answer(client, request).await,
+            ApiKey::OffsetForLeaderEpoch => api::offset_for_leader_epoch::answer(client, request).await,
+            ApiKey::CreateTopics => api::create_topics::answer(client, request).await,
+            ApiKey::DeleteTopics => api::delete_topics::answer(client, request).await,
+            ApiKey::CreatePartitions => api::create_partitions::answer(client, request).await,
+            ApiKey::IncrementalAlterConfigs => api::incremental_alter_configs::answer(client, request).await,
+            ApiKey::InitProducerId => api::init_producer_id::answer(client, request).await,
+            ApiKey::DescribeQuorum => api::describe_quorum::answer(client, request).await,
+            ApiKey::AddRaftVoter => api::raft_voters::add(client, request).await,
+            ApiKey::RemoveRaftVoter => api::raft_voters::remove(client, request).await,
+            key => Err(RequestError::NotServed(key)),
+        }
+    })
+}

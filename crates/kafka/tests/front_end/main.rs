@@ -1,0 +1,16 @@
+//! The front end over real sockets, with a broker in memory behind it.
+
+mod admin;
+mod api_versions;
+mod client;
+mod configs;
+mod connections;
+mod fake;
+mod fetch;
+mod garbage;
+mod metadata;
+mod offsets;
+mod produce;
+mod quorum;
+mod topic_partitions;
+mod world;
