@@ -2,11 +2,14 @@
 
 pub mod api;
 pub mod backend;
-pub mod lifecycle;
-pub mod grpc;
 pub mod config;
+pub mod controllers;
 pub mod flush;
+pub mod grpc;
+pub mod lifecycle;
+pub mod node;
 pub mod partitions;
+pub mod producer_ids;
 pub mod replica;
 
 pub use klamm_metadata as metadata;

@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 
 
 use crate::config::ClientConfig;
+use crate::consumer::{Consumer, ConsumerConfig};
+use crate::admin::Admin;
 
 use crate::error::{MetadataError, RequestError};
 use crate::metadata::{Cluster, Keeper, LeaderHint, Topic};
@@ -100,6 +102,19 @@ impl Client {
     /// Outside a tokio runtime.
     pub fn producer(&self, config: ProducerConfig) -> Result<Producer, ProducerConfigError> {
         Producer::start(self.clone(), config)
+    }
+
+    /// A consumer with these settings, to which nothing is assigned yet.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn consumer(&self, config: ConsumerConfig) -> Consumer {
+        Consumer::start(self.clone(), config)
+    }
+
+    /// Administration: topics, settings, the cluster itself.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
     }
 
     pub fn config(&self) -> &ClientConfig {

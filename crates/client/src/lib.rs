@@ -1,7 +1,9 @@
 //! The Klamm SDK.
 
+pub mod admin;
 mod client;
 mod config;
+mod consumer;
 mod error;
 mod metadata;
 mod net;
@@ -9,6 +11,9 @@ mod producer;
 
 pub use client::Client;
 pub use config::ClientConfig;
+pub use consumer::{Consumer, ConsumeError, ConsumerConfig, ConsumerRecord, IsolationLevel, Obstacle, OffsetReset, Start, TopicPartition};
+pub use klamm_record::{Compression, CompressionLevel, Header};
+pub use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp, TopicId};
 pub use producer::*;
 pub use error::*;
 pub use metadata::{Broker, Cluster, Partition, Topic};

@@ -37,7 +37,13 @@ impl NodeIdentity {
     /// `cluster_id`: what the node's directories or its operator say, if anything.
     pub fn new(node_id: NodeId, incarnation: Incarnation, cluster_id: Option<ClusterId>) -> NodeIdentity {
         let cluster_id = watch::Sender::new(cluster_id);
-        NodeIdentity { inner: Arc::new(Inner { node_id, incarnation, cluster_id }) }
+        NodeIdentity {
+            inner: Arc::new(Inner {
+                node_id,
+                incarnation,
+                cluster_id,
+            }),
+        }
     }
 
     pub fn node_id(&self) -> NodeId {
@@ -87,7 +93,9 @@ impl NodeIdentity {
 
     /// The cluster id as messages hold it: empty while unknown.
     pub(crate) fn cluster_bytes(&self) -> Bytes {
-        self.cluster_id().map(|id| Bytes::copy_from_slice(id.as_bytes())).unwrap_or_default()
+        self.cluster_id()
+            .map(|id| Bytes::copy_from_slice(id.as_bytes()))
+            .unwrap_or_default()
     }
 
     /// [`NodeIdentity::agree`] for the cluster id in a message; an empty one says nothing.

@@ -31,6 +31,8 @@ pub struct Node {
     pub hints: mpsc::Sender<RaftId>,
     /// Why the controller can do no more.
     pub failure: watch::Sender<Option<String>>,
+    /// Held while the node becomes a member, which several calls may try at once.
+    pub starting: tokio::sync::Mutex<()>,
     numbers: AtomicU64,
     /// When each member last had the leader's whole log, in milliseconds since 1970; kept while this node leads.
     caught_up: Mutex<BTreeMap<RaftId, i64>>,
@@ -69,10 +71,17 @@ impl Node {
             inputs,
             hints,
             failure: watch::Sender::new(None),
+            starting: tokio::sync::Mutex::default(),
             numbers: AtomicU64::new(1),
             caught_up: Mutex::default(),
         };
-        (Arc::new(node), Queues { inputs: inputs_queue, hints: hints_queue })
+        (
+            Arc::new(node),
+            Queues {
+                inputs: inputs_queue,
+                hints: hints_queue,
+            },
+        )
     }
 
     pub fn node_id(&self) -> NodeId {

@@ -1,1 +1,15 @@
-//! klamm-faults
+//! Breaks a cluster of real processes and holds what happens against the promises.
+//!
+//! A fault is data ([`FAULTS`]); [`run`] starts a load, strikes, waits for writes to come back, mends, reads everything
+//! and asks `klamm-verify` for the verdict. It only ever touches processes that it started.
+
+mod fault;
+mod nodes;
+mod plan;
+mod report;
+mod run;
+
+pub use fault::{Blow, FAULTS, Fault, Target, by_name};
+pub use nodes::Nodes;
+pub use report::{Summary, summary};
+pub use run::{RunResult, run};

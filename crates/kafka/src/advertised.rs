@@ -86,7 +86,11 @@ mod tests {
     #[test]
     fn kafka_python_2_0_2_infers_a_modern_broker() {
         let listed = |key: ApiKey, version: i16| is_advertised(key) && key.advertised().contains(version);
-        let rules = [(ApiKey::Produce, 8, "2.4"), (ApiKey::Fetch, 11, "2.3"), (ApiKey::Metadata, 4, "0.11")];
+        let rules = [
+            (ApiKey::Produce, 8, "2.4"),
+            (ApiKey::Fetch, 11, "2.3"),
+            (ApiKey::Metadata, 4, "0.11"),
+        ];
         let inferred = rules.iter().find(|(key, version, _)| listed(*key, *version));
         assert_eq!(inferred.map(|rule| rule.2), Some("2.4"));
         assert!(listed(ApiKey::Metadata, 0) && listed(ApiKey::Fetch, 4) && listed(ApiKey::Produce, 0));

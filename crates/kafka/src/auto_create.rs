@@ -42,7 +42,10 @@ impl AutoCreate {
             ..CreatableTopic::default()
         };
         let topics = begun.iter().map(cluster_default).collect();
-        let request = controller_request::Request::CreateTopics(CreateTopicsRequest { topics, validate_only: false });
+        let request = controller_request::Request::CreateTopics(CreateTopicsRequest {
+            topics,
+            validate_only: false,
+        });
         let creation = client.backend().submit(request, TIMEOUT);
         let under_way = self.under_way.clone();
         tokio::spawn(async move {

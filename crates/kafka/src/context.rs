@@ -21,9 +21,16 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn new(backend: Arc<dyn Backend>, settings: Settings) -> Self {
         // One request of the largest size must fit, or it would wait for ever.
-        let memory = settings.request_memory_bytes_max.max(settings.request_bytes_max.saturating_add(8192));
+        let memory = settings
+            .request_memory_bytes_max
+            .max(settings.request_bytes_max.saturating_add(8192));
         let budget = Budget::new(memory, settings.request_memory_wait_max);
-        Self { backend, settings, budget, auto_create: AutoCreate::default() }
+        Self {
+            backend,
+            settings,
+            budget,
+            auto_create: AutoCreate::default(),
+        }
     }
 }
 

@@ -20,28 +20,43 @@ pub(crate) struct Endpoint<'a> {
 
 /// Every live broker that has the client's listener.
 pub(crate) fn live<'a>(client: &Client, image: &'a Image) -> Vec<Endpoint<'a>> {
-    all(client, image).into_iter().filter(|endpoint| !endpoint.fenced).collect()
+    all(client, image)
+        .into_iter()
+        .filter(|endpoint| !endpoint.fenced)
+        .collect()
 }
 
 /// Every registered broker that has the client's listener, fenced ones too.
 pub(crate) fn all<'a>(client: &Client, image: &'a Image) -> Vec<Endpoint<'a>> {
-    image.brokers().iter().filter_map(|(&node, broker)| endpoint(client, node, broker)).collect()
+    image
+        .brokers()
+        .iter()
+        .filter_map(|(&node, broker)| endpoint(client, node, broker))
+        .collect()
 }
 
 /// One live broker.
 pub(crate) fn of<'a>(client: &Client, image: &'a Image, node: NodeId) -> Option<Endpoint<'a>> {
-    image.broker(node).filter(|broker| !broker.fenced).and_then(|broker| endpoint(client, node, broker))
+    image
+        .broker(node)
+        .filter(|broker| !broker.fenced)
+        .and_then(|broker| endpoint(client, node, broker))
 }
 
 /// Whether a live broker can be reached through the client's listener.
 pub(crate) fn is_reachable(client: &Client, image: &Image, node: NodeId) -> bool {
-    image.broker(node).is_some_and(|broker| !broker.fenced && broker.listener(&client.listener.name).is_some())
+    image
+        .broker(node)
+        .is_some_and(|broker| !broker.fenced && broker.listener(&client.listener.name).is_some())
 }
 
 /// A live broker that stands for the controller: every broker passes requests on, so it is this one if it lives.
 pub(crate) fn controller(client: &Client, live: &[Endpoint<'_>]) -> i32 {
     let own = client.backend().node_id();
-    let chosen = live.iter().find(|endpoint| endpoint.node == own).or_else(|| live.first());
+    let chosen = live
+        .iter()
+        .find(|endpoint| endpoint.node == own)
+        .or_else(|| live.first());
     chosen.map_or(-1, |endpoint| endpoint.node.0)
 }
 
@@ -55,9 +70,19 @@ fn endpoint<'a>(client: &Client, node: NodeId, broker: &'a BrokerState) -> Optio
     };
     // A broker that was told no address of its own: the one at which this connection arrived. For another broker
     // that holds where all of them share a machine; anywhere else it registers an address.
-    let host = if is_unset(host) { client.local.ip().to_canonical().to_string() } else { host.to_owned() };
+    let host = if is_unset(host) {
+        client.local.ip().to_canonical().to_string()
+    } else {
+        host.to_owned()
+    };
     let rack = broker.rack.as_deref();
-    Some(Endpoint { node, host, port: i32::from(port), rack, fenced: broker.fenced })
+    Some(Endpoint {
+        node,
+        host,
+        port: i32::from(port),
+        rack,
+        fenced: broker.fenced,
+    })
 }
 
 /// No address, or one that means "all addresses" and leads nowhere.

@@ -30,7 +30,11 @@ pub(crate) enum TopicKey<'a> {
 impl<'a> TopicKey<'a> {
     /// Requests that go by id have done so from a version on; the other field is then empty.
     pub fn new(version: i16, by_id_from: i16, name: &'a str, id: Uuid) -> Self {
-        if version >= by_id_from { TopicKey::Id(id) } else { TopicKey::Name(name) }
+        if version >= by_id_from {
+            TopicKey::Id(id)
+        } else {
+            TopicKey::Name(name)
+        }
     }
 
     pub fn find<'i>(&self, image: &'i Image) -> Result<&'i Arc<Topic>, ErrorCode> {

@@ -255,6 +255,10 @@ impl Log {
         if active.opened_at.is_none() {
             active.opened_at = now;
         }
+        if active.are_indexes_durable() {
+            // They were complete when the log was opened and are no longer.
+            active.indexes_durable = Arc::default();
+        }
         for batch in batches {
             active.note(batch.header(), interval);
             epochs.assign(batch.leader_epoch(), batch.base_offset());

@@ -173,9 +173,11 @@ impl Opening {
     }
 
     fn read_segments(&mut self, bases: &[Offset], hint: RecoveryHint) -> Result<(), DiskError> {
+        // A segment may have been closed while the flush of its last batch was under way. Only a flush of something
+        // behind it has synced its indexes, so a recovery point right at its end does not vouch for them.
         let trusted = match hint.clean_stop {
             true => bases.len(),
-            false => bases.partition_point(|base| *base <= self.point).saturating_sub(1),
+            false => bases.partition_point(|base| *base < self.point).saturating_sub(1),
         };
         let mut last_epoch = None;
         for (number, &base) in bases.iter().enumerate() {
@@ -213,7 +215,7 @@ impl Opening {
 
     fn gap_before(&self, base: Offset) -> Option<Stop> {
         let last = self.segments.last()?;
-        (last.end != base).then(|| Stop {
+        (last.end != base).then_some(Stop {
             offset: last.end,
             segment: last.base,
             position: last.size,

@@ -27,35 +27,52 @@ struct CutPlace {
 }
 
 impl Log {
-    /// Removes all batches that reach past `offset`; returns the log end offset, which is lower if `offset` lies inside
-    /// a batch. Mends a log that failed to write or is damaged at `offset` or above. Durable when it returns; the
-    /// flushed offset and the epochs fall with it. The caller rebuilds producer state from [`Log::producer_state`].
-    ///
-    /// The recovery point stored for this log MUST be at most `offset` by now.
+    /// The log end offset that [`Log::truncate_to`] would leave: `offset`, or the beginning of the batch it lies in.
+    /// To be asked first by callers who may cut inside a batch and have a recovery point to lower.
     ///
     /// # Errors
-    /// After a disk error the log has failed until it is opened again.
-    pub fn truncate_to(&mut self, offset: Offset) -> Result<Offset, ChangeError> {
+    /// As [`Log::truncate_to`], but nothing changes.
+    pub fn truncation_end(&self, offset: Offset) -> Result<Offset, ChangeError> {
+        Ok(self.cut_at(offset)?.1.end)
+    }
+
+    /// The number of the segment that is cut, and where.
+    fn cut_at(&self, offset: Offset) -> Result<(usize, CutPlace), ChangeError> {
         let (start, end) = (self.segments[0].base, self.log_end_offset());
         if offset < start || offset > end {
             return Err(ChangeError::OutOfRange { offset, start, end });
         }
+        let number = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
+        let segment = &self.segments[number];
+        Ok((number, cut_place(&segment.view(&self.config), segment, offset)?))
+    }
+
+    /// Removes all batches that reach past `offset`; returns the log end offset, which is lower if `offset` lies inside
+    /// a batch. Mends a log that failed to write or is damaged at `offset` or above. Durable when it returns; the
+    /// flushed offset and the epochs fall with it. The caller rebuilds producer state from [`Log::producer_state`].
+    ///
+    /// The recovery point stored for this log MUST be at most the result by now: `offset`, if batches begin there, or
+    /// what [`Log::truncation_end`] says.
+    ///
+    /// # Errors
+    /// After a disk error the log has failed until it is opened again.
+    pub fn truncate_to(&mut self, offset: Offset) -> Result<Offset, ChangeError> {
         match self.failure() {
             Some(Failure::Flush) => return Err(ChangeError::Failed(Failure::Flush)),
-            None if offset == end => return Ok(end),
+            None if offset == self.log_end_offset() => return Ok(offset),
             None | Some(Failure::Write | Failure::Damaged) => {}
         }
+        let (keep, place) = self.cut_at(offset)?;
         let shared = self.shared.clone();
         let _guard = shared.lock_syncs();
         shared.next_generation();
-        self.cut(offset).inspect_err(|_| shared.fail(Failure::Flush))?;
+        self.cut(keep, place).inspect_err(|_| shared.fail(Failure::Flush))?;
         shared.mend();
         Ok(self.log_end_offset())
     }
 
-    fn cut(&mut self, offset: Offset) -> Result<(), ChangeError> {
-        let keep = self.segments.partition_point(|segment| segment.base <= offset).max(1) - 1;
-        let place = cut_place(&self.segments[keep].view(&self.config), &self.segments[keep], offset)?;
+    /// Cuts a segment and removes those behind it.
+    fn cut(&mut self, keep: usize, place: CutPlace) -> Result<(), DiskError> {
         self.tail.truncate(place.end);
         for base in std::mem::take(&mut self.beyond_damage).into_iter().rev() {
             self.remove_segment(base)?;
@@ -97,7 +114,7 @@ impl Log {
     /// a damaged replica that is filled again. Durable when it returns. A power cut in between may leave an empty log
     /// at offset 0 or some of the old segments.
     ///
-    /// The recovery point stored for this log MUST be at most its start offset, or none, by now.
+    /// The recovery point stored for this log MUST be 0, or none, by now.
     ///
     /// # Errors
     /// After a disk error the log has failed until it is opened again.
@@ -144,14 +161,22 @@ impl Log {
             return Err(ChangeError::Failed(failure));
         }
         let shared = self.shared.clone();
-        self.active_mut().seal()?;
+        // Index files may be made now; where nothing was written since the start they are there already.
+        if !self.active().are_indexes_durable() {
+            shared.directory_changed();
+            self.active_mut().seal()?;
+        }
         let _guard = shared.lock_syncs();
         for segment in &self.segments {
             if segment.end > self.flushed || !segment.are_indexes_durable() {
                 sync_all(segment).inspect_err(|_| shared.fail(Failure::Flush))?;
             }
         }
-        save_epochs(&*self.disk, &self.dir, &self.epochs_to_save())?;
+        let epochs = self.epochs_to_save();
+        if epochs.version > shared.epochs_saved() {
+            save_epochs(&*self.disk, &self.dir, &epochs)?;
+        }
+        shared.sync_dir(&*self.disk, &self.dir)?;
         Ok(self.log_end_offset())
     }
 }

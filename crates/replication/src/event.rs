@@ -219,7 +219,7 @@ pub enum Event {
 
     /// The write call of the append succeeded, whole.
     AppendWritten { append: AppendId },
-    /// It failed, perhaps in part. The replica stops.
+    /// It failed, perhaps in part. The replica stops; appends given out after this one MUST NOT be carried out.
     AppendFailed { append: AppendId },
     /// Everything below `offset` is on the disk. `offset` is at least what was asked for.
     FlushedTo { flush: FlushId, offset: Offset },

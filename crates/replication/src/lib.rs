@@ -20,6 +20,7 @@ mod leader;
 mod log_state;
 pub mod producers;
 mod queries;
+mod refused;
 mod replica;
 mod view;
 

@@ -27,3 +27,19 @@ pub fn id_bytes(id: &[u8; 16]) -> Bytes {
 pub fn node_ids(ids: &[i32]) -> Vec<NodeId> {
     ids.iter().map(|&id| NodeId(id)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_sixteen_bytes() {
+        let id = Uuid::from_u128(7);
+        assert_eq!(uuid("topic_id", &id_bytes(&id.0)), Ok(id));
+        let error = uuid("topic_id", &[1, 2, 3]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "reading the field topic_id: 3 bytes instead of the 16 of an id"
+        );
+    }
+}

@@ -59,7 +59,7 @@ impl Controller {
         controller.commit(random, |overlay| bootstrap(overlay, None))?;
         for registration in registrations {
             let epoch = controller.register(registration)?;
-            controller.commit(0, |overlay| unfence(overlay, registration.node, epoch, Cause::Registration))?;
+            controller.commit(0, |overlay| unfence(overlay, registration.node, epoch, Cause::CaughtUp))?;
         }
         let setting = |name: &str, value: String| TopicSetting {
             name: name.to_owned(),
@@ -169,7 +169,7 @@ impl Controller {
     }
 
     pub fn unfence(&mut self, node: NodeId, broker_epoch: BrokerEpoch) -> Result<bool, String> {
-        self.commit(0, |overlay| unfence(overlay, node, broker_epoch, Cause::Unfenced))
+        self.commit(0, |overlay| unfence(overlay, node, broker_epoch, Cause::AliveAgain))
     }
 
     /// Moves the lead to the preferred replica, if it may lead.

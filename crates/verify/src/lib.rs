@@ -7,8 +7,10 @@ mod check;
 mod gap;
 mod history;
 mod value;
+mod workload;
 
 pub use check::{Anomaly, Verdict, check};
 pub use gap::{Gap, GapSummary, longest_gap, summarize};
 pub use history::{History, Outcome, PartitionHistory, Read, Sent};
 pub use value::Value;
+pub use workload::{Load, Progress, Workload, WorkloadError};

@@ -214,7 +214,8 @@ fn last_run(path: &Path, boot_id: &str) -> io::Result<LastRun> {
 /// Whether a folder lies there that only a partition leaves behind.
 fn holds_partitions(path: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(path)? {
-        if entry?.path().join("partition.metadata").try_exists()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.path().join("partition.metadata").try_exists()? {
             return Ok(true);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use klamm_controller::{ControllerClient, NodeIdentity};
+use klamm_controller::{Controller, NodeIdentity};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
 use klamm_types::{ClusterId, ErrorCode, NodeId, ProducerId};
@@ -29,7 +29,7 @@ pub(crate) struct NodeBackend {
     pub config: NodeConfig,
     pub partitions: Partitions,
     pub controllers: Arc<dyn Controllers>,
-    pub client: ControllerClient,
+    pub controller: Option<Controller>,
     pub shown: Shown,
     pub producer_ids: ProducerIds,
 }
@@ -69,7 +69,11 @@ impl Backend for NodeBackend {
 
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, ProduceTicket> {
         let partitions = self.partitions.clone();
-        async move { partitions.produce(request).await }.boxed()
+        async move {
+            let ticket = partitions.produce(request).await;
+            async move { ticket.wait().await.map_err(|refused| refused.error) }.boxed()
+        }
+        .boxed()
     }
 
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'static, Vec<FetchedPartition>> {
@@ -111,12 +115,12 @@ impl Backend for NodeBackend {
     }
 
     fn describe_quorum(&self) -> BoxFuture<'static, Result<QuorumDescription, RequestError>> {
-        let client = self.client.clone();
-        async move { super::quorum::describe(&client).await }.boxed()
+        let controller = self.controller.clone();
+        async move { super::quorum::describe(controller.as_ref()).await }.boxed()
     }
 
     fn change_voters(&self, change: VoterChange) -> BoxFuture<'static, Result<(), RequestError>> {
-        let client = self.client.clone();
-        async move { super::quorum::change_voters(&client, change).await }.boxed()
+        let controller = self.controller.clone();
+        async move { super::quorum::change_voters(controller.as_ref(), change).await }.boxed()
     }
 }

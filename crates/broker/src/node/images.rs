@@ -14,7 +14,7 @@ use klamm_controller::{ControllerClient, MetadataEvent};
 use klamm_metadata::Image;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::partitions::Partitions;
+use crate::partitions::{Applied, ImageSource, Partitions};
 
 /// Images that may wait to be taken up.
 const WAITING_MAX: usize = 256;
@@ -75,7 +75,7 @@ pub(crate) fn start(client: &ControllerClient, partitions: Option<Partitions>) -
 
 struct Waiting {
     image: Arc<Image>,
-    taken_up: Option<oneshot::Receiver<()>>,
+    taken_up: Option<Applied>,
 }
 
 struct Follow {
@@ -90,12 +90,16 @@ impl Follow {
     /// Returns why it ended.
     async fn run(mut self) -> String {
         while let Some(event) = self.follower.next().await {
-            match event {
-                MetadataEvent::Snapshot(image) => self.image = image,
+            let source = match event {
+                MetadataEvent::Snapshot(image) => {
+                    self.image = image;
+                    ImageSource::Snapshot
+                }
                 MetadataEvent::Batch { index, term, batch } => {
                     if let Err(error) = self.image.apply_batch(index, term, &batch) {
                         return format!("applying entry {index} of the metadata: {error}");
                     }
+                    ImageSource::Records
                 }
                 MetadataEvent::Committed { index, .. } => {
                     self.committed.send_if_modified(|known| {
@@ -105,9 +109,9 @@ impl Follow {
                     });
                     continue;
                 }
-            }
+            };
             let image = Arc::new(self.image.clone());
-            let taken_up = self.partitions.as_ref().map(|partitions| partitions.apply_image(image.clone()));
+            let taken_up = self.partitions.as_ref().map(|partitions| partitions.apply(image.clone(), source));
             if self.waiting.send(Waiting { image, taken_up }).await.is_err() {
                 return "the node stops".to_owned();
             }
@@ -119,7 +123,7 @@ impl Follow {
 async fn show(mut queue: mpsc::Receiver<Waiting>, image: Arc<ArcSwap<Image>>, index: watch::Sender<u64>) {
     while let Some(waiting) = queue.recv().await {
         if let Some(taken_up) = waiting.taken_up
-            && tokio::time::timeout(TAKE_UP_MAX, taken_up).await.is_err()
+            && tokio::time::timeout(TAKE_UP_MAX, taken_up.wait()).await.is_err()
         {
             let index = waiting.image.applied_index();
             tracing::warn!(index, "some partitions have not taken up the metadata within {TAKE_UP_MAX:?}");

@@ -88,8 +88,8 @@ impl Membership {
                     }
                 }
             }
-            self.registration.replica_logs = self.partitions.replica_logs().await;
-            self.registration.damaged = self.partitions.damaged().await;
+            // Between the two registrations the process lived: what it reported then was reported since.
+            self.registration.damaged.clear();
         }
     }
 
@@ -127,12 +127,11 @@ impl Membership {
 
     /// Stores the new epoch, durably, before anything is done under it.
     fn registered(&mut self, epoch: BrokerEpoch, cluster: &[u8]) -> Result<BrokerEpoch, MembershipError> {
-        if let Some(cluster) = ClusterId::from_slice(cluster) {
-            self.directory.join(cluster)?;
-        }
+        let cluster = ClusterId::from_slice(cluster).or(self.directory.cluster).unwrap_or_default();
+        self.directory.join(cluster)?;
         self.directory.store_epoch(epoch)?;
         tracing::info!(%epoch, "registered");
-        self.partitions.registered(epoch);
+        drop(self.partitions.registered(cluster, epoch));
         self.epoch.send_replace(epoch);
         self.standing.send_modify(|standing| standing.epoch = Some(epoch));
         Ok(epoch)

@@ -9,6 +9,7 @@
 mod backend;
 mod images;
 mod membership;
+mod quorum;
 mod quorum_port;
 mod start;
 mod status;
@@ -32,7 +33,7 @@ pub use status::{PartitionView, Status};
 use crate::backend::Backend;
 use crate::controllers::Controllers;
 use crate::lifecycle::directory::{DataDirectory, DirectoryError};
-use crate::partitions::Partitions;
+use crate::partitions::{Partitions, Stopped};
 use images::Shown;
 
 /// A listener as clients are to find it. An empty host means: the address at which a client arrived.
@@ -154,7 +155,13 @@ impl Node {
 }
 
 async fn close(broker: &Broker) -> Result<(), StopError> {
-    broker.partitions.stop().await.map_err(|error| StopError::Logs(error.to_string()))?;
+    let partitions = broker.partitions.clone();
+    let stopped = tokio::task::spawn_blocking(move || partitions.stop()).await;
+    let logs = match stopped {
+        Ok(Stopped::Clean) => Ok(()),
+        Ok(Stopped::Unclean) => Err(StopError::Logs("not every log could be closed".to_owned())),
+        Err(error) => Err(StopError::Logs(error.to_string())),
+    };
     let wish = broker.goodbye.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     let (answer, answered) = oneshot::channel();
     let asked = wish.is_some_and(|wish| wish.send(answer).is_ok());
@@ -163,5 +170,6 @@ async fn close(broker: &Broker) -> Result<(), StopError> {
     }
     let directory = tokio::time::timeout(GOODBYE_MAX, answered).await;
     let directory = directory.ok().and_then(Result::ok).ok_or(StopError::NoMembership)?;
+    logs?;
     Ok(directory.mark_clean()?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_controller::{
     Controller, ControllerClient, ControllerConfig, IdentityService, NodeIdentity, StartError as ControllerStartError,
@@ -10,7 +11,9 @@ use klamm_controller::{
 use klamm_metadata::feature;
 use klamm_schema::id_bytes;
 use klamm_schema::metadata::{FeatureRange, Listener};
-use klamm_schema::requests::{DirectoryReport, LastRun as LastRunMessage, RegisterBrokerRequest};
+use klamm_log::RealDisk;
+use klamm_replication::Limits;
+use klamm_schema::requests::{DamagedReplica, DirectoryReport, LastRun as LastRunMessage, RegisterBrokerRequest, ReplicaLog};
 use klamm_types::{BrokerEpoch, ClusterId, DirectoryId, Incarnation, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -25,7 +28,7 @@ use crate::config::{NodeConfig, Role};
 use crate::controllers::Controllers;
 use crate::grpc;
 use crate::lifecycle::directory::{DataDirectory, DirectoryError, LastRun, kernel_boot_id};
-use crate::partitions::{Partitions, PartitionsConfig, PartitionsError};
+use crate::partitions::{LastStop, Partitions, PartitionsConfig, RecoveredReplica, RecoveryReport, StartError as PartitionsError};
 use crate::producer_ids::ProducerIds;
 
 /// Why a node does not start.
@@ -39,8 +42,18 @@ pub enum StartError {
     Partitions(#[from] PartitionsError),
     #[error("starting the controller")]
     Controller(#[from] ControllerStartError),
+    #[error("opening the partitions: the thread that did it ended")]
+    Thread(#[source] tokio::task::JoinError),
     #[error("the address of a controller: {0}")]
     Address(String),
+}
+
+/// What a broker is put together from.
+struct Parts {
+    client: ControllerClient,
+    controllers: Arc<dyn Controllers>,
+    controller: Option<Controller>,
+    shown: images::Shown,
 }
 
 /// What all parts of a starting node share.
@@ -98,35 +111,42 @@ impl Starting {
         let control = controller.as_ref().map_or_else(Routes::default, Controller::services);
         let services = grpc::Services {
             control: control.add_service(IdentityService::server(self.identity.clone())),
-            data: opened.as_ref().map(Partitions::services),
+            data: opened.as_ref().map(|(partitions, _)| Routes::new(partitions.replica_service())),
             data_runtime: self.runtimes.data.clone(),
         };
         tokio::spawn(grpc::serve(grpc, services, stopping));
         let client = ControllerClient::new(self.controller_addresses(), self.identity.clone());
         let client = client.map_err(|error| StartError::Address(error.to_string()))?;
         let controllers: Arc<dyn Controllers> = Arc::new(QuorumPort(client.clone()));
-        let Following { shown, committed, ended } = images::start(&client, opened.clone());
+        let Following { shown, committed, ended } = images::start(&client, opened.as_ref().map(|(partitions, _)| partitions.clone()));
         self.watch_for_failure(ended, controller.as_ref());
-        let broker = opened.map(|partitions| {
-            self.start_broker(partitions, directory, &client, &controllers, &shown)
-        });
+        let parts = Parts { client, controllers: controllers.clone(), controller: controller.clone(), shown: shown.clone() };
+        let broker = opened.map(|(partitions, report)| self.start_broker(partitions, &report, directory, parts));
         Ok(Node { id, controllers, controller, broker, shown, committed, failure, stop_grpc })
     }
 
-    async fn open_partitions(&self, directory: &DataDirectory) -> Result<Partitions, StartError> {
+    /// Recovers every log; blocks a thread of its own.
+    async fn open_partitions(&self, directory: &DataDirectory) -> Result<(Partitions, RecoveryReport), StartError> {
         let config = PartitionsConfig {
+            node: NodeId(self.config.node_id),
             data_dir: self.config.data_dir.clone(),
-            identity: self.identity.clone(),
-            clean_stop: directory.last_run == LastRun::Clean,
-            partition_threads: self.config.partition_threads,
+            worker_threads: self.config.partition_threads,
             flush_threads: self.config.flush_threads,
             background_threads: self.config.background_threads,
-            tail_bytes_per_partition: self.config.tail_bytes_per_partition,
-            checkpoint_interval_ms: self.config.checkpoint_interval_ms,
-            retention_check_interval_ms: self.config.retention_check_interval_ms,
+            inbox_bytes_max: self.config.partition_queue_bytes_max,
+            tail_bytes_max: self.config.tail_bytes_per_partition,
+            checkpoint_interval: Duration::from_millis(self.config.checkpoint_interval_ms),
+            retention_interval: Duration::from_millis(self.config.retention_check_interval_ms),
+            limits: Limits::default(),
             data_runtime: self.runtimes.data.clone(),
         };
-        Ok(Partitions::start(config).await?)
+        let last_stop = match directory.last_run {
+            LastRun::Clean => LastStop::Clean,
+            LastRun::DiedSameBoot | LastRun::DiedOtherBoot => LastStop::Unclean,
+        };
+        let started = move || Partitions::start(config, Arc::new(RealDisk), last_stop);
+        let started = tokio::task::spawn_blocking(started).await;
+        Ok(started.map_err(StartError::Thread)??)
     }
 
     fn controller_addresses(&self) -> BTreeMap<NodeId, String> {
@@ -163,21 +183,21 @@ impl Starting {
     fn start_broker(
         &self,
         partitions: Partitions,
+        report: &RecoveryReport,
         directory: DataDirectory,
-        client: &ControllerClient,
-        controllers: &Arc<dyn Controllers>,
-        shown: &images::Shown,
+        parts: Parts,
     ) -> Broker {
+        let Parts { client, controllers, controller, shown } = parts;
         let id = NodeId(self.config.node_id);
         let (epoch_sender, epoch) = watch::channel(BrokerEpoch::NONE);
         let (standing_sender, standing) = watch::channel(Standing { fenced: true, ..Standing::default() });
         let (goodbye, goodbye_wish) = oneshot::channel();
         let membership = Membership {
-            client: client.clone(),
+            client,
             controllers: controllers.clone(),
             partitions: partitions.clone(),
             shown: shown.clone(),
-            registration: self.registration(&partitions, &directory),
+            registration: self.registration(report, &directory),
             directory,
             epoch: epoch_sender,
             standing: standing_sender,
@@ -195,9 +215,9 @@ impl Starting {
             config: self.config.clone(),
             partitions: partitions.clone(),
             controllers: controllers.clone(),
-            client: client.clone(),
-            shown: shown.clone(),
-            producer_ids: ProducerIds::start(id, epoch.clone(), controllers.clone()),
+            controller,
+            shown,
+            producer_ids: ProducerIds::start(id, epoch.clone(), controllers),
         };
         Broker {
             partitions,
@@ -208,7 +228,7 @@ impl Starting {
         }
     }
 
-    fn registration(&self, partitions: &Partitions, directory: &DataDirectory) -> RegisterBrokerRequest {
+    fn registration(&self, report: &RecoveryReport, directory: &DataDirectory) -> RegisterBrokerRequest {
         let http_port = self.config.http_bind.rsplit(':').next().and_then(|port| port.parse().ok());
         let listeners = self.listeners.iter().map(|listener| Listener {
             name: listener.name.clone(),
@@ -220,7 +240,6 @@ impl Starting {
             min_level: supported.min_level,
             max_level: supported.max_level,
         });
-        let recovered = partitions.recovered();
         RegisterBrokerRequest {
             broker: self.config.node_id,
             cluster_id: directory.cluster.map(|cluster| id_bytes(cluster.as_bytes())).unwrap_or_default(),
@@ -235,17 +254,33 @@ impl Starting {
             }],
             last_run: last_run(directory.last_run).into(),
             boot_id: self.boot_id.clone(),
-            damaged: recovered.damaged.clone(),
-            replica_logs: recovered.replica_logs.clone(),
+            damaged: report.replicas.iter().filter_map(damaged).collect(),
+            replica_logs: report.replicas.iter().map(replica_log).collect(),
             features: features.collect(),
         }
     }
 }
 
+fn damaged(replica: &RecoveredReplica) -> Option<DamagedReplica> {
+    let reason = replica.damage.clone()?;
+    let partition = replica.partition;
+    Some(DamagedReplica { topic_id: id_bytes(partition.topic.as_bytes()), partition: partition.partition.0, reason })
+}
+
+fn replica_log(replica: &RecoveredReplica) -> ReplicaLog {
+    ReplicaLog {
+        topic_id: id_bytes(replica.partition.topic.as_bytes()),
+        partition: replica.partition.partition.0,
+        highest_leader_epoch: replica.highest_leader_epoch.0,
+        last_epoch: replica.last_epoch.0,
+        log_end_offset: replica.log_end_offset.0,
+    }
+}
+
 fn last_run(last: LastRun) -> LastRunMessage {
     match last {
-        LastRun::Clean => LastRunMessage::LastRunClean,
-        LastRun::DiedSameBoot => LastRunMessage::LastRunDiedSameBoot,
-        LastRun::DiedOtherBoot => LastRunMessage::LastRunDiedOtherBoot,
+        LastRun::Clean => LastRunMessage::Clean,
+        LastRun::DiedSameBoot => LastRunMessage::DiedSameBoot,
+        LastRun::DiedOtherBoot => LastRunMessage::DiedOtherBoot,
     }
 }

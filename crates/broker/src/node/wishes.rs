@@ -22,7 +22,7 @@ pub(crate) async fn carry(
     controllers: Arc<dyn Controllers>,
 ) {
     loop {
-        let wishes = partitions.wishes().take().await;
+        let wishes = partitions.wishes().await;
         let broker_epoch = *epoch.borrow();
         if let Some(request) = wishes.alter_request(node, broker_epoch) {
             let outcome = controllers.submit(Request::AlterPartition(request), TIMEOUT).await;
@@ -34,7 +34,9 @@ pub(crate) async fn carry(
                 Err(error) if error.code == ErrorCode::RequestTimedOut => AlterAnswer::Unknown,
                 Err(_) => AlterAnswer::NotSent,
             };
-            partitions.alter_answered(wishes.outcomes(answer));
+            for (partition, alter, outcome) in wishes.outcomes(answer) {
+                partitions.alter_answered(partition, &alter, outcome);
+            }
         }
         if let Some(request) = wishes.damage_request(node, broker_epoch)
             && let Err(error) = controllers.submit(Request::ReportDamage(request), TIMEOUT).await

@@ -17,6 +17,7 @@ use crate::replica::convert::{self, Bounds, SubscriptionKey};
 
 /// Carries out one effect. Gives the event that answers it, if it was answered at once.
 pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, effect: Effect) -> Option<Event> {
+    eprintln!("DBG {} eff {:.300}", ctx.shared.config.node, format!("{effect:?}"));
     match effect {
         Effect::Append { append, batches } => return Some(self::append(ctx, hosted, log, append, &batches)),
         Effect::Flush { flush, .. } => ctx.flushes.push((hosted.id, flush)),

@@ -1,7 +1,7 @@
 //! What a worker can be told. One closed list: whatever happens to a partition comes through its worker's queue.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use klamm_log::{BatchBytes, ChangeError, FlushError, FlushedTo, Log, LogConfig, ReadError};
@@ -25,13 +25,23 @@ use crate::replica::followers::FollowerPair;
 /// Held by everything that an image has asked for; the image is taken up when the last one is dropped.
 pub(crate) type Applying = Arc<ApplyingGuard>;
 
-/// Fires its channel when it is dropped.
-pub(crate) struct ApplyingGuard(#[allow(dead_code, reason = "dropping it is the signal")] oneshot::Sender<()>);
+/// Ends its channel when it is dropped, which is the signal; nothing is ever sent.
+#[allow(dead_code, reason = "dropping it is the signal")]
+pub(crate) enum ApplyingGuard {
+    Task(oneshot::Sender<()>),
+    Thread(mpsc::Sender<()>),
+}
 
 /// A guard, and what fires when its last holder has dropped it.
 pub(crate) fn applying() -> (Applying, oneshot::Receiver<()>) {
     let (sender, receiver) = oneshot::channel();
-    (Arc::new(ApplyingGuard(sender)), receiver)
+    (Arc::new(ApplyingGuard::Task(sender)), receiver)
+}
+
+/// The same for a thread that waits.
+pub(crate) fn applying_for_thread() -> (Applying, mpsc::Receiver<()>) {
+    let (sender, receiver) = mpsc::channel();
+    (Arc::new(ApplyingGuard::Thread(sender)), receiver)
 }
 
 pub(crate) enum Command {
@@ -123,7 +133,7 @@ pub(crate) struct LogReturned {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CutError {
     #[error("lowering the recovery point")]
-    Checkpoint(#[from] super::checkpoint::CheckpointError),
+    Checkpoint(#[from] klamm_log::DiskError),
     #[error("cutting the log")]
     Change(#[from] ChangeError),
     #[error("reading the producer state after a cut")]

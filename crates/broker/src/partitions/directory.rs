@@ -7,11 +7,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use klamm_log::disk::{read_small, remove_dir_all, write_atomically};
-use klamm_log::{Disk, EntryKind};
+use klamm_log::disk::remove_dir_all;
+use klamm_log::{Disk, DiskError, EntryKind, PartitionMetadata, PartitionMetadataError};
 use klamm_types::{PartitionId, TopicId, TopicPartition, validate_topic_name};
 
-const METADATA_FILE: &str = "partition.metadata";
 const DELETE_SUFFIX: &str = "-delete";
 const STRAY_SUFFIX: &str = "-stray";
 
@@ -71,8 +70,7 @@ pub fn create(disk: &dyn Disk, data: &Path, name: &str, topic: TopicId) -> Resul
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.map_err(failed("making", &path))?,
     }
-    let text = format!("version: 0\ntopic_id: {topic}\n");
-    write_atomically(disk, &path.join(METADATA_FILE), text.as_bytes()).map_err(failed("writing into", &path))?;
+    PartitionMetadata { topic_id: topic }.write(disk, &path).map_err(within("writing into", &path))?;
     disk.sync_dir(data).map_err(failed("syncing the parent of", &path))
 }
 
@@ -125,14 +123,15 @@ fn parse_name(name: &str) -> Option<PartitionId> {
 }
 
 fn read_topic_id(disk: &dyn Disk, path: &Path) -> Result<Option<TopicId>, DirectoryError> {
-    let bytes = read_small(disk, &path.join(METADATA_FILE)).map_err(failed("reading", path))?;
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-    let mut lines = text.lines();
-    if lines.next() != Some("version: 0") {
-        return Ok(None);
+    match PartitionMetadata::read(disk, path) {
+        Ok(metadata) => Ok(metadata.map(|metadata| metadata.topic_id)),
+        Err(PartitionMetadataError::Damaged) => Ok(None),
+        Err(PartitionMetadataError::Disk(error)) => Err(within("reading", path)(error)),
     }
-    let id = lines.next().and_then(|line| line.strip_prefix("topic_id: "));
-    Ok(id.and_then(|id| id.trim().parse().ok()).filter(|id| *id != TopicId::ZERO))
+}
+
+fn within(act: &'static str, path: &Path) -> impl FnOnce(DiskError) -> DirectoryError {
+    move |error| DirectoryError { act, path: path.to_owned(), source: error.source }
 }
 
 fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {

@@ -36,7 +36,7 @@ impl Worker {
             HostOrigin::New => {
                 let (shared, inbox) = (Arc::clone(&self.ctx.shared), self.ctx.inbox());
                 self.ctx.shared.background.submit_owed(move || {
-                    let opened = open::create(&shared, &name, partition.topic, log_config);
+                    let opened = open::create(&shared, &name, partition, log_config);
                     let _ = inbox.push(Command::Hosted(Box::new(HostedLog { partition, name, opened, applying })));
                 });
             }
@@ -93,7 +93,7 @@ impl Worker {
         self.slots.insert(partition, Slot::Cutting(hosted, Waiting::default()));
         self.ctx.shared.background.submit_owed(move || {
             let mut log = *log;
-            let outcome = cut(&shared, &name, &mut log, order);
+            let outcome = cut(&shared, partition, &name, (&mut log, order));
             let _ = inbox.push(Command::LogReturned(Box::new(LogReturned { partition, log, outcome })));
         });
     }
@@ -210,7 +210,7 @@ impl Worker {
                 match log.close_clean() {
                     Ok(recovery_point) => {
                         marks.recovery_point = recovery_point;
-                        shared.checkpoints.update(&name, marks);
+                        shared.checkpoints.update(partition, marks);
                     }
                     Err(error) => {
                         tracing::error!(partition = &*name, error = chain(&error), "closing a log failed");
@@ -236,17 +236,17 @@ fn keep_last_producers(hosted: &Hosted, mut log: Box<Log>, then: impl FnOnce(Log
 
 fn cut(
     shared: &Shared,
+    partition: TopicPartition,
     name: &str,
-    log: &mut Log,
-    order: CutOrder,
+    (log, order): (&mut Log, CutOrder),
 ) -> Result<klamm_replication::ProducerTable, CutError> {
     match order {
         CutOrder::To(to) => {
-            shared.checkpoints.lower(name, to)?;
+            shared.checkpoints.lower(partition, to)?;
             log.truncate_to(to)?;
         }
         CutOrder::RestartAt(at) => {
-            shared.checkpoints.lower(name, Offset(0))?;
+            shared.checkpoints.lower(partition, Offset(0))?;
             log.truncate_fully_and_start_at(at)?;
         }
     }
@@ -261,7 +261,7 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
         Aside::Delete => super::directory::mark_deleted(disk, data, &hosted.name, topic),
         Aside::Stray => super::directory::mark_stray(disk, data, &hosted.name, topic),
     };
-    let forgotten = shared.checkpoints.forget(&hosted.name);
+    let forgotten = shared.checkpoints.forget(hosted.id);
     if let Err(error) = forgotten {
         tracing::error!(partition = &*hosted.name, error = chain(&error), "forgetting a partition's marks failed");
     }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use klamm_log::{Log, LogConfig, OpenError, ProducerSnapshot, ReadError, RecoveryHint, Replay};
 use klamm_replication::{OpenedLog, ProducerTable};
-use klamm_types::{HighWatermark, LogStartOffset, Offset, TopicId};
+use klamm_types::{HighWatermark, LogStartOffset, Offset, TopicPartition};
 
 use super::carry::chain;
-use super::checkpoint::{CheckpointError, Marks};
+use super::checkpoint::Marks;
 use super::clock::wall;
 use super::directory::{self, DirectoryError};
 use super::shared::Shared;
@@ -18,7 +18,7 @@ pub enum HostError {
     #[error("making the directory of a partition")]
     Directory(#[from] DirectoryError),
     #[error("forgetting the marks of a former partition")]
-    Checkpoint(#[from] CheckpointError),
+    Checkpoint(#[from] klamm_log::DiskError),
     #[error("opening a partition")]
     Open(#[from] OpenError),
     #[error("rebuilding the producer state of a partition")]
@@ -31,11 +31,11 @@ pub enum HostError {
 pub(crate) fn create(
     shared: &Shared,
     name: &str,
-    topic: TopicId,
+    partition: TopicPartition,
     config: LogConfig,
 ) -> Result<(Log, OpenedLog), HostError> {
-    shared.checkpoints.forget(name)?;
-    directory::create(shared.disk.as_ref(), &shared.config.data_dir, name, topic)?;
+    shared.checkpoints.forget(partition)?;
+    directory::create(shared.disk.as_ref(), &shared.config.data_dir, name, partition.topic)?;
     let hint = RecoveryHint { recovery_point: None, clean_stop: false };
     let opening = Opening { disk: Arc::clone(&shared.disk), config, hint, marks: Marks::default() };
     open(&shared.config.data_dir, name, opening)

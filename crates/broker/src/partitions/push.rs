@@ -58,7 +58,7 @@ pub(crate) fn finish(
     let (next, bytes) = (batches.next_offset, batches.size as u64);
     ctx.shared.metrics.pushed_bytes.add(bytes);
     let named = SubscriptionKey { partition: hosted.id, number: key.subscription, leader_epoch: key.leader_epoch };
-    let message = convert::to_batches(named, order.bounds, batches);
+    let message = convert::to_batches(named, order.bounds, order.from, batches);
     pair.outbox(key.lane).put(|queue| queue.push_batches(hosted.id, message));
     Event::Pushed { follower: key.follower, subscription: key.subscription, next, bytes }
 }

@@ -59,7 +59,7 @@ impl Wishes {
             leader_epoch: alter.leader_epoch.0,
             partition_epoch: alter.partition_epoch.0,
             new_isr: members(&alter.isr),
-            lost_data: Vec::new(),
+            lost_data: alter.lost_data.iter().map(|node| node.0).collect(),
         });
         let replacements = self.replace.iter().filter(|(partition, _)| !self.alter.contains_key(partition));
         let replacements = replacements.map(|(partition, wish)| AlterMessage {

@@ -56,6 +56,7 @@ impl Context {
 
     /// Gives an event to the core and carries out everything that follows from it.
     pub fn feed(&mut self, hosted: &mut Hosted, log: &mut Log, event: Event) {
+        eprintln!("DBG {} ev {:.300}", self.shared.config.node, format!("{event:?}"));
         let mut pending = VecDeque::new();
         let mut effects = std::mem::take(&mut self.effects);
         hosted.replica.step(self.now, event, &mut effects);
@@ -363,7 +364,7 @@ impl Worker {
                 continue;
             };
             hosted.touched = false;
-            self.ctx.shared.checkpoints.update(&hosted.name, hosted.marks(log));
+            self.ctx.shared.checkpoints.update(hosted.id, hosted.marks(log));
             if hosted.replica.flushed() < hosted.replica.log_end() {
                 self.feed(partition, Event::FlushDue);
             }

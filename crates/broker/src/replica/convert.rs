@@ -179,7 +179,7 @@ pub fn from_answer(message: &SubscriptionAnswer, leader: NodeId) -> Result<Event
     })
 }
 
-pub fn to_batches(key: SubscriptionKey, bounds: Bounds, batches: BatchBytes) -> PartitionBatches {
+pub fn to_batches(key: SubscriptionKey, bounds: Bounds, from: Offset, batches: BatchBytes) -> PartitionBatches {
     PartitionBatches {
         topic_id: topic_bytes(key.partition),
         partition: key.partition.partition.0,
@@ -188,6 +188,7 @@ pub fn to_batches(key: SubscriptionKey, bounds: Bounds, batches: BatchBytes) -> 
         high_watermark: bounds.high_watermark.0,
         log_start_offset: bounds.log_start.0,
         records: batches.chunks,
+        from_offset: from.0,
     }
 }
 
@@ -205,6 +206,7 @@ pub fn from_batches(message: PartitionBatches, leader: NodeId) -> Result<(TopicP
         leader,
         subscription: SubscriptionNumber(message.number),
         leader_epoch: LeaderEpoch(message.leader_epoch),
+        from: Offset(message.from_offset),
         batches,
         high_watermark: HighWatermark(message.high_watermark),
         log_start: LogStartOffset(message.log_start_offset),
@@ -228,6 +230,7 @@ pub fn from_high_watermark(message: &HighWatermarkUpdate, leader: NodeId) -> Eve
         leader,
         subscription: SubscriptionNumber(message.number),
         leader_epoch: LeaderEpoch(message.leader_epoch),
+        from: Offset::NONE,
         batches: Vec::new(),
         high_watermark: HighWatermark(message.high_watermark),
         log_start: LogStartOffset(message.log_start_offset),

@@ -81,7 +81,7 @@ async fn carry(
         .tcp_nodelay(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .http2_max_frame_size(FRAME_BYTES_MAX);
+        .max_frame_size(FRAME_BYTES_MAX);
     let channel = endpoint.connect().await.map_err(connect_error)?;
     let mut client = ReplicaClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)

@@ -75,10 +75,6 @@ impl<Q: Queue> Outbox<Q> {
         self.changed.notify_one();
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// The next message, once there is one; `None` when the outbox is closed.
     pub async fn next(&self) -> Option<Q::Message> {
         loop {

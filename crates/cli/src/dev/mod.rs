@@ -11,8 +11,9 @@ mod run;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-pub use layout::{Cluster, Folder};
-pub use run::{DevCluster, start};
+pub use layout::Folder;
+pub use node::Echo;
+pub use run::start;
 
 use crate::output::Failure;
 

@@ -43,7 +43,16 @@ pub fn client_config(common: &Common) -> ClientConfig {
 
 /// Connects, or says where it tried to.
 pub async fn connect(common: &Common) -> Result<Client, Failure> {
-    Client::connect(client_config(common)).await.map_err(|error| {
+    connect_with(common, client_config(common)).await
+}
+
+/// Connects as a client that creates topics by naming them, where the cluster does that.
+pub async fn connect_creating(common: &Common) -> Result<Client, Failure> {
+    connect_with(common, ClientConfig { auto_create_topics: true, ..client_config(common) }).await
+}
+
+async fn connect_with(common: &Common, config: ClientConfig) -> Result<Client, Failure> {
+    Client::connect(config).await.map_err(|error| {
         let doing = format!("connecting to {}", common.bootstrap);
         Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error).context(doing))
     })

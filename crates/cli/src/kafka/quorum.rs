@@ -34,20 +34,23 @@ pub enum Command {
     },
     /// Build a new quorum out of the metadata snapshot in a data directory, when a majority of voters is lost for good.
     /// The node must not be running.
-    Recover {
-        /// The data directory whose snapshot to use: the newest that is left.
-        #[arg(long)]
-        data_dir: PathBuf,
-        /// This node's number.
-        #[arg(long)]
-        node: i32,
-        /// This node's gRPC address, HOST:PORT.
-        #[arg(long)]
-        address: String,
-        /// Only say what would be done.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Recover(RecoverArgs),
+}
+
+#[derive(clap::Args)]
+pub struct RecoverArgs {
+    /// The data directory of the node that becomes the only voter.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// This node's number.
+    #[arg(long)]
+    node: i32,
+    /// This node's gRPC address, HOST:PORT.
+    #[arg(long)]
+    address: String,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
@@ -61,14 +64,7 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
             connect(common).await?.admin().add_voter(&voter).await.map_err(admin_failure)?;
         }
         Command::Remove { node, directory } => remove(common, NodeId(node), directory).await?,
-        Command::Recover { data_dir, node, address, dry_run } => {
-            let plan = klamm_controller::recover::plan(&data_dir.join("quorum"), NodeId(node), &address);
-            let plan = plan.context("reading the metadata snapshot")?;
-            output::print_out(&plan.to_string())?;
-            if !dry_run {
-                plan.carry_out().context("building the new quorum")?;
-            }
-        }
+        Command::Recover(args) => recover(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -124,5 +120,16 @@ async fn describe(common: &Common) -> Result<(), Failure> {
         }
         format!("epoch {}, committed up to {}\n{table}", quorum.leader_epoch, quorum.high_watermark)
     })?;
+    Ok(())
+}
+
+/// Works on files alone; no node may run on them.
+fn recover(args: &RecoverArgs) -> anyhow::Result<()> {
+    let plan = klamm_controller::recover::plan(&args.data_dir.join("quorum"), NodeId(args.node), &args.address);
+    let plan = plan.context("reading the metadata snapshot")?;
+    output::print_out(&plan.to_string())?;
+    if !args.dry_run {
+        plan.carry_out().context("building the new quorum")?;
+    }
     Ok(())
 }

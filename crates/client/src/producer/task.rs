@@ -128,12 +128,8 @@ impl Task {
                 }
             }
             () = self.shared.wake.notified() => {}
-            Ok(()) = self.cluster.changed() => {}
+            Ok(()) = self.cluster.changed() => self.events.push(Event::Cluster(self.client.cluster())),
             () = alarm => {}
-        }
-        if self.cluster.has_changed().unwrap_or(false) {
-            self.cluster.mark_unchanged();
-            self.events.push(Event::Cluster(self.client.cluster()));
         }
     }
 

@@ -14,7 +14,7 @@ pub const FRAME_BYTES_MAX: u32 = 256 * 1024;
 /// The largest message of any service of this crate. Lies above the largest entry, with room for its neighbours.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// An address that is no `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,10 @@ pub struct BadAddress(pub String);
 /// How to reach `address`. Its name is resolved at each dial.
 pub fn endpoint(address: &str) -> Result<Endpoint, BadAddress> {
     let bad = || BadAddress(address.to_owned());
-    if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) {
+    if address
+        .rsplit_once(':')
+        .is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    {
         return Err(bad());
     }
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| bad())?;
@@ -72,7 +75,13 @@ pub fn stream_end(status: &Status) -> StreamEnd {
     }
     // h2 keeps the kind of an end to itself, but not its words.
     let timed_out = text.contains("keep-alive") || text.contains("timed out");
-    let ended = ["broken pipe", "connection reset", "connection closed", "unexpected end of file", "not connected"];
+    let ended = [
+        "broken pipe",
+        "connection reset",
+        "connection closed",
+        "unexpected end of file",
+        "not connected",
+    ];
     match !timed_out && ended.iter().any(|words| text.contains(words)) {
         true => StreamEnd::Connection,
         false => StreamEnd::Stream,

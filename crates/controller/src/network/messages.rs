@@ -2,9 +2,7 @@
 
 use klamm_proto::quorum::v1 as wire;
 use klamm_proto::quorum::v1::append_entries_reply::{Partial, Result as AppendResult};
-use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
-};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse};
 use prost::Message;
 
 use crate::raft::convert::{
@@ -49,9 +47,9 @@ pub fn append_from_wire(request: wire::AppendEntriesRequest) -> Result<AppendEnt
 pub fn append_reply_to_wire(reply: &AppendEntriesResponse<Types>) -> wire::AppendEntriesReply {
     let result = match reply {
         AppendEntriesResponse::Success => AppendResult::Success(wire::Blank {}),
-        AppendEntriesResponse::PartialSuccess(matching) => {
-            AppendResult::Partial(Partial { matching: matching.as_ref().map(log_id_to_wire) })
-        }
+        AppendEntriesResponse::PartialSuccess(matching) => AppendResult::Partial(Partial {
+            matching: matching.as_ref().map(log_id_to_wire),
+        }),
         AppendEntriesResponse::Conflict => AppendResult::Conflict(wire::Blank {}),
         AppendEntriesResponse::HigherVote(vote) => AppendResult::HigherVote(vote_to_wire(vote)),
     };
@@ -96,7 +94,11 @@ pub fn vote_reply_to_wire(reply: &VoteResponse<Types>) -> wire::VoteReply {
 
 pub fn vote_reply_from_wire(reply: wire::VoteReply) -> Result<VoteResponse<Types>, Malformed> {
     let last_log_id = reply.last_log_id.as_ref().map(log_id_from_wire);
-    Ok(VoteResponse::new(vote_from_wire(reply.vote)?, last_log_id, reply.granted))
+    Ok(VoteResponse::new(
+        vote_from_wire(reply.vote)?,
+        last_log_id,
+        reply.granted,
+    ))
 }
 
 pub fn transfer_to_wire(
@@ -113,7 +115,11 @@ pub fn transfer_to_wire(
 
 pub fn transfer_from_wire(request: wire::TransferLeaderRequest) -> Result<TransferLeaderRequest<Types>, Malformed> {
     let last_log_id = request.last_log_id.as_ref().map(log_id_from_wire);
-    Ok(TransferLeaderRequest::new(vote_from_wire(request.from)?, request.to_raft_id, last_log_id))
+    Ok(TransferLeaderRequest::new(
+        vote_from_wire(request.from)?,
+        request.to_raft_id,
+        last_log_id,
+    ))
 }
 
 #[cfg(test)]
@@ -123,11 +129,17 @@ mod tests {
     use openraft::vote::RaftLeaderId;
 
     fn id(index: u64) -> LogId {
-        LogId { leader_id: LeaderId::new(2, 1), index }
+        LogId {
+            leader_id: LeaderId::new(2, 1),
+            index,
+        }
     }
 
     fn vote() -> Vote {
-        Vote { leader_id: LeaderId::new(2, 1), committed: true }
+        Vote {
+            leader_id: LeaderId::new(2, 1),
+            committed: true,
+        }
     }
 
     #[test]
@@ -153,7 +165,10 @@ mod tests {
         let reply = VoteResponse::new(vote(), Some(id(1)), true);
         assert_eq!(vote_reply_from_wire(vote_reply_to_wire(&reply)), Ok(reply));
         let request = TransferLeaderRequest::new(vote(), 3, Some(id(1)));
-        assert_eq!(transfer_from_wire(transfer_to_wire(&request, wire::Envelope::default())), Ok(request));
+        assert_eq!(
+            transfer_from_wire(transfer_to_wire(&request, wire::Envelope::default())),
+            Ok(request)
+        );
     }
 
     #[test]
@@ -161,7 +176,13 @@ mod tests {
         let request = |indexes: &[u64]| AppendEntriesRequest::<Types> {
             vote: vote(),
             prev_log_id: Some(id(4)),
-            entries: indexes.iter().map(|index| Entry { log_id: id(*index), payload: Payload::Blank }).collect(),
+            entries: indexes
+                .iter()
+                .map(|index| Entry {
+                    log_id: id(*index),
+                    payload: Payload::Blank,
+                })
+                .collect(),
             leader_commit: None,
         };
         let over_the_wire = |indexes| append_from_wire(append_to_wire(&request(indexes), wire::Envelope::default()));

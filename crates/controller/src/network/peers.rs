@@ -45,7 +45,11 @@ impl Peers {
 
     pub fn envelope(&self, target: RaftId) -> wire::Envelope {
         let cluster_id = Bytes::copy_from_slice(self.cluster_id.as_bytes());
-        wire::Envelope { cluster_id, from_raft_id: self.own, to_raft_id: target }
+        wire::Envelope {
+            cluster_id,
+            from_raft_id: self.own,
+            to_raft_id: target,
+        }
     }
 }
 
@@ -64,7 +68,10 @@ impl RaftNetworkFactory<Types> for Peers {
         if let Err(error) = &client {
             tracing::error!(target, %error, "a member of the quorum cannot be dialled");
         }
-        Peer { envelope: self.envelope(target), client: client.ok() }
+        Peer {
+            envelope: self.envelope(target),
+            client: client.ok(),
+        }
     }
 }
 
@@ -77,7 +84,9 @@ pub struct Peer {
 
 impl Peer {
     fn client(&mut self) -> Result<QuorumClient<Channel>, Status> {
-        self.client.clone().ok_or_else(|| Status::unavailable("the member's address is malformed"))
+        self.client
+            .clone()
+            .ok_or_else(|| Status::unavailable("the member's address is malformed"))
     }
 }
 
@@ -96,9 +105,7 @@ async fn within<T>(
 fn rpc_error(status: &Status) -> RPCError<Types> {
     match status.code() {
         // Not there, or another than the one meant: the next attempt waits for the back-off.
-        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => {
-            Unreachable::from_string(status).into()
-        }
+        Code::Unavailable | Code::FailedPrecondition | Code::Unimplemented => Unreachable::from_string(status).into(),
         _ => NetworkError::from_string(status).into(),
     }
 }
@@ -150,18 +157,30 @@ impl RaftNetworkV2<Types> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let head = wire::SnapshotHead { envelope: Some(self.envelope.clone()), vote: Some(vote_to_wire(&vote)) };
-        let head = wire::SnapshotPart { part: Some(wire::snapshot_part::Part::Head(head)) };
+        let head = wire::SnapshotHead {
+            envelope: Some(self.envelope.clone()),
+            vote: Some(vote_to_wire(&vote)),
+        };
+        let head = wire::SnapshotPart {
+            part: Some(wire::snapshot_part::Part::Head(head)),
+        };
         let pieces = stream::unfold(snapshot.snapshot, |mut rest| async move {
             if rest.is_empty() {
                 return None;
             }
             let piece = rest.split_to(rest.len().min(SNAPSHOT_PIECE_BYTES));
-            Some((wire::SnapshotPart { part: Some(wire::snapshot_part::Part::Data(piece)) }, rest))
+            Some((
+                wire::SnapshotPart {
+                    part: Some(wire::snapshot_part::Part::Data(piece)),
+                },
+                rest,
+            ))
         });
         let mut client = self.client().map_err(|status| rpc_error(&status))?;
         let call = async move {
-            client.install_snapshot(stream::once(async { head }).chain(pieces)).await
+            client
+                .install_snapshot(stream::once(async { head }).chain(pieces))
+                .await
         };
         let limited = within(option.hard_ttl(), call);
         match select(Box::pin(limited), Box::pin(cancel)).await {

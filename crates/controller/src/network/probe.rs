@@ -26,7 +26,9 @@ pub struct Expected {
 /// Dials until refused or identified, for at most [`PROBE_TIMEOUT`]. Another cluster or node counts as another
 /// incarnation, as does a connection refused; one that opens and breaks is no answer.
 pub async fn probe(address: &str, expected: Expected) -> ProbeAnswer {
-    let Ok(endpoint) = channel::endpoint(address) else { return ProbeAnswer::NoAnswer };
+    let Ok(endpoint) = channel::endpoint(address) else {
+        return ProbeAnswer::NoAnswer;
+    };
     let deadline = Instant::now() + PROBE_TIMEOUT;
     loop {
         let next = Instant::now() + PROBE_INTERVAL;
@@ -51,7 +53,9 @@ pub async fn probe(address: &str, expected: Expected) -> ProbeAnswer {
 }
 
 fn identified(reply: &wire::IdentifyReply, expected: Expected) -> ProbeAnswer {
-    let cluster_fits = expected.cluster.is_none_or(|cluster| reply.cluster_id.as_ref() == cluster.as_bytes());
+    let cluster_fits = expected
+        .cluster
+        .is_none_or(|cluster| reply.cluster_id.as_ref() == cluster.as_bytes());
     let incarnation = match Incarnation::from_slice(&reply.incarnation) {
         Some(incarnation) if cluster_fits && reply.node_id == expected.node.0 => incarnation,
         _ => Incarnation::ZERO,

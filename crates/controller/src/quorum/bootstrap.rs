@@ -55,14 +55,14 @@ pub async fn run(node: Arc<Node>) {
         }
         return;
     }
-    loop {
+    // Another node may found the quorum with this one in the meantime.
+    while node.running().is_none() && !*node.stopping.borrow() {
+        attempt(&node).await;
         tokio::select! {
             () = node.stopped() => return,
-            // Another node has founded the quorum with this one.
             _ = node.wait_running() => return,
-            () = attempt(&node) => {}
+            () = sleep(RETRY_PAUSE) => {}
         }
-        sleep(RETRY_PAUSE).await;
     }
 }
 
@@ -75,7 +75,10 @@ async fn attempt(node: &Arc<Node>) {
     let own = node.node_id();
     let voters = &node.config.voters;
     let lowest = voters.keys().next() == Some(&own);
-    let all_there = voters.keys().filter(|id| **id != own).all(|id| replies.contains_key(id));
+    let all_there = voters
+        .keys()
+        .filter(|id| **id != own)
+        .all(|id| replies.contains_key(id));
     if lowest && all_there {
         match found(node, &replies).await {
             Ok(()) => tracing::info!("founded the quorum"),
@@ -90,7 +93,10 @@ async fn ask_all(node: &Node) -> BTreeMap<NodeId, wire::HelloReply> {
     let asked = others.map(|(id, address)| async move {
         let channel = channel::lazy(address).ok()?;
         let cluster_id = node.config.identity.cluster_bytes();
-        let request = wire::HelloRequest { node_id: node.node_id().0, cluster_id };
+        let request = wire::HelloRequest {
+            node_id: node.node_id().0,
+            cluster_id,
+        };
         match timeout(ASK_TIMEOUT, client(channel).hello(request)).await {
             Ok(Ok(reply)) => Some((*id, reply.into_inner())).filter(|(id, reply)| reply.node_id == id.0),
             Ok(Err(status)) => {
@@ -114,12 +120,17 @@ async fn found(node: &Arc<Node>, replies: &BTreeMap<NodeId, wire::HelloReply>) -
         }
         let channel = channel::lazy(address).map_err(|error| error.to_string())?;
         let told = timeout(ASK_TIMEOUT, client(channel).found(founding.clone())).await;
-        told.map_err(|_| format!("node {id} did not answer"))?.map_err(|status| format!("node {id}: {status}"))?;
+        told.map_err(|_| format!("node {id} did not answer"))?
+            .map_err(|status| format!("node {id}: {status}"))?;
     }
     accept(node, &founding).await.map_err(|error| error.to_string())?;
     let members: Result<BTreeMap<RaftId, Member>, _> = founding.voters.iter().map(member_from_wire).collect();
     let running = node.wait_running().await;
-    running.raft.initialize(members.map_err(|error| error.to_string())?).await.map_err(|error| error.to_string())
+    running
+        .raft
+        .initialize(members.map_err(|error| error.to_string())?)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Who would found the quorum: every configured voter with the store that it has now.
@@ -139,10 +150,20 @@ fn plan(node: &Node, replies: &BTreeMap<NodeId, wire::HelloReply>) -> Result<wir
             }
             None => node.stored().store_id,
         };
-        voters.push(member_to_wire(number, &Member { node_id: *id, store_id, address: address.clone() }));
+        voters.push(member_to_wire(
+            number,
+            &Member {
+                node_id: *id,
+                store_id,
+                address: address.clone(),
+            },
+        ));
     }
     let cluster_id = cluster.unwrap_or_else(|| ClusterId::from_u128(rand::random()));
-    Ok(wire::Founding { cluster_id: Bytes::copy_from_slice(cluster_id.as_bytes()), voters })
+    Ok(wire::Founding {
+        cluster_id: Bytes::copy_from_slice(cluster_id.as_bytes()),
+        voters,
+    })
 }
 
 /// Takes the place that a founding gives to this node. The same founding may come again.
@@ -151,18 +172,19 @@ pub async fn accept(node: &Arc<Node>, founding: &wire::Founding) -> Result<(), F
     if founding.voters.len() > MEMBERS_MAX {
         return Err(Malformed("list of voters").into());
     }
-    let voters = founding.voters.iter().map(member_from_wire).collect::<Result<Vec<_>, _>>()?;
+    let voters = founding
+        .voters
+        .iter()
+        .map(member_from_wire)
+        .collect::<Result<Vec<_>, _>>()?;
     let raft_id = {
         let stored = node.stored();
-        let own = voters.iter().find(|(_, member)| member.node_id == stored.node_id && member.store_id == stored.store_id);
+        let own = voters
+            .iter()
+            .find(|(_, member)| member.node_id == stored.node_id && member.store_id == stored.store_id);
         own.map(|(id, _)| *id).ok_or(FoundError::NotFor)?
     };
-    if let Some(running) = node.running() {
-        // Repeated by a founder that has not heard the answer.
-        let same = running.raft_id == raft_id && running.cluster_id == cluster_id;
-        return if same { Ok(()) } else { Err(FoundError::Member) };
-    }
-    if node.log.is_initialized() {
+    if node.running().is_none() && node.log.is_initialized() {
         return Err(FoundError::Member);
     }
     node.config.identity.agree(cluster_id)?;
@@ -172,7 +194,9 @@ pub async fn accept(node: &Arc<Node>, founding: &wire::Founding) -> Result<(), F
 /// Asks the members of a quorum that exists to take this store in.
 async fn join_one(node: &Arc<Node>, quorums: &[&wire::HelloReply]) {
     for reply in quorums {
-        let Some(address) = node.config.voters.get(&NodeId(reply.node_id)) else { continue };
+        let Some(address) = node.config.voters.get(&NodeId(reply.node_id)) else {
+            continue;
+        };
         match ask_to_join(node, address).await {
             Ok((raft_id, cluster_id)) => {
                 tracing::info!(raft_id, "joined the quorum with a fresh store");
@@ -196,14 +220,26 @@ pub async fn ask_to_join(node: &Node, address: &str) -> Result<(RaftId, ClusterI
     };
     let channel = channel::lazy(address).map_err(|error| error.to_string())?;
     let reply = timeout(JOIN_TIMEOUT, client(channel).join(request)).await;
-    let reply = reply.map_err(|_| "no answer".to_owned())?.map_err(|status| status.to_string())?.into_inner();
+    let reply = reply
+        .map_err(|_| "no answer".to_owned())?
+        .map_err(|status| status.to_string())?
+        .into_inner();
     let cluster_id = ClusterId::from_slice(&reply.cluster_id).ok_or("the answer names no cluster")?;
-    node.config.identity.agree(cluster_id).map_err(|error| error.to_string())?;
+    node.config
+        .identity
+        .agree(cluster_id)
+        .map_err(|error| error.to_string())?;
     Ok((reply.raft_id, cluster_id))
 }
 
 /// Writes down who this node is in the quorum, then starts Raft.
 async fn start(node: &Arc<Node>, raft_id: RaftId, cluster_id: ClusterId) -> Result<(), FoundError> {
+    let _starting = node.starting.lock().await;
+    if let Some(running) = node.running() {
+        // Repeated by a founder that has not heard the answer.
+        let same = running.raft_id == raft_id && running.cluster_id == cluster_id;
+        return if same { Ok(()) } else { Err(FoundError::Member) };
+    }
     {
         let mut stored = node.stored();
         if stored.raft_id != Some(raft_id) || stored.cluster_id != Some(cluster_id) {
@@ -215,10 +251,19 @@ async fn start(node: &Arc<Node>, raft_id: RaftId, cluster_id: ClusterId) -> Resu
     let failed = |error: String| FoundError::Raft(error);
     let config = node.config.timing.to_openraft(cluster_id.to_string());
     let config = Arc::new(config.validate().map_err(|error| failed(error.to_string()))?);
-    let peers = Peers { cluster_id, own: raft_id, addresses: Arc::new(node.config.voters.clone()) };
+    let peers = Peers {
+        cluster_id,
+        own: raft_id,
+        addresses: Arc::new(node.config.voters.clone()),
+    };
     let machine = StateMachine::new(node.feed.clone(), node.config.folder.clone());
     let raft = Raft::new(raft_id, config, peers.clone(), node.log.clone(), machine).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
-    node.set_running(Running { raft, raft_id, cluster_id, peers });
+    node.set_running(Running {
+        raft,
+        raft_id,
+        cluster_id,
+        peers,
+    });
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use klamm_proto::quorum::v1 as wire;
 use klamm_types::{ClusterId, NodeId, Timestamp};
+use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::timeout;
 
@@ -59,7 +60,11 @@ pub async fn describe(node: &Arc<Node>) -> Result<QuorumDescription, DescribeErr
         && let Ok(channel) = channel::lazy(running.peers.address(&member))
     {
         let cluster_id = node.config.identity.cluster_bytes();
-        let asked = timeout(LEADER_TIMEOUT, client(channel).describe(wire::DescribeRequest { cluster_id })).await;
+        let asked = timeout(
+            LEADER_TIMEOUT,
+            client(channel).describe(wire::DescribeRequest { cluster_id }),
+        )
+        .await;
         if let Ok(Ok(leaders)) = asked {
             reply = leaders.into_inner();
         }
@@ -77,10 +82,20 @@ pub fn own(node: &Node, running: &Running) -> wire::DescribeReply {
     let mut members = Vec::new();
     for (id, member) in metrics.membership_config.nodes() {
         let own = *id == running.raft_id;
-        let matched = metrics.replication.as_ref().and_then(|map| map.get(id).copied().flatten());
-        let answered = metrics.heartbeat.as_ref().and_then(|map| map.get(id).cloned().flatten());
+        let matched = metrics
+            .replication
+            .as_ref()
+            .and_then(|map| map.get(id).copied().flatten());
+        let answered = metrics
+            .heartbeat
+            .as_ref()
+            .and_then(|map| map.get(id).cloned().flatten());
         let answered = answered.map(|at| now - i64::try_from(at.elapsed().as_millis()).unwrap_or(now));
-        let end = if own { last } else { matched.map_or(-1, |id| id.index as i64 + 1) };
+        let end = if own {
+            last
+        } else {
+            matched.map_or(-1, |id| id.index as i64 + 1)
+        };
         let fetch = if own { now } else { answered.unwrap_or(-1) };
         let recorded = caught_up.get(id).copied().unwrap_or(-1);
         members.push(wire::MemberState {
@@ -105,7 +120,7 @@ pub fn now_millis() -> i64 {
     i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn from_wire(reply: wire::DescribeReply) -> Result<QuorumDescription, Malformed> {
+pub fn from_wire(reply: wire::DescribeReply) -> Result<QuorumDescription, Malformed> {
     let mut members = Vec::with_capacity(reply.members.len());
     for state in reply.members {
         let (raft_id, member) = member_from_wire(state.member.as_ref().ok_or(Malformed("member"))?)?;

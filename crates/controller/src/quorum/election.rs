@@ -29,7 +29,12 @@ use crate::raft::convert::log_id_from_wire;
 use crate::raft::types::{LogId, Member, Raft, RaftId, Vote};
 
 /// How far apart the survivors campaign.
-const STAGGER: Duration = Duration::from_millis(15);
+const STAGGER: Duration = Duration::from_millis(20);
+/// How long a campaign may take, one's own or another's, before this member campaigns (again). Two campaigns at once
+/// can depose each other's winner, and then wait for its lease.
+const CAMPAIGN_TIME: Duration = Duration::from_millis(80);
+/// The pause after a pre-vote that was refused, because the other had not noticed the death yet.
+const PRE_VOTE_PAUSE: Duration = Duration::from_millis(30);
 /// How long fellow survivors may take to tell their last log id; one that does not is ranked behind.
 const RANK_TIMEOUT: Duration = Duration::from_millis(10);
 /// Campaigns after one death; then the timers decide.
@@ -57,11 +62,16 @@ pub async fn run(node: Arc<Node>, running: Running, mut hints: mpsc::Receiver<Ra
             }
             continue;
         };
-        let watch = Watch { running: &running, leader, member: &member };
+        let watch = Watch {
+            running: &running,
+            leader,
+            member: &member,
+        };
         let verdict = tokio::select! {
             () = node.stopped() => return,
             verdict = watch.until_end(&mut hints) => verdict,
         };
+        eprintln!("{} [{}] watch of {leader} ended {}", dbg_now(), running.raft_id, match verdict { Verdict::Dead => "dead", Verdict::Alive => "alive", Verdict::Deposed => "deposed" });
         match verdict {
             Verdict::Dead => {
                 tracing::info!(leader, "the leader of the quorum is dead");
@@ -137,14 +147,22 @@ impl Watch<'_> {
         let endpoint = channel::endpoint(address).map_err(|error| error.to_string())?;
         // A connection of its own, so that its end is the end of the process.
         let connection = endpoint.connect().await.map_err(|error| error.to_string())?;
-        let request = wire::WatchRequest { envelope: Some(self.running.peers.envelope(self.leader)) };
-        let stream = client(connection).watch(request).await.map_err(|status| status.to_string())?;
+        let request = wire::WatchRequest {
+            envelope: Some(self.running.peers.envelope(self.leader)),
+        };
+        let stream = client(connection)
+            .watch(request)
+            .await
+            .map_err(|status| status.to_string())?;
         Ok(stream.into_inner())
     }
 
     /// Dials the leader's address to see for itself.
     async fn verdict(&self, suspicion: Suspicion, known: Option<Incarnation>) -> Verdict {
-        let expected = Expected { cluster: Some(self.running.cluster_id), node: self.member.node_id };
+        let expected = Expected {
+            cluster: Some(self.running.cluster_id),
+            node: self.member.node_id,
+        };
         match probe(self.running.peers.address(self.member), expected).await {
             ProbeAnswer::Refused => Verdict::Dead,
             ProbeAnswer::Identified { incarnation } if known.is_some_and(|known| known != incarnation) => Verdict::Dead,
@@ -155,15 +173,22 @@ impl Watch<'_> {
 }
 
 /// Campaigns in turn with the other survivors until one leads.
+fn dbg_now() -> u128 { std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 1000000 }
 async fn elect(running: &Running, dead: RaftId) {
+    eprintln!("{} [{}] elect start dead={dead}", dbg_now(), running.raft_id);
     let raft = &running.raft;
-    let Ok(vote) = raft.with_raft_state(|state| *state.vote_ref()).await else { return };
+    let Ok(vote) = raft.with_raft_state(|state| *state.vote_ref()).await else {
+        return;
+    };
     if !vote.committed || vote.leader_id.node_id != dead {
+        eprintln!("{} [{}] vote moved {vote}", dbg_now(), running.raft_id);
         // Somebody campaigns already; its vote has ended the dead leader's lease here.
         return;
     }
     let last = last_flushed(raft);
-    let released = raft.handle_transfer_leader(TransferLeaderRequest::new(vote, dead, last)).await;
+    let released = raft
+        .handle_transfer_leader(TransferLeaderRequest::new(vote, dead, last))
+        .await;
     if released.is_err() {
         return;
     }
@@ -174,15 +199,25 @@ async fn elect(running: &Running, dead: RaftId) {
     }
     let rank = rank(running, &metrics.membership_config, dead, last).await;
     let mut turn = Instant::now() + STAGGER * rank;
+    let mut seen = vote;
     for _ in 0..CAMPAIGNS_MAX {
         if wait_for_leader(running, &vote, turn).await {
+            eprintln!("{} [{}] leader {:?} {}", dbg_now(), running.raft_id, running.leader().map(|l| l.0), running.raft.server_metrics().borrow_watched().vote);
             return;
         }
-        tracing::info!(dead, rank, "campaigning after the leader's death");
+        let now = raft.server_metrics().borrow_watched().vote;
+        if now != seen {
+            // A vote is on its way, for another or for this member: let it come to its end.
+            seen = now;
+            eprintln!("{} [{}] vote {now}", dbg_now(), running.raft_id);
+            turn = Instant::now() + CAMPAIGN_TIME + STAGGER * rank;
+            continue;
+        }
+        eprintln!("{} [{}] campaign rank {rank} last {last:?}", dbg_now(), running.raft_id);
         if raft.trigger().elect(true).await.is_err() {
             return;
         }
-        turn = Instant::now() + STAGGER * voters.len() as u32;
+        turn = Instant::now() + PRE_VOTE_PAUSE;
     }
     // The timers go on from here.
     wait_for_leader(running, &vote, turn).await;
@@ -195,16 +230,28 @@ async fn rank(
     dead: RaftId,
     last: Option<LogId>,
 ) -> u32 {
-    let others = membership.voter_ids().filter(|id| *id != dead && *id != running.raft_id);
-    let asked = others.filter_map(|id| Some((id, membership.get_node(&id)?.clone()))).map(|(id, member)| async move {
-        let connection = channel::lazy(running.peers.address(&member)).ok()?;
-        let envelope = Some(running.peers.envelope(id));
-        let request = wire::SuspectRequest { envelope, suspect_raft_id: dead };
-        let reply = timeout(RANK_TIMEOUT, client(connection).suspect(request)).await.ok()?.ok()?;
-        Some((id, reply.into_inner().last_log_id.as_ref().map(log_id_from_wire)))
-    });
+    let others = membership
+        .voter_ids()
+        .filter(|id| *id != dead && *id != running.raft_id);
+    let asked = others
+        .filter_map(|id| Some((id, membership.get_node(&id)?.clone())))
+        .map(|(id, member)| async move {
+            let connection = channel::lazy(running.peers.address(&member)).ok()?;
+            let envelope = Some(running.peers.envelope(id));
+            let request = wire::SuspectRequest {
+                envelope,
+                suspect_raft_id: dead,
+            };
+            let reply = timeout(RANK_TIMEOUT, client(connection).suspect(request))
+                .await
+                .ok()?
+                .ok()?;
+            Some((id, reply.into_inner().last_log_id.as_ref().map(log_id_from_wire)))
+        });
     let known = join_all(asked).await.into_iter().flatten();
-    known.filter(|(id, log)| *log > last || (*log == last && *id < running.raft_id)).count() as u32
+    known
+        .filter(|(id, log)| *log > last || (*log == last && *id < running.raft_id))
+        .count() as u32
 }
 
 /// Whether someone leads by another vote than `old` before `until`.

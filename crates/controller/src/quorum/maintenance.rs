@@ -15,15 +15,15 @@ use crate::node::{Node, Running};
 use crate::raft::types::{Metrics, RaftId};
 
 const INTERVAL: Duration = Duration::from_millis(250);
-/// A learner this close to the leader's log may vote.
-const LAG_MAX: u64 = 100;
 /// A member that has heard of no leader for so long asks whether it still belongs to the quorum.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 pub async fn run(node: Arc<Node>, running: Running) {
     let mut tick = interval(INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut snapshot = Snapshot { due: Instant::now() + node.config.timing.snapshot_interval };
+    let mut snapshot = Snapshot {
+        due: Instant::now() + node.config.timing.snapshot_interval,
+    };
     let mut led = Instant::now();
     loop {
         tokio::select! {
@@ -71,7 +71,9 @@ impl Snapshot {
 fn record_caught_up(node: &Node, running: &Running, metrics: &Metrics) {
     let mut caught_up = node.caught_up();
     caught_up.retain(|id, _| metrics.membership_config.get_node(id).is_some());
-    let Some(replication) = &metrics.replication else { return };
+    let Some(replication) = &metrics.replication else {
+        return;
+    };
     for (id, matched) in replication {
         if matched.map(|id| id.index) >= metrics.last_log_index && voters::is_alive(running, metrics, *id) {
             caught_up.insert(*id, now_millis());
@@ -85,14 +87,17 @@ async fn replace_lost_stores(running: &Running, metrics: &Metrics) {
     let membership = &metrics.membership_config;
     let voting: BTreeSet<RaftId> = membership.voter_ids().collect();
     let voter_of = |node: NodeId| {
-        voting.iter().copied().find(|id| membership.get_node(id).is_some_and(|member| member.node_id == node))
+        voting
+            .iter()
+            .copied()
+            .find(|id| membership.get_node(id).is_some_and(|member| member.node_id == node))
     };
-    let last = metrics.last_log_index.unwrap_or(0);
     for (fresh, member) in membership.nodes().filter(|(id, _)| !voting.contains(id)) {
         let Some(lost) = voter_of(member.node_id) else { continue };
-        let matched = metrics.replication.as_ref().and_then(|map| map.get(fresh).copied().flatten());
-        let caught_up = matched.is_some_and(|id| id.index + LAG_MAX >= last);
-        if !caught_up || voters::is_alive(running, metrics, lost) || !voters::is_alive(running, metrics, *fresh) {
+        if !voters::is_near(metrics, *fresh)
+            || voters::is_alive(running, metrics, lost)
+            || !voters::is_alive(running, metrics, *fresh)
+        {
             continue;
         }
         match voters::replace(running, lost, *fresh).await {

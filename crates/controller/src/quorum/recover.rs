@@ -1,0 +1,247 @@
+//! Building a new quorum of one voter from the newest snapshot of the metadata, after the old quorum is lost for good.
+//!
+//! What was decided after the snapshot is gone, so everything that must never be given twice goes up by a wide margin:
+//! leader epochs, broker epochs, producer ids, the log's index and term. The other controllers start with empty folders
+//! and join; members of the old quorum are strangers to the new one, because its Raft ids are new.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use klamm_metadata::decide::{Overlay, recover_quorum};
+use klamm_metadata::feature::RECORD_VERSION;
+use klamm_metadata::image::{ApplyError, Image};
+use klamm_schema::metadata::metadata_record::Record;
+use klamm_schema::metadata::{BrokerEpochFloor, MetadataRecord, ProducerIds};
+use klamm_types::{ClusterId, NodeId, Timestamp, Uuid};
+use openraft::vote::RaftLeaderId;
+
+use super::describe::now_millis;
+use crate::raft::allocations::RAFT_ID_LIMIT;
+use crate::raft::machine::leader_term;
+use crate::raft::snapshot::{self, SnapshotError, State};
+use crate::raft::types::{LeaderId, LogId, Member, Membership, RaftId, StoredMembership, Vote};
+use crate::store::{self, Identity, StoreError};
+
+/// By how much leader epochs go up; far more changes of leader than one snapshot interval holds.
+const LEADER_EPOCH_MARGIN: u16 = 1_000;
+const BROKER_EPOCH_MARGIN: i64 = 1_000_000;
+const PRODUCER_ID_MARGIN: i64 = 1_000_000;
+const INDEX_MARGIN: u64 = 1_000_000;
+const TERM_MARGIN: u64 = 1_000;
+
+/// What would be built, before it is.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub cluster_id: ClusterId,
+    /// The snapshot that is taken, and the last entry in it.
+    pub snapshot: PathBuf,
+    pub snapshot_index: u64,
+    /// The Raft id of the one voter.
+    pub raft_id: RaftId,
+    folder: PathBuf,
+    node_id: NodeId,
+    store_id: Uuid,
+    state: State,
+    applied: LogId,
+}
+
+/// Why no quorum is built.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error("there is no snapshot of the metadata in {}", folder.display())]
+    NoSnapshot { folder: PathBuf },
+    #[error("no snapshot of the metadata can be read")]
+    Unreadable(#[source] SnapshotError),
+    #[error("the snapshot of the metadata names no cluster")]
+    NoCluster,
+    #[error("raising the epochs of the snapshot")]
+    Raise(#[from] ApplyError),
+    #[error("writing the snapshot of the new quorum")]
+    Write(#[source] std::io::Error),
+    #[error("making the new store")]
+    Store(#[from] StoreError),
+}
+
+/// Looks for the newest snapshot in the quorum's folder of a node, and says what would be built from it. Snapshots of
+/// other nodes are considered if they were copied into the folder with names that end in `.snapshot`. Blocking.
+pub fn plan(folder: &Path, node_id: NodeId, address: &str) -> Result<Plan, RecoverError> {
+    let (path, old) = newest(folder)?;
+    let cluster_id = old.image.cluster_id().ok_or(RecoverError::NoCluster)?;
+    let snapshot_index = old.image.applied_index();
+    let store_id = Uuid::from_u128(rand::random());
+    let (applied, state) = raise(
+        old,
+        Member {
+            node_id,
+            store_id,
+            address: address.to_owned(),
+        },
+    )?;
+    let raft_id = applied.leader_id.node_id;
+    let folder = folder.to_owned();
+    Ok(Plan {
+        cluster_id,
+        snapshot: path,
+        snapshot_index,
+        raft_id,
+        folder,
+        node_id,
+        store_id,
+        state,
+        applied,
+    })
+}
+
+impl Plan {
+    /// Moves the node's old store aside and writes the new one. The node must not be running. Blocking.
+    pub fn carry_out(&self) -> Result<(), RecoverError> {
+        store::set_aside(&self.folder)?;
+        snapshot::write(&self.folder, &self.state.encode()).map_err(RecoverError::Write)?;
+        let recovered = store::Recovered {
+            vote: Some(Vote {
+                leader_id: self.applied.leader_id,
+                committed: false,
+            }),
+            committed: Some(self.applied),
+            purged: Some(self.applied),
+            last: Some(self.applied),
+            first_index: self.applied.index + 1,
+        };
+        let mut identity = Identity::fresh(self.node_id, self.store_id, Some(self.cluster_id));
+        identity.raft_id = Some(self.raft_id);
+        Ok(store::write_fresh(&self.folder, &identity, &recovered)?)
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let image = &self.state.image;
+        writeln!(f, "cluster {}", self.cluster_id)?;
+        writeln!(f, "snapshot {}: entry {}", self.snapshot.display(), self.snapshot_index)?;
+        writeln!(f, "{} brokers, {} topics", image.brokers().len(), image.topics().len())?;
+        writeln!(f, "one voter: node {}; its old store is moved aside", self.node_id)?;
+        writeln!(
+            f,
+            "leader epochs go up by {LEADER_EPOCH_MARGIN}; what was decided after the snapshot is lost"
+        )?;
+        write!(
+            f,
+            "clear the quorum's folders of all other controllers before they start, then add them as voters"
+        )
+    }
+}
+
+/// The readable snapshot with the most entries.
+fn newest(folder: &Path) -> Result<(PathBuf, State), RecoverError> {
+    let own = folder.join(snapshot::SNAPSHOT_FILE);
+    let mut paths = vec![own.with_extension("old")];
+    // A folder that cannot be listed has no snapshot.
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == "snapshot")
+        {
+            paths.push(entry.path());
+        }
+    }
+    let mut best: Option<(PathBuf, State)> = None;
+    let mut failure = None;
+    for path in paths {
+        match snapshot::read_file(&path) {
+            Ok(Some((state, _))) => {
+                if best.as_ref().is_none_or(|(_, best)| order(&state) > order(best)) {
+                    best = Some((path, state));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a snapshot cannot be read");
+                failure = Some(error);
+            }
+        }
+    }
+    let none = || {
+        failure.map_or(
+            RecoverError::NoSnapshot {
+                folder: folder.to_owned(),
+            },
+            RecoverError::Unreadable,
+        )
+    };
+    best.ok_or_else(none)
+}
+
+fn order(state: &State) -> (u64, u64) {
+    (state.image.applied_term(), state.image.applied_index())
+}
+
+/// The state of the new quorum: the old one's, with one new member and everything raised.
+fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
+    let mut allocations = old.allocations;
+    // A broker's copy knows no allocations, and the old quorum may have given ids after the snapshot.
+    let raft_id = allocations.allocate_above(
+        member.node_id,
+        member.store_id,
+        old.image.applied_term() % RAFT_ID_LIMIT,
+    );
+    let old_term = old
+        .applied
+        .map_or(0, |id| id.leader_id.term)
+        .max(old.image.applied_term() / RAFT_ID_LIMIT);
+    let leader_id = LeaderId::new(old_term + TERM_MARGIN, raft_id);
+    let applied = LogId {
+        leader_id,
+        index: old.image.applied_index() + INDEX_MARGIN,
+    };
+    let image = raise_image(old.image, applied)?;
+    let membership = Membership::from(BTreeMap::from([(raft_id, member)]));
+    let membership = StoredMembership::new(Some(applied), membership);
+    Ok((
+        applied,
+        State {
+            applied: Some(applied),
+            membership,
+            allocations,
+            image,
+        },
+    ))
+}
+
+fn raise_image(mut image: Image, applied: LogId) -> Result<Image, ApplyError> {
+    let mut overlay = Overlay::new(&image, Timestamp(now_millis()), rand::random());
+    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN);
+    let mut batch = overlay.into_batch()?;
+    let broker_epoch = image.highest_broker_epoch().0.saturating_add(BROKER_EPOCH_MARGIN);
+    let next_producer_id = image.next_producer_id().0.saturating_add(PRODUCER_ID_MARGIN);
+    let raised = [
+        Record::BrokerEpochFloor(BrokerEpochFloor { broker_epoch }),
+        Record::ProducerIds(ProducerIds {
+            broker: -1,
+            broker_epoch: -1,
+            next_producer_id,
+        }),
+    ];
+    batch.records.extend(raised.map(|record| MetadataRecord {
+        version: RECORD_VERSION,
+        record: Some(record),
+    }));
+    image.apply_batch(applied.index, leader_term(&applied.leader_id), &batch)?;
+    Ok(image)
+}
+
+/// Replaces the copy of the metadata that a node without the controller role keeps in `folder`, for the day when the
+/// quorum is lost. Blocking.
+pub fn write_snapshot(folder: &Path, image: &Image) -> std::io::Result<()> {
+    let state = State {
+        image: image.clone(),
+        ..State::default()
+    };
+    snapshot::write(folder, &state.encode())
+}
+
+/// The copy of the metadata in `folder`, if there is one. Blocking.
+pub fn read_snapshot(folder: &Path) -> Result<Option<Image>, SnapshotError> {
+    Ok(snapshot::read(folder)?.map(|(state, _)| state.image))
+}

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use klamm_types::{ErrorCode, NodeId};
-use openraft::ChangeMembers;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Instant};
+use tokio::time::timeout;
 
 use crate::node::Running;
 use crate::raft::allocations::RAFT_ID_LIMIT;
@@ -17,6 +18,10 @@ use crate::raft::types::{Command, Member, Metrics, Outcome, RaftId, StoreId, Typ
 
 /// A member that has answered the leader within this time is alive.
 const ALIVE: Duration = Duration::from_secs(1);
+/// A learner this close to the leader's log may vote.
+const LAG_MAX: u64 = 100;
+/// How long adding a voter waits for its store to come that close.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What an operator asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +29,14 @@ pub struct VoterChange {
     pub node_id: NodeId,
     /// The store meant (Kafka's directory id of the voter); any, if none is given.
     pub store_id: Option<StoreId>,
-    pub remove: bool,
+    pub action: VoterAction,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoterAction {
+    /// Makes a voter of a store that follows the quorum.
+    Add,
+    Remove,
 }
 
 /// Why the members were not changed.
@@ -83,12 +95,18 @@ pub async fn take_in(running: &Running, member: Member) -> Result<RaftId, Voters
     }
     let metrics = running.raft.metrics().borrow_watched().clone();
     for id in metrics.membership_config.voter_ids() {
-        let same_node = metrics.membership_config.get_node(&id).filter(|voter| voter.node_id == member.node_id);
+        let same_node = metrics
+            .membership_config
+            .get_node(&id)
+            .filter(|voter| voter.node_id == member.node_id);
         if same_node.is_some_and(|voter| voter.store_id != member.store_id) && is_alive(running, &metrics, id) {
             return Err(VotersError::StillAlive(member.node_id));
         }
     }
-    let command = Command::AllocateRaftId { node_id: member.node_id, store_id: member.store_id };
+    let command = Command::AllocateRaftId {
+        node_id: member.node_id,
+        store_id: member.store_id,
+    };
     let Outcome::Allocated(raft_id) = running.raft.client_write(command).await?.data else {
         return Err(VotersError::Exhausted);
     };
@@ -110,9 +128,9 @@ pub async fn take_in(running: &Running, member: Member) -> Result<RaftId, Voters
 
 /// Adds or removes a voter.
 pub async fn change(running: &Running, change: VoterChange) -> Result<(), VotersError> {
-    match change.remove {
-        true => remove(running, change).await,
-        false => add(running, change).await,
+    match change.action {
+        VoterAction::Add => add(running, change).await,
+        VoterAction::Remove => remove(running, change).await,
     }
 }
 
@@ -131,12 +149,39 @@ async fn add(running: &Running, change: VoterChange) -> Result<(), VotersError> 
         learner = if fits(member) { learner.max(Some(*id)) } else { learner };
     }
     let learner = learner.ok_or(VotersError::NotFollowing(change.node_id))?;
-    if !is_alive(running, &metrics, learner) {
+    if timeout(CATCH_UP_TIMEOUT, caught_up(running, learner)).await.is_err() {
         return Err(VotersError::NotFollowing(change.node_id));
     }
-    running.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([learner])), true).await?;
+    running
+        .raft
+        .change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([learner])), true)
+        .await?;
     tracing::info!(node = %change.node_id, raft_id = learner, "added a voter");
     Ok(())
+}
+
+/// Waits until the learner answers and is close to the end of the log.
+async fn caught_up(running: &Running, learner: RaftId) {
+    let mut changes = running.raft.metrics();
+    loop {
+        let metrics = changes.borrow_watched().clone();
+        if is_alive(running, &metrics, learner) && is_near(&metrics, learner) {
+            return;
+        }
+        if changes.changed().await.is_err() {
+            // Raft has stopped; the caller's time-out ends the wait.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Whether the member lacks only a few of the leader's entries.
+pub fn is_near(metrics: &Metrics, id: RaftId) -> bool {
+    let matched = metrics
+        .replication
+        .as_ref()
+        .and_then(|map| map.get(&id).copied().flatten());
+    matched.is_some_and(|id| id.index + LAG_MAX >= metrics.last_log_index.unwrap_or(0))
 }
 
 async fn remove(running: &Running, change: VoterChange) -> Result<(), VotersError> {
@@ -153,7 +198,10 @@ async fn remove(running: &Running, change: VoterChange) -> Result<(), VotersErro
     }
     // A node that is alive goes on as a learner, as a removed voter does in Kafka; a dead one is forgotten.
     let retain = is_alive(running, &metrics, voter);
-    running.raft.change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([voter])), retain).await?;
+    running
+        .raft
+        .change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([voter])), retain)
+        .await?;
     tracing::info!(node = %change.node_id, raft_id = voter, retain, "removed a voter");
     Ok(())
 }
@@ -173,6 +221,9 @@ pub fn is_alive(running: &Running, metrics: &Metrics, id: RaftId) -> bool {
     if id == running.raft_id {
         return true;
     }
-    let answered = metrics.heartbeat.as_ref().and_then(|heartbeat| heartbeat.get(&id).cloned().flatten());
+    let answered = metrics
+        .heartbeat
+        .as_ref()
+        .and_then(|heartbeat| heartbeat.get(&id).cloned().flatten());
     answered.is_some_and(|at| at.elapsed() <= ALIVE)
 }

@@ -12,6 +12,8 @@ use super::types::{Membership, RaftId, StoreId};
 
 /// Raft ids stay below this, so that a term and a Raft id fit into one number.
 pub const RAFT_ID_LIMIT: RaftId = 1 << 20;
+/// Ids that a lost quorum may have given after its last snapshot.
+const RECOVERY_MARGIN: RaftId = 100;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allocations {
@@ -27,6 +29,13 @@ impl Allocations {
         }
         let next = self.given.last_key_value().map_or(1, |(id, _)| id + 1);
         self.given.insert(next, owner);
+        next
+    }
+
+    /// An id for a new store, above all that were given and above `floor`.
+    pub fn allocate_above(&mut self, node_id: NodeId, store_id: StoreId, floor: RaftId) -> RaftId {
+        let next = self.given.last_key_value().map_or(0, |(id, _)| *id).max(floor) + RECOVERY_MARGIN;
+        self.given.insert(next, (node_id, store_id));
         next
     }
 
@@ -69,7 +78,11 @@ mod tests {
     fn ids_are_given_once() {
         let mut allocations = Allocations::default();
         let store = Uuid::from_u128;
-        let member = Member { node_id: NodeId(7), store_id: store(70), address: String::new() };
+        let member = Member {
+            node_id: NodeId(7),
+            store_id: store(70),
+            address: String::new(),
+        };
         allocations.note(&Membership::from(BTreeMap::from([(3, member)])));
         assert_eq!(allocations.allocate(NodeId(7), store(70)), 3);
         assert_eq!(allocations.allocate(NodeId(7), store(71)), 4);

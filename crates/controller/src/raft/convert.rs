@@ -17,20 +17,34 @@ use super::types::{
 pub struct Malformed(pub &'static str);
 
 pub fn vote_to_wire(vote: &Vote) -> wire::Vote {
-    wire::Vote { term: vote.leader_id.term, raft_id: vote.leader_id.node_id, committed: vote.committed }
+    wire::Vote {
+        term: vote.leader_id.term,
+        raft_id: vote.leader_id.node_id,
+        committed: vote.committed,
+    }
 }
 
 pub fn vote_from_wire(vote: Option<wire::Vote>) -> Result<Vote, Malformed> {
     let vote = vote.ok_or(Malformed("vote"))?;
-    Ok(Vote { leader_id: RaftLeaderId::new(vote.term, vote.raft_id), committed: vote.committed })
+    Ok(Vote {
+        leader_id: RaftLeaderId::new(vote.term, vote.raft_id),
+        committed: vote.committed,
+    })
 }
 
 pub fn log_id_to_wire(id: &LogId) -> wire::LogId {
-    wire::LogId { term: id.leader_id.term, raft_id: id.leader_id.node_id, index: id.index }
+    wire::LogId {
+        term: id.leader_id.term,
+        raft_id: id.leader_id.node_id,
+        index: id.index,
+    }
 }
 
 pub fn log_id_from_wire(id: &wire::LogId) -> LogId {
-    LogId { leader_id: LeaderId::new(id.term, id.raft_id), index: id.index }
+    LogId {
+        leader_id: LeaderId::new(id.term, id.raft_id),
+        index: id.index,
+    }
 }
 
 pub fn member_to_wire(raft_id: RaftId, member: &Member) -> wire::Member {
@@ -45,14 +59,28 @@ pub fn member_to_wire(raft_id: RaftId, member: &Member) -> wire::Member {
 pub fn member_from_wire(member: &wire::Member) -> Result<(RaftId, Member), Malformed> {
     let store_id = StoreId::from_slice(&member.store_id).ok_or(Malformed("store id"))?;
     let node_id = NodeId(member.node_id);
-    Ok((member.raft_id, Member { node_id, store_id, address: member.address.clone() }))
+    Ok((
+        member.raft_id,
+        Member {
+            node_id,
+            store_id,
+            address: member.address.clone(),
+        },
+    ))
 }
 
 pub fn membership_to_wire(membership: &Membership) -> wire::Membership {
     let configs = membership.get_joint_config().iter();
     wire::Membership {
-        configs: configs.map(|set| wire::VoterSet { raft_ids: set.iter().copied().collect() }).collect(),
-        members: membership.nodes().map(|(id, member)| member_to_wire(*id, member)).collect(),
+        configs: configs
+            .map(|set| wire::VoterSet {
+                raft_ids: set.iter().copied().collect(),
+            })
+            .collect(),
+        members: membership
+            .nodes()
+            .map(|(id, member)| member_to_wire(*id, member))
+            .collect(),
     }
 }
 
@@ -61,7 +89,9 @@ pub fn membership_from_wire(membership: &wire::Membership) -> Result<Membership,
         return Ok(Membership::default());
     }
     let configs = membership.configs.iter();
-    let configs = configs.map(|set| set.raft_ids.iter().copied().collect::<BTreeSet<RaftId>>()).collect();
+    let configs = configs
+        .map(|set| set.raft_ids.iter().copied().collect::<BTreeSet<RaftId>>())
+        .collect();
     let mut members = BTreeMap::new();
     for member in &membership.members {
         let (id, member) = member_from_wire(member)?;
@@ -80,7 +110,10 @@ pub fn stored_membership_to_wire(stored: &StoredMembership) -> wire::StoredMembe
 pub fn stored_membership_from_wire(stored: Option<&wire::StoredMembership>) -> Result<StoredMembership, Malformed> {
     let stored = stored.ok_or(Malformed("stored membership"))?;
     let membership = stored.membership.as_ref().ok_or(Malformed("membership"))?;
-    Ok(StoredMembership::new(stored.log_id.as_ref().map(log_id_from_wire), membership_from_wire(membership)?))
+    Ok(StoredMembership::new(
+        stored.log_id.as_ref().map(log_id_from_wire),
+        membership_from_wire(membership)?,
+    ))
 }
 
 pub fn entry_to_wire(entry: &Entry) -> wire::Entry {
@@ -95,7 +128,10 @@ pub fn entry_to_wire(entry: &Entry) -> wire::Entry {
             })
         }
     };
-    wire::Entry { log_id: Some(log_id_to_wire(&entry.log_id)), payload: Some(payload) }
+    wire::Entry {
+        log_id: Some(log_id_to_wire(&entry.log_id)),
+        payload: Some(payload),
+    }
 }
 
 pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, Malformed> {
@@ -122,7 +158,10 @@ mod tests {
 
     #[test]
     fn entries_survive_the_wire() {
-        let log_id = LogId { leader_id: LeaderId::new(3, 2), index: 77 };
+        let log_id = LogId {
+            leader_id: LeaderId::new(3, 2),
+            index: 77,
+        };
         let member = |node: i32| Member {
             node_id: NodeId(node),
             store_id: Uuid::from_u128(node as u128 + 100),
@@ -134,7 +173,10 @@ mod tests {
             Payload::Blank,
             Payload::Membership(Membership::new(configs, nodes).unwrap()),
             Payload::Normal(Command::Records(Bytes::from_static(b"records"))),
-            Payload::Normal(Command::AllocateRaftId { node_id: NodeId(4), store_id: Uuid::from_u128(5) }),
+            Payload::Normal(Command::AllocateRaftId {
+                node_id: NodeId(4),
+                store_id: Uuid::from_u128(5),
+            }),
         ];
         for payload in payloads {
             let entry = Entry { log_id, payload };
@@ -146,7 +188,10 @@ mod tests {
     #[test]
     fn garbled_messages_are_refused() {
         assert_eq!(entry_from_wire(wire::Entry::default()), Err(Malformed("log id")));
-        let membership = wire::Membership { configs: vec![wire::VoterSet { raft_ids: vec![1] }], members: vec![] };
+        let membership = wire::Membership {
+            configs: vec![wire::VoterSet { raft_ids: vec![1] }],
+            members: vec![],
+        };
         assert_eq!(membership_from_wire(&membership), Err(Malformed("membership")));
         assert_eq!(vote_from_wire(None), Err(Malformed("vote")));
     }

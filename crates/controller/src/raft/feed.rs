@@ -45,8 +45,15 @@ struct State {
 
 impl Default for Feed {
     fn default() -> Feed {
-        let state = State { image: Image::new(), recent: VecDeque::new(), bytes: 0 };
-        Feed { state: Mutex::new(state), applied: watch::Sender::new(0) }
+        let state = State {
+            image: Image::new(),
+            recent: VecDeque::new(),
+            bytes: 0,
+        };
+        Feed {
+            state: Mutex::new(state),
+            applied: watch::Sender::new(0),
+        }
     }
 }
 
@@ -127,7 +134,14 @@ mod tests {
         let mut image = Image::new();
         for index in 1..=entries {
             image.apply_batch(index, 1, &MetadataBatch::default()).unwrap();
-            feed.publish(FeedEntry { index, term: 1, batch: Bytes::from(vec![0; 10]) }, image.clone());
+            feed.publish(
+                FeedEntry {
+                    index,
+                    term: 1,
+                    batch: Bytes::from(vec![0; 10]),
+                },
+                image.clone(),
+            );
         }
         feed
     }
@@ -136,7 +150,9 @@ mod tests {
     fn readers_get_what_follows_their_position() {
         let feed = feed(5);
         assert!(matches!(feed.after(5, 100), Next::Nothing));
-        let Next::Entries(entries) = feed.after(2, 20) else { panic!("entries 3 and 4 are in the ring") };
+        let Next::Entries(entries) = feed.after(2, 20) else {
+            panic!("entries 3 and 4 are in the ring")
+        };
         assert_eq!(entries.iter().map(|entry| entry.index).collect::<Vec<_>>(), [3, 4]);
     }
 

@@ -29,7 +29,11 @@ pub struct StateMachine {
 
 impl StateMachine {
     pub fn new(feed: Arc<Feed>, folder: PathBuf) -> StateMachine {
-        StateMachine { state: State::default(), feed, folder }
+        StateMachine {
+            state: State::default(),
+            feed,
+            folder,
+        }
     }
 
     fn apply_one(&mut self, entry: &Entry) -> io::Result<Outcome> {
@@ -57,14 +61,24 @@ impl StateMachine {
             tracing::error!(index, %error, "a committed entry cannot be applied; this node stops");
             io::Error::other(error)
         })?;
-        self.feed.publish(FeedEntry { index, term, batch: records }, self.state.image.clone());
+        self.feed.publish(
+            FeedEntry {
+                index,
+                term,
+                batch: records,
+            },
+            self.state.image.clone(),
+        );
         Ok(outcome)
     }
 }
 
 /// Term and Raft id of a leader in one number of the same order: openraft allows several leaders in one term.
 pub fn leader_term(leader: &LeaderId) -> u64 {
-    leader.term.saturating_mul(super::allocations::RAFT_ID_LIMIT).saturating_add(leader.node_id)
+    leader
+        .term
+        .saturating_mul(super::allocations::RAFT_ID_LIMIT)
+        .saturating_add(leader.node_id)
 }
 
 /// A view of the state as of one entry, from which a snapshot is made.
@@ -111,7 +125,10 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder { state: self.state.clone(), folder: self.folder.clone() }
+        SnapshotBuilder {
+            state: self.state.clone(),
+            folder: self.folder.clone(),
+        }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Bytes) -> Result<(), io::Error> {
@@ -133,6 +150,9 @@ impl RaftStateMachine<Types> for StateMachine {
         let folder = self.folder.clone();
         let work = move || snapshot::read(&folder).map_err(io::Error::other);
         let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
-        Ok(found.map(|(state, snapshot)| Snapshot { meta: state.meta(), snapshot }))
+        Ok(found.map(|(state, snapshot)| Snapshot {
+            meta: state.meta(),
+            snapshot,
+        }))
     }
 }

@@ -7,5 +7,5 @@ pub mod machine;
 pub mod snapshot;
 pub mod types;
 
-pub use feed::{Feed, FeedEntry, Next};
+pub use feed::{Feed, Next};
 pub use machine::StateMachine;

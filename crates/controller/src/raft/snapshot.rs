@@ -53,7 +53,10 @@ pub enum SnapshotError {
 
 impl State {
     pub fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+        SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        }
     }
 
     pub fn encode(&self) -> Bytes {
@@ -92,7 +95,12 @@ pub fn read_file(path: &Path) -> Result<Option<(State, Bytes)>, SnapshotError> {
     let sealed = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(SnapshotError::Io { path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(SnapshotError::Io {
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let body = Bytes::copy_from_slice(codec::unseal(&sealed)?);
     Ok(Some((State::decode(body.clone())?, body)))

@@ -59,7 +59,9 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::Records(bytes) => write!(f, "records of {} bytes", bytes.len()),
-            Command::AllocateRaftId { node_id, store_id } => write!(f, "Raft id for store {store_id} of node {node_id}"),
+            Command::AllocateRaftId { node_id, store_id } => {
+                write!(f, "Raft id for store {store_id} of node {node_id}")
+            }
         }
     }
 }

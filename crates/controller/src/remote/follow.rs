@@ -31,7 +31,11 @@ pub enum MetadataEvent {
     /// Replaces the image; effects come from comparing the two.
     Snapshot(Image),
     /// One applied entry; the quorum's own entries have no records.
-    Batch { index: u64, term: u64, batch: MetadataBatch },
+    Batch {
+        index: u64,
+        term: u64,
+        batch: MetadataBatch,
+    },
     /// The quorum is known to have committed up to here; `source` is the controller that said so.
     Committed { index: u64, source: NodeId },
 }
@@ -53,7 +57,12 @@ impl ControllerClient {
     /// Follows the metadata from what the caller's image holds (0: nothing). Call it inside a runtime.
     pub fn follow_metadata(&self, applied_index: u64) -> MetadataFollower {
         let (sender, events) = mpsc::channel(QUEUE_MAX);
-        let task = Follow { client: self.clone(), applied: applied_index, committed: 0, events: sender };
+        let task = Follow {
+            client: self.clone(),
+            applied: applied_index,
+            committed: 0,
+            events: sender,
+        };
         tokio::spawn(task.run());
         MetadataFollower { events }
     }
@@ -140,8 +149,13 @@ impl Follow {
             node_id: self.client.identity().node_id().0,
             applied_index: self.applied,
         };
-        let stream = client.max_decoding_message_size(MESSAGE_BYTES_MAX).follow_metadata(request).await;
-        stream.map(tonic::Response::into_inner).map_err(|status| status.to_string())
+        let stream = client
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .follow_metadata(request)
+            .await;
+        stream
+            .map(tonic::Response::into_inner)
+            .map_err(|status| status.to_string())
     }
 
     async fn snapshot(&mut self, parts: &mut Vec<MetadataSnapshot>, part: MetadataSnapshot) -> Result<(), Left> {
@@ -170,14 +184,22 @@ impl Follow {
 
     async fn delta(&mut self, delta: Delta) -> Result<(), Left> {
         if delta.index != self.applied + 1 {
-            return Err(Left::Source(format!("it sent entry {} after entry {}", delta.index, self.applied)));
+            return Err(Left::Source(format!(
+                "it sent entry {} after entry {}",
+                delta.index, self.applied
+            )));
         }
         let batch = MetadataBatch::decode(delta.batch).map_err(|error| {
             tracing::error!(%error, index = delta.index, "an entry cannot be read; this node follows no more");
             Left::Over
         })?;
         self.applied = delta.index;
-        self.hand_on(MetadataEvent::Batch { index: delta.index, term: delta.term, batch }).await
+        self.hand_on(MetadataEvent::Batch {
+            index: delta.index,
+            term: delta.term,
+            batch,
+        })
+        .await
     }
 
     async fn heartbeat(&mut self, source: NodeId, heartbeat: Heartbeat) -> Result<(), Left> {
@@ -187,7 +209,11 @@ impl Follow {
         }
         self.client.heard_active(heartbeat.controller);
         self.committed = self.committed.max(heartbeat.committed_index);
-        self.hand_on(MetadataEvent::Committed { index: self.committed, source }).await
+        self.hand_on(MetadataEvent::Committed {
+            index: self.committed,
+            source,
+        })
+        .await
     }
 
     async fn hand_on(&self, event: MetadataEvent) -> Result<(), Left> {

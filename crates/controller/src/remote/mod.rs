@@ -4,6 +4,7 @@
 //! It decides nothing about brokers; what a reply or an end means is the caller's business.
 
 mod follow;
+mod quorum;
 mod session;
 mod submit;
 
@@ -20,6 +21,8 @@ use crate::identity::NodeIdentity;
 use crate::network::channel::{self, BadAddress, MESSAGE_BYTES_MAX};
 
 pub use follow::{MetadataEvent, MetadataFollower};
+pub use quorum::Unanswered;
+pub(crate) use quorum::outcome;
 pub use session::{Session, SessionEnd, SessionError};
 pub use submit::SubmitError;
 
@@ -32,25 +35,31 @@ pub struct ControllerClient {
 struct Inner {
     identity: NodeIdentity,
     addresses: BTreeMap<NodeId, String>,
-    clients: BTreeMap<NodeId, GrpcClient<Channel>>,
+    /// For single calls; each dials again after a failure.
+    channels: BTreeMap<NodeId, Channel>,
     active: watch::Sender<Option<NodeId>>,
     /// Where the next search for the active controller begins.
     turn: AtomicUsize,
 }
 
 impl ControllerClient {
-    /// `addresses`: the gRPC addresses (`host:port`) of all controllers. Dials nobody yet.
-    pub fn new(
-        addresses: BTreeMap<NodeId, String>,
-        identity: NodeIdentity,
-    ) -> Result<ControllerClient, BadAddress> {
-        let mut clients = BTreeMap::new();
+    /// `addresses`: the gRPC addresses (`host:port`) of all controllers. Dials nobody yet, but call it inside a runtime.
+    pub fn new(addresses: BTreeMap<NodeId, String>, identity: NodeIdentity) -> Result<ControllerClient, BadAddress> {
+        let mut channels = BTreeMap::new();
         for (node, address) in &addresses {
-            clients.insert(*node, grpc_client(channel::lazy(address)?));
+            channels.insert(*node, channel::lazy(address)?);
         }
         let active = watch::Sender::new(None);
         let turn = AtomicUsize::new(0);
-        Ok(ControllerClient { inner: Arc::new(Inner { identity, addresses, clients, active, turn }) })
+        Ok(ControllerClient {
+            inner: Arc::new(Inner {
+                identity,
+                addresses,
+                channels,
+                active,
+                turn,
+            }),
+        })
     }
 
     pub fn identity(&self) -> &NodeIdentity {
@@ -64,7 +73,7 @@ impl ControllerClient {
 
     /// All controllers, the one held for active first, the others in turn.
     fn candidates(&self) -> Vec<NodeId> {
-        let mut nodes: Vec<NodeId> = self.inner.clients.keys().copied().collect();
+        let mut nodes: Vec<NodeId> = self.inner.channels.keys().copied().collect();
         if nodes.is_empty() {
             return nodes;
         }
@@ -77,14 +86,25 @@ impl ControllerClient {
     }
 
     fn client(&self, node: NodeId) -> Option<GrpcClient<Channel>> {
-        self.inner.clients.get(&node).cloned()
+        self.channel(node).map(grpc_client)
+    }
+
+    fn channel(&self, node: NodeId) -> Option<Channel> {
+        self.inner.channels.get(&node).cloned()
     }
 
     /// A connection of its own to `node`, dialled now: for streams, whose end must mean the end of the process.
     async fn connect(&self, node: NodeId) -> Result<GrpcClient<Channel>, String> {
-        let address = self.inner.addresses.get(&node).ok_or("it is not among the controllers")?;
+        let address = self
+            .inner
+            .addresses
+            .get(&node)
+            .ok_or("it is not among the controllers")?;
         let endpoint = channel::endpoint(address).map_err(|error| error.to_string())?;
-        let channel = endpoint.connect().await.map_err(|error| format!("dialling {address}: {error}"))?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| format!("dialling {address}: {error}"))?;
         Ok(grpc_client(channel))
     }
 

@@ -19,6 +19,9 @@ const QUEUE_MAX: usize = 16;
 /// How long one controller may take to answer the opening.
 const OPEN_TIMEOUT: Duration = Duration::from_millis(500);
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// Without a word from the controller for so long, the session is over: the controller is paused or cut off. Shorter
+/// than a session time-out, so that another controller is found before this broker is fenced.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a goodbye waits to be heard.
 const GOODBYE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -46,7 +49,9 @@ pub enum SessionEnd {
 
 /// An open session. Dropped without a goodbye, it looks like the death of this process.
 pub struct Session {
+    client: ControllerClient,
     controller: NodeId,
+    heard: Instant,
     requests: mpsc::Sender<SessionRequest>,
     replies: Streaming<SessionMessage>,
     first: Option<SessionReply>,
@@ -68,7 +73,10 @@ impl ControllerClient {
                     }
                     Ok(Err(Failure::Final(error))) => return Err(error),
                     Ok(Err(Failure::Next(text))) => last = format!("node {node}: {text}"),
-                    Err(_) => last = format!("node {node}: no answer"),
+                    Err(_) => {
+                        self.not_active(node);
+                        last = format!("node {node}: no answer");
+                    }
                 }
                 if Instant::now() >= until {
                     return Err(SessionError::Deadline { last });
@@ -87,9 +95,13 @@ impl ControllerClient {
             Failure::Next(text)
         })?;
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
-        let request = SessionRequest { request: Some(Request::Open(open)) };
+        let request = SessionRequest {
+            request: Some(Request::Open(open)),
+        };
         // The queue is new, so there is room.
-        requests.try_send(request).map_err(|error| Failure::Next(error.to_string()))?;
+        requests
+            .try_send(request)
+            .map_err(|error| Failure::Next(error.to_string()))?;
         let status = |status: tonic::Status| match refuses(status.code()) {
             true => Failure::Final(SessionError::Stranger(status.message().to_owned())),
             false => {
@@ -97,18 +109,37 @@ impl ControllerClient {
                 Failure::Next(status.to_string())
             }
         };
-        let mut replies = client.session(ReceiverStream::new(queue)).await.map_err(status)?.into_inner();
+        let mut replies = client
+            .session(ReceiverStream::new(queue))
+            .await
+            .map_err(status)?
+            .into_inner();
         let first = replies.message().await.map_err(status)?;
-        let Some(first) = first else { return Err(Failure::Next("it ended the stream".into())) };
+        let Some(first) = first else {
+            return Err(Failure::Next("it ended the stream".into()));
+        };
         let reply = first.reply.unwrap_or_default();
         match ErrorCode::from_code(reply.error_code as i16).unwrap_or(ErrorCode::UnknownServerError) {
-            ErrorCode::None => Ok(Session { controller: node, requests, replies, first: Some(reply) }),
+            ErrorCode::None => {
+                let (client, heard) = (self.clone(), Instant::now());
+                Ok(Session {
+                    client,
+                    controller: node,
+                    heard,
+                    requests,
+                    replies,
+                    first: Some(reply),
+                })
+            }
             ErrorCode::NotController => {
                 self.not_active(node);
                 self.heard_active(first.controller);
                 Err(Failure::Next("it is not the active controller".into()))
             }
-            code => Err(Failure::Final(SessionError::Refused { code, message: reply.error_message })),
+            code => Err(Failure::Final(SessionError::Refused {
+                code,
+                message: reply.error_message,
+            })),
         }
     }
 }
@@ -126,22 +157,35 @@ impl Session {
 
     /// Sends a sign of life. Waits while the stream is clogged, so use it with a time limit.
     pub async fn heartbeat(&self, heartbeat: SessionHeartbeat) -> Result<(), SessionEnd> {
-        let request = SessionRequest { request: Some(Request::Heartbeat(heartbeat)) };
+        let request = SessionRequest {
+            request: Some(Request::Heartbeat(heartbeat)),
+        };
         let ended = |_| SessionEnd::Stream("its sending side is closed".into());
         self.requests.send(request).await.map_err(ended)
     }
 
-    /// The controller's next message, or how the session ended. May be dropped while waiting.
+    /// The controller's next message, or how the session ended. The controller answers each heartbeat; one that has
+    /// said nothing for a second counts as gone. May be dropped while waiting.
     pub async fn next(&mut self) -> Result<SessionReply, SessionEnd> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
-        match self.replies.message().await {
+        let Ok(message) = timeout_at(self.heard + SILENCE_MAX, self.replies.message()).await else {
+            self.client.not_active(self.controller);
+            return Err(SessionEnd::Stream(format!(
+                "the controller was silent for {SILENCE_MAX:?}"
+            )));
+        };
+        match message {
             Ok(Some(message)) => {
+                self.heard = Instant::now();
                 let reply = message.reply.unwrap_or_default();
                 match ErrorCode::from_code(reply.error_code as i16).unwrap_or(ErrorCode::UnknownServerError) {
                     ErrorCode::None => Ok(reply),
-                    code => Err(SessionEnd::ByController { code, message: reply.error_message }),
+                    code => Err(SessionEnd::ByController {
+                        code,
+                        message: reply.error_message,
+                    }),
                 }
             }
             Ok(None) => Err(SessionEnd::Stream("the controller closed it".into())),
@@ -151,7 +195,9 @@ impl Session {
 
     /// Says that this broker has closed its logs and will not serve again; waits until the controller has heard it.
     pub async fn goodbye(mut self) {
-        let request = SessionRequest { request: Some(Request::Goodbye(SessionGoodbye {})) };
+        let request = SessionRequest {
+            request: Some(Request::Goodbye(SessionGoodbye {})),
+        };
         let said = async {
             if self.requests.send(request).await.is_ok() {
                 // The controller ends the stream in answer to a goodbye.

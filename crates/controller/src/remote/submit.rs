@@ -5,7 +5,7 @@ use std::time::Duration;
 use klamm_proto::controller::v1::SubmitRequest;
 use klamm_schema::requests::controller_request::Request;
 use klamm_schema::requests::{ControllerReply, ControllerRequest};
-use klamm_types::ErrorCode;
+use klamm_types::{ErrorCode, NodeId};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
 
@@ -52,11 +52,17 @@ impl ControllerClient {
                     node_id: self.identity().node_id().0,
                     hops: 0,
                     deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
-                    request: Some(ControllerRequest { request: Some(request.clone()) }),
+                    request: Some(ControllerRequest {
+                        request: Some(request.clone()),
+                    }),
                 };
-                let answer = match timeout_at(until, client.submit(message)).await {
-                    Err(_) => return Err(SubmitError::Deadline { last }),
-                    Ok(answer) => answer,
+                let answer = tokio::select! {
+                    answer = timeout_at(until, client.submit(message)) => match answer {
+                        Err(_) => return Err(SubmitError::Deadline { last }),
+                        Ok(answer) => answer,
+                    },
+                    // The one that was asked may be paused, and its answer may never come.
+                    () = self.superseded(node) => Err(tonic::Status::aborted("another controller took over")),
                 };
                 match answer.map(tonic::Response::into_inner) {
                     Ok(answer) => {
@@ -83,6 +89,25 @@ impl ControllerClient {
                 return Err(SubmitError::Deadline { last });
             }
             sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+impl ControllerClient {
+    /// Waits until another becomes the active controller, as far as is heard, if `node` is held for it now.
+    async fn superseded(&self, node: NodeId) {
+        let mut active = self.watch_active();
+        if *active.borrow_and_update() != Some(node) {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            if active.changed().await.is_err() {
+                // Cannot happen while `self` holds the sender.
+                std::future::pending::<()>().await;
+            }
+            if active.borrow().is_some_and(|active| active != node) {
+                return;
+            }
         }
     }
 }

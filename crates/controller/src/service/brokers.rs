@@ -45,8 +45,18 @@ impl BrokerService {
     async fn decide(&self, from: NodeId, request: Kind, limit: Duration) -> Result<ControllerReply, Status> {
         let id = RequestId(self.node.number());
         let (reply, answer) = oneshot::channel();
-        let input = Input::Request { id, from, request, reply };
-        let mut waiting = Waiting { node: self.node.clone(), id, answered: false };
+        let request = Box::new(request);
+        let input = Input::Request {
+            id,
+            from,
+            request,
+            reply,
+        };
+        let mut waiting = Waiting {
+            node: self.node.clone(),
+            id,
+            answered: false,
+        };
         let closed = || Status::unavailable("this controller is stopping");
         let asked = async {
             self.node.inputs.send(input).await.map_err(|_| closed())?;
@@ -65,7 +75,10 @@ impl BrokerService {
     }
 
     async fn pass_on(&self, mut request: wire::SubmitRequest, limit: Duration) -> Result<wire::SubmitReply, Status> {
-        let running = self.node.running().ok_or_else(|| Status::unavailable("this node is in no quorum yet"))?;
+        let running = self
+            .node
+            .running()
+            .ok_or_else(|| Status::unavailable("this node is in no quorum yet"))?;
         let nobody = || Status::unavailable("no controller is known to be active");
         let (raft_id, member) = running.leader().ok_or_else(nobody)?;
         if raft_id == running.raft_id {
@@ -78,7 +91,9 @@ impl BrokerService {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         match tokio::time::timeout(limit, client.submit(request)).await {
             Ok(answer) => answer.map(Response::into_inner),
-            Err(_) => Err(Status::deadline_exceeded("the active controller did not answer in time")),
+            Err(_) => Err(Status::deadline_exceeded(
+                "the active controller did not answer in time",
+            )),
         }
     }
 }
@@ -127,7 +142,9 @@ impl Controller for BrokerService {
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        session::serve(self.node.clone(), request.into_inner()).await.map(Response::new)
+        session::serve(self.node.clone(), request.into_inner())
+            .await
+            .map(Response::new)
     }
 
     async fn suspect(
@@ -153,7 +170,14 @@ impl Controller for BrokerService {
     ) -> Result<Response<Self::FollowMetadataStream>, Status> {
         let request = request.into_inner();
         check_cluster(self.node.config.identity.cluster_id(), &request.cluster_id)?;
-        let running = self.node.running().ok_or_else(|| Status::unavailable("this node is in no quorum yet"))?;
-        Ok(Response::new(follow::serve(self.node.clone(), running, request.applied_index)))
+        let running = self
+            .node
+            .running()
+            .ok_or_else(|| Status::unavailable("this node is in no quorum yet"))?;
+        Ok(Response::new(follow::serve(
+            self.node.clone(),
+            running,
+            request.applied_index,
+        )))
     }
 }

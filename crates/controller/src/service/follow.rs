@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_metadata::image::Image;
-use klamm_proto::controller::v1::metadata_update::{Delta, Heartbeat, Update};
 use klamm_proto::controller::v1::MetadataUpdate;
+use klamm_proto::controller::v1::metadata_update::{Delta, Heartbeat, Update};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -24,7 +24,12 @@ type Updates = ReceiverStream<Result<MetadataUpdate, Status>>;
 
 pub fn serve(node: Arc<Node>, running: Running, applied_index: u64) -> Updates {
     let (updates, stream) = mpsc::channel(QUEUE_MAX);
-    let task = Stream { node, running, updates, position: applied_index };
+    let task = Stream {
+        node,
+        running,
+        updates,
+        position: applied_index,
+    };
     // The task ends when the reader is gone.
     tokio::spawn(async move { drop(task.run().await) });
     ReceiverStream::new(stream)
@@ -43,7 +48,7 @@ struct Over;
 impl Stream {
     async fn run(mut self) -> Result<(), Over> {
         let mut applied = self.node.feed.watch();
-        let mut stopping = self.node.stopping.subscribe();
+        let node = self.node.clone();
         let mut next_heartbeat = Instant::now();
         loop {
             self.send_applied().await?;
@@ -52,7 +57,7 @@ impl Stream {
                 next_heartbeat = Instant::now() + HEARTBEAT_INTERVAL;
             }
             tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => return Ok(()),
+                () = node.stopped() => return Ok(()),
                 () = self.updates.closed() => return Err(Over),
                 changed = applied.changed() => changed.map_err(|_| Over)?,
                 () = sleep_until(next_heartbeat) => {}
@@ -99,6 +104,9 @@ impl Stream {
     }
 
     async fn send(&self, update: Update) -> Result<(), Over> {
-        self.updates.send(Ok(MetadataUpdate { update: Some(update) })).await.map_err(|_| Over)
+        self.updates
+            .send(Ok(MetadataUpdate { update: Some(update) }))
+            .await
+            .map_err(|_| Over)
     }
 }

@@ -13,8 +13,8 @@ use crate::network::channel;
 use crate::network::peers::client;
 use crate::node::{Node, Running};
 use crate::quorum::bootstrap::{self, FoundError};
-use crate::quorum::voters::{self, VoterChange};
 use crate::quorum::describe;
+use crate::quorum::voters::{self, VoterAction, VoterChange};
 
 const HOPS_MAX: u32 = 1;
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,7 +42,8 @@ pub async fn found(node: &Arc<Node>, founding: &wire::Founding) -> Result<(), St
 }
 
 fn running(node: &Node) -> Result<Running, Status> {
-    node.running().ok_or_else(|| Status::unavailable("this node is in no quorum yet"))
+    node.running()
+        .ok_or_else(|| Status::unavailable("this node is in no quorum yet"))
 }
 
 /// Only the leader takes members in; the caller asks one controller after the other.
@@ -60,9 +61,16 @@ pub async fn join(node: &Node, request: wire::JoinRequest) -> Result<wire::JoinR
     let raft_id = match tokio::time::timeout(CHANGE_TIMEOUT, work).await {
         Ok(Ok(raft_id)) => raft_id,
         Ok(Err(error)) => return Err(Status::failed_precondition(error.to_string())),
-        Err(_) => return Err(Status::deadline_exceeded("the quorum did not take the store in in time")),
+        Err(_) => {
+            return Err(Status::deadline_exceeded(
+                "the quorum did not take the store in in time",
+            ));
+        }
     };
-    Ok(wire::JoinReply { cluster_id: Bytes::copy_from_slice(running.cluster_id.as_bytes()), raft_id })
+    Ok(wire::JoinReply {
+        cluster_id: Bytes::copy_from_slice(running.cluster_id.as_bytes()),
+        raft_id,
+    })
 }
 
 pub async fn change_voters(
@@ -74,7 +82,11 @@ pub async fn change_voters(
         let change = VoterChange {
             node_id: NodeId(request.node_id),
             store_id: Uuid::from_slice(&request.store_id),
-            remove: request.remove,
+            action: if request.remove {
+                VoterAction::Remove
+            } else {
+                VoterAction::Add
+            },
         };
         let result = tokio::time::timeout(CHANGE_TIMEOUT, voters::change(&running, change)).await;
         return Ok(match result {
@@ -83,20 +95,31 @@ pub async fn change_voters(
             Err(_) => reply(ErrorCode::RequestTimedOut, "the voters were not changed in time".into()),
         });
     }
-    let leader = running.leader().filter(|(id, _)| *id != running.raft_id && request.hops < HOPS_MAX);
+    let leader = running
+        .leader()
+        .filter(|(id, _)| *id != running.raft_id && request.hops < HOPS_MAX);
     let Some((_, member)) = leader else {
-        return Ok(reply(ErrorCode::NotController, "no controller is known to be active".into()));
+        return Ok(reply(
+            ErrorCode::NotController,
+            "no controller is known to be active".into(),
+        ));
     };
     request.hops += 1;
     let channel = channel::lazy(running.peers.address(&member)).map_err(|e| Status::unavailable(e.to_string()))?;
     match tokio::time::timeout(CHANGE_TIMEOUT, client(channel).change_voters(request)).await {
         Ok(answer) => answer.map(Response::into_inner),
-        Err(_) => Ok(reply(ErrorCode::RequestTimedOut, "the active controller did not answer in time".into())),
+        Err(_) => Ok(reply(
+            ErrorCode::RequestTimedOut,
+            "the active controller did not answer in time".into(),
+        )),
     }
 }
 
 fn reply(code: ErrorCode, message: String) -> wire::ChangeVotersReply {
-    wire::ChangeVotersReply { error_code: i32::from(code.code()), message }
+    wire::ChangeVotersReply {
+        error_code: i32::from(code.code()),
+        message,
+    }
 }
 
 /// The quorum as this node knows it; asked by another node only of the leader.

@@ -11,11 +11,14 @@ use std::sync::Arc;
 
 use klamm_proto::controller::v1::controller_server::ControllerServer;
 use klamm_proto::quorum::v1::quorum_server::QuorumServer;
-use klamm_types::{ClusterId, Uuid};
+use klamm_types::{ClusterId, ErrorCode, Uuid};
 use tonic::Status;
 
+use crate::controller::VoterChangeError;
 use crate::network::channel::MESSAGE_BYTES_MAX;
 use crate::node::Node;
+use crate::quorum::voters::VoterChange;
+use crate::remote::outcome;
 
 pub use brokers::BrokerService;
 pub use raft::QuorumService;
@@ -32,6 +35,18 @@ pub fn quorum_server(node: Arc<Node>) -> QuorumServer<QuorumService> {
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
 
+/// The change of voters for callers in this process.
+pub async fn members_change(node: &Node, change: VoterChange) -> Result<(), VoterChangeError> {
+    let request = change.to_wire(node.config.identity.cluster_bytes());
+    match members::change_voters(node, request).await {
+        Ok(reply) => outcome(reply),
+        Err(status) => Err(VoterChangeError {
+            code: ErrorCode::BrokerNotAvailable,
+            message: status.to_string(),
+        }),
+    }
+}
+
 /// Refuses a stranger; a caller that knows no cluster yet is none.
 fn check_cluster(own: Option<ClusterId>, bytes: &[u8]) -> Result<(), Status> {
     if bytes.is_empty() {
@@ -39,9 +54,9 @@ fn check_cluster(own: Option<ClusterId>, bytes: &[u8]) -> Result<(), Status> {
     }
     let other = Uuid::from_slice(bytes).ok_or_else(|| Status::invalid_argument("a cluster id has 16 bytes"))?;
     match own {
-        Some(own) if own.0 != other => {
-            Err(Status::permission_denied(format!("this is cluster {own}, the caller belongs to cluster {other}")))
-        }
+        Some(own) if own.0 != other => Err(Status::permission_denied(format!(
+            "this is cluster {own}, the caller belongs to cluster {other}"
+        ))),
         _ => Ok(()),
     }
 }

@@ -32,17 +32,24 @@ impl QuorumService {
     /// This member, if the call is for it: the same cluster, and the same store as when the caller learned of it.
     fn member(&self, envelope: Option<&wire::Envelope>) -> Result<Running, Status> {
         let envelope = envelope.ok_or_else(|| Status::invalid_argument("the call does not say whom it is for"))?;
-        let running = self.node.running().ok_or_else(|| Status::unavailable("this node is in no quorum yet"))?;
+        let running = self
+            .node
+            .running()
+            .ok_or_else(|| Status::unavailable("this node is in no quorum yet"))?;
         check_cluster(Some(running.cluster_id), &envelope.cluster_id)?;
         if envelope.to_raft_id != running.raft_id {
             let (meant, own) = (envelope.to_raft_id, running.raft_id);
-            return Err(Status::failed_precondition(format!("the call is for member {meant}, this is member {own}")));
+            return Err(Status::failed_precondition(format!(
+                "the call is for member {meant}, this is member {own}"
+            )));
         }
         Ok(running)
     }
 
     async fn receive_snapshot(&self, mut parts: Streaming<wire::SnapshotPart>) -> Result<wire::SnapshotReply, Status> {
-        let Some(wire::SnapshotPart { part: Some(wire::snapshot_part::Part::Head(head)) }) = parts.message().await?
+        let Some(wire::SnapshotPart {
+            part: Some(wire::snapshot_part::Part::Head(head)),
+        }) = parts.message().await?
         else {
             return Err(Status::invalid_argument("a snapshot begins with its head"));
         };
@@ -54,16 +61,23 @@ impl QuorumService {
                 return Err(Status::invalid_argument("a snapshot has one head"));
             };
             if bytes.len() + data.len() > SNAPSHOT_BYTES_MAX {
-                return Err(Status::resource_exhausted("the snapshot is larger than this node takes"));
+                return Err(Status::resource_exhausted(
+                    "the snapshot is larger than this node takes",
+                ));
             }
             bytes.extend_from_slice(&data);
         }
         let snapshot = Bytes::from(bytes);
         let state = State::decode(snapshot.clone()).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let snapshot = Snapshot { meta: state.meta(), snapshot };
+        let snapshot = Snapshot {
+            meta: state.meta(),
+            snapshot,
+        };
         let reply = running.raft.install_full_snapshot(vote, snapshot).await;
         let reply = reply.map_err(|fatal| Status::unavailable(fatal.to_string()))?;
-        Ok(wire::SnapshotReply { vote: Some(vote_to_wire(&reply.vote)) })
+        Ok(wire::SnapshotReply {
+            vote: Some(vote_to_wire(&reply.vote)),
+        })
     }
 }
 
@@ -77,10 +91,7 @@ fn fatal(error: RaftError<crate::raft::types::Types>) -> Status {
 
 #[tonic::async_trait]
 impl Quorum for QuorumService {
-    async fn append_entries(
-        &self,
-        request: Request<wire::AppendEntriesRequest>,
-    ) -> Answer<wire::AppendEntriesReply> {
+    async fn append_entries(&self, request: Request<wire::AppendEntriesRequest>) -> Answer<wire::AppendEntriesReply> {
         let request = request.into_inner();
         let running = self.member(request.envelope.as_ref())?;
         let request = messages::append_from_wire(request).map_err(malformed)?;
@@ -117,7 +128,9 @@ impl Quorum for QuorumService {
         let request = messages::transfer_from_wire(request).map_err(malformed)?;
         let reply = running.raft.handle_transfer_leader(request).await;
         let reply = reply.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(Response::new(wire::TransferLeaderReply { accepted: reply.is_ok() }))
+        Ok(Response::new(wire::TransferLeaderReply {
+            accepted: reply.is_ok(),
+        }))
     }
 
     type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<wire::WatchMessage, Status>> + Send>>;
@@ -125,20 +138,28 @@ impl Quorum for QuorumService {
     async fn watch(&self, request: Request<wire::WatchRequest>) -> Answer<Self::WatchStream> {
         self.member(request.into_inner().envelope.as_ref())?;
         let incarnation = Bytes::copy_from_slice(self.node.config.identity.incarnation().as_bytes());
-        let hello = wire::WatchMessage { incarnation: incarnation.clone(), goodbye: false };
+        let hello = wire::WatchMessage {
+            incarnation: incarnation.clone(),
+            goodbye: false,
+        };
         let node = self.node.clone();
         let goodbye = async move {
             node.stopped().await;
-            Ok(wire::WatchMessage { incarnation, goodbye: true })
+            Ok(wire::WatchMessage {
+                incarnation,
+                goodbye: true,
+            })
         };
-        Ok(Response::new(Box::pin(stream::once(async { Ok(hello) }).chain(stream::once(goodbye)))))
+        Ok(Response::new(Box::pin(
+            stream::once(async { Ok(hello) }).chain(stream::once(goodbye)),
+        )))
     }
 
     async fn suspect(&self, request: Request<wire::SuspectRequest>) -> Answer<wire::SuspectReply> {
         let request = request.into_inner();
         let running = self.member(request.envelope.as_ref())?;
         // A hint is worth nothing once it had to wait.
-        drop(self.node.hints.try_send(request.suspect_raft_id));
+        let _ = self.node.hints.try_send(request.suspect_raft_id);
         let last_log_id = election::last_flushed(&running.raft).as_ref().map(log_id_to_wire);
         Ok(Response::new(wire::SuspectReply { last_log_id }))
     }
@@ -158,10 +179,7 @@ impl Quorum for QuorumService {
         members::join(&self.node, request.into_inner()).await.map(Response::new)
     }
 
-    async fn change_voters(
-        &self,
-        request: Request<wire::ChangeVotersRequest>,
-    ) -> Answer<wire::ChangeVotersReply> {
+    async fn change_voters(&self, request: Request<wire::ChangeVotersRequest>) -> Answer<wire::ChangeVotersReply> {
         let request = request.into_inner();
         check_cluster(self.node.config.identity.cluster_id(), &request.cluster_id)?;
         members::change_voters(&self.node, request).await.map(Response::new)

@@ -57,7 +57,9 @@ pub async fn serve(node: Arc<Node>, mut requests: Streaming<SessionRequest>) -> 
 
 fn hello(open: &SessionOpen, own: Option<ClusterId>) -> Result<Hello, Status> {
     let malformed = |what| Status::invalid_argument(format!("the session's {what} is malformed"));
-    let cluster = ClusterId::from_slice(&open.cluster_id).or(own).ok_or_else(|| malformed("cluster id"))?;
+    let cluster = ClusterId::from_slice(&open.cluster_id)
+        .or(own)
+        .ok_or_else(|| malformed("cluster id"))?;
     Ok(Hello {
         cluster,
         broker: NodeId(open.broker),
@@ -76,7 +78,12 @@ async fn run(
 ) {
     let session = SessionId(node.number());
     let (out, mut messages) = mpsc::channel::<SessionMessage>(QUEUE_MAX);
-    if node.inputs.send(Input::SessionOpened { session, hello, out }).await.is_err() {
+    if node
+        .inputs
+        .send(Input::SessionOpened { session, hello, out })
+        .await
+        .is_err()
+    {
         return;
     }
     let how = loop {
@@ -106,10 +113,15 @@ async fn run(
 /// The next heartbeat, or how the stream ended.
 fn next(request: Result<Option<SessionRequest>, Status>) -> Result<Heartbeat, Closed> {
     match request {
-        Ok(Some(SessionRequest { request: Some(Request::Heartbeat(heartbeat)) })) => {
-            Ok(Heartbeat { applied_index: heartbeat.applied_index, ready: heartbeat.ready })
-        }
-        Ok(Some(SessionRequest { request: Some(Request::Goodbye(_)) })) => Err(Closed::Goodbye),
+        Ok(Some(SessionRequest {
+            request: Some(Request::Heartbeat(heartbeat)),
+        })) => Ok(Heartbeat {
+            applied_index: heartbeat.applied_index,
+            ready: heartbeat.ready,
+        }),
+        Ok(Some(SessionRequest {
+            request: Some(Request::Goodbye(_)),
+        })) => Err(Closed::Goodbye),
         // A second opening, or a message of a newer program: the broker is there, the stream is not understood.
         Ok(Some(_)) => Err(Closed::StreamError),
         Ok(None) => Err(Closed::EndOfFile),

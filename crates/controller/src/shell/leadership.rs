@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use klamm_metadata::core::Event;
 use klamm_types::ErrorCode;
+use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 
 use super::{Input, Shell, ShellError, effects};
@@ -41,7 +42,12 @@ impl Shell {
     /// Compares what Raft says with what the core was told.
     pub(super) async fn look_at_leadership(&mut self) -> Result<(), ShellError> {
         let leads = self.running.leadership();
-        if self.leadership.suspended.as_ref().is_some_and(|suspended| Some(suspended.leader) == leads) {
+        if self
+            .leadership
+            .suspended
+            .as_ref()
+            .is_some_and(|suspended| Some(suspended.leader) == leads)
+        {
             return Ok(());
         }
         self.leadership.suspended = None;
@@ -62,7 +68,10 @@ impl Shell {
         self.leadership.acting = Some(leader);
         // Services send requests and sessions here from now on; they wait in the queue behind this step.
         self.node.acting.send_replace(Some(leader));
-        self.step(Event::BecameLeader { term: leader_term(&leader) }).await
+        self.step(Event::BecameLeader {
+            term: leader_term(&leader),
+        })
+        .await
     }
 
     async fn lose(&mut self) -> Result<(), ShellError> {
@@ -71,7 +80,12 @@ impl Shell {
         self.node.acting.send_replace(None);
         self.step(Event::LostLeadership).await?;
         for (_, out) in self.sessions.drain() {
-            effects::end_session(&out, self.node.node_id(), ErrorCode::NotController, "not the controller any more");
+            effects::end_session(
+                &out,
+                self.node.node_id(),
+                ErrorCode::NotController,
+                "not the controller any more",
+            );
         }
         for (_, reply) in self.requests.drain() {
             // The caller is gone if this fails.
@@ -114,7 +128,12 @@ impl Shell {
 
     pub(super) async fn regained(&mut self, leader: LeaderId) -> Result<(), ShellError> {
         self.feed().await?;
-        if self.leadership.suspended.as_ref().is_none_or(|suspended| suspended.leader != leader) {
+        if self
+            .leadership
+            .suspended
+            .as_ref()
+            .is_none_or(|suspended| suspended.leader != leader)
+        {
             return Ok(());
         }
         self.leadership.suspended = None;

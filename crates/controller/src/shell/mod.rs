@@ -35,16 +35,44 @@ const FEED_BYTES: usize = 1 << 20;
 
 /// What reaches the shell from elsewhere in the process.
 pub enum Input {
-    Request { id: RequestId, from: NodeId, request: Request, reply: oneshot::Sender<ControllerReply> },
-    RequestAbandoned { id: RequestId },
-    SessionOpened { session: SessionId, hello: Hello, out: mpsc::Sender<SessionMessage> },
-    SessionHeartbeat { session: SessionId, heartbeat: Heartbeat },
-    SessionClosed { session: SessionId, how: Closed },
-    FollowerHint { broker: NodeId, broker_epoch: BrokerEpoch },
-    ProposalOutcome { proposal: ProposalId, outcome: Outcome },
-    ProbeAnswered { probe: ProbeId, answer: ProbeAnswer },
+    Request {
+        id: RequestId,
+        from: NodeId,
+        request: Box<Request>,
+        reply: oneshot::Sender<ControllerReply>,
+    },
+    RequestAbandoned {
+        id: RequestId,
+    },
+    SessionOpened {
+        session: SessionId,
+        hello: Hello,
+        out: mpsc::Sender<SessionMessage>,
+    },
+    SessionHeartbeat {
+        session: SessionId,
+        heartbeat: Heartbeat,
+    },
+    SessionClosed {
+        session: SessionId,
+        how: Closed,
+    },
+    FollowerHint {
+        broker: NodeId,
+        broker_epoch: BrokerEpoch,
+    },
+    ProposalOutcome {
+        proposal: ProposalId,
+        outcome: Outcome,
+    },
+    ProbeAnswered {
+        probe: ProbeId,
+        answer: ProbeAnswer,
+    },
     /// The quorum answers this leader again.
-    Regained { leader: LeaderId },
+    Regained {
+        leader: LeaderId,
+    },
 }
 
 /// Why the shell ended.
@@ -72,6 +100,8 @@ pub struct Shell {
     requests: HashMap<RequestId, oneshot::Sender<ControllerReply>>,
     sessions: HashMap<SessionId, mpsc::Sender<SessionMessage>>,
     leadership: leadership::Leadership,
+    /// A reply of the present step rests on an entry that was just committed for it.
+    committing: bool,
     started: Instant,
 }
 
@@ -90,6 +120,7 @@ impl Shell {
             requests: HashMap::new(),
             sessions: HashMap::new(),
             leadership: leadership::Leadership::default(),
+            committing: false,
             started: Instant::now(),
         }
     }
@@ -98,12 +129,12 @@ impl Shell {
     pub async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<(), ShellError> {
         let mut applied = self.node.feed.watch();
         let mut metrics = self.running.raft.server_metrics();
-        let mut stopping = self.node.stopping.subscribe();
+        let node = self.node.clone();
         let mut tick = tokio::time::interval(self.core.settings().tick_interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => return Ok(()),
+                () = node.stopped() => return Ok(()),
                 changed = metrics.changed() => {
                     changed.map_err(|_| ShellError::Raft("its task has ended".into()))?;
                     self.look_at_leadership().await?;
@@ -125,13 +156,19 @@ impl Shell {
 
     async fn take(&mut self, input: Input) -> Result<(), ShellError> {
         match input {
-            Input::Request { id, from, request, reply } => {
+            Input::Request {
+                id,
+                from,
+                request,
+                reply,
+            } => {
                 if self.leadership.acting().is_none() {
                     // The caller is gone if this fails.
                     drop(reply.send(not_controller()));
                     return Ok(());
                 }
                 self.requests.insert(id, reply);
+                let request = *request;
                 self.step(Event::Request { id, from, request }).await
             }
             Input::RequestAbandoned { id } => {
@@ -140,7 +177,12 @@ impl Shell {
             }
             Input::SessionOpened { session, hello, out } => {
                 if self.leadership.acting().is_none() {
-                    effects::end_session(&out, self.node.node_id(), ErrorCode::NotController, "not the controller");
+                    effects::end_session(
+                        &out,
+                        self.node.node_id(),
+                        ErrorCode::NotController,
+                        "not the controller",
+                    );
                     return Ok(());
                 }
                 self.sessions.insert(session, out);
@@ -159,7 +201,10 @@ impl Shell {
             Input::ProposalOutcome { proposal, outcome } => {
                 // The core has to see the entry before it hears of it.
                 self.feed().await?;
-                self.step(Event::ProposalOutcome { proposal, outcome }).await
+                self.committing = matches!(outcome, Outcome::Applied { .. });
+                let result = self.step(Event::ProposalOutcome { proposal, outcome }).await;
+                self.committing = false;
+                result
             }
             Input::ProbeAnswered { probe, answer } => self.step(Event::ProbeAnswered { probe, answer }).await,
             Input::Regained { leader } => self.regained(leader).await,

@@ -23,13 +23,25 @@ impl Shell {
         let records = batch.encode_to_vec();
         let fits = records.len() + ENTRY_OVERHEAD_BYTES <= ENTRY_BYTES_MAX;
         if !fits {
-            tracing::error!(bytes = records.len(), "a proposal is larger than an entry may be; it is refused");
+            tracing::error!(
+                bytes = records.len(),
+                "a proposal is larger than an entry may be; it is refused"
+            );
         }
-        let leader = self.leadership.acting().filter(|leader| fits && leader_term(leader) == term);
-        let Some(leader) = leader else { return self.proposal_ended(proposal, Outcome::Rejected) };
+        let leader = self
+            .leadership
+            .acting()
+            .filter(|leader| fits && leader_term(leader) == term);
+        let Some(leader) = leader else {
+            return self.proposal_ended(proposal, Outcome::Rejected);
+        };
         let (responder, committed, ended) = ProgressResponder::new();
         drop(committed);
-        let write = self.running.raft.write(Command::Records(records.into())).with_leader(leader);
+        let write = self
+            .running
+            .raft
+            .write(Command::Records(records.into()))
+            .with_leader(leader);
         // Awaited here, so that proposals reach the log in their order.
         if write.responder(responder).await.is_err() {
             return self.proposal_ended(proposal, Outcome::Unknown);

@@ -20,6 +20,9 @@ const HEADER_BYTES: usize = 9;
 const LOG_PREFIX: u8 = b'l';
 const STATE_PREFIX: u8 = b's';
 
+/// A row's key and value.
+pub type Row = ([u8; 13], Vec<u8>);
+
 /// Why stored bytes are refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -64,14 +67,16 @@ pub fn unseal(sealed: &[u8]) -> Result<&[u8], CodecError> {
 }
 
 /// The rows of an entry, in order of their parts.
-pub fn entry_rows(entry: &Entry) -> Result<Vec<([u8; 13], Vec<u8>)>, CodecError> {
+pub fn entry_rows(entry: &Entry) -> Result<Vec<Row>, CodecError> {
     let body = entry_to_wire(entry).encode_to_vec();
     if body.len() > ENTRY_BYTES_MAX {
         return Err(CodecError::TooLarge(body.len()));
     }
     let sealed = seal(&body);
     let parts = sealed.chunks(ROW_BYTES_MAX).enumerate();
-    Ok(parts.map(|(part, bytes)| (log_key(entry.log_id.index, part as u32), bytes.to_vec())).collect())
+    Ok(parts
+        .map(|(part, bytes)| (log_key(entry.log_id.index, part as u32), bytes.to_vec()))
+        .collect())
 }
 
 /// The entry whose rows were joined to `sealed`.
@@ -95,8 +100,14 @@ pub fn parse_log_key(key: &[u8]) -> Result<(u64, u32), CodecError> {
     if key[0] != LOG_PREFIX {
         return Err(CodecError::Key);
     }
-    let index = key[1..9].try_into().map(u64::from_be_bytes).map_err(|_| CodecError::Key)?;
-    let part = key[9..].try_into().map(u32::from_be_bytes).map_err(|_| CodecError::Key)?;
+    let index = key[1..9]
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| CodecError::Key)?;
+    let part = key[9..]
+        .try_into()
+        .map(u32::from_be_bytes)
+        .map_err(|_| CodecError::Key)?;
     Ok((index, part))
 }
 
@@ -117,12 +128,20 @@ fn checksum(body: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use openraft::vote::RaftLeaderId;
+
     use super::*;
     use crate::raft::types::{Command, LeaderId, LogId, Payload};
 
     fn entry(bytes: usize) -> Entry {
-        let log_id = LogId { leader_id: LeaderId::new(1, 1), index: 9 };
-        Entry { log_id, payload: Payload::Normal(Command::Records(Bytes::from(vec![7; bytes]))) }
+        let log_id = LogId {
+            leader_id: LeaderId::new(1, 1),
+            index: 9,
+        };
+        Entry {
+            log_id,
+            payload: Payload::Normal(Command::Records(Bytes::from(vec![7; bytes]))),
+        }
     }
 
     #[test]
@@ -142,7 +161,10 @@ mod tests {
         for position in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[position] ^= 0x10;
-            assert!(unseal(&damaged).is_err(), "a flipped bit in byte {position} went unnoticed");
+            assert!(
+                unseal(&damaged).is_err(),
+                "a flipped bit in byte {position} went unnoticed"
+            );
         }
         assert_eq!(unseal(&sealed[..sealed.len() - 1]), Err(CodecError::Short));
         assert_eq!(unseal(b""), Err(CodecError::Short));
@@ -150,6 +172,9 @@ mod tests {
 
     #[test]
     fn entries_are_bounded() {
-        assert!(matches!(entry_rows(&entry(ENTRY_BYTES_MAX)), Err(CodecError::TooLarge(_))));
+        assert!(matches!(
+            entry_rows(&entry(ENTRY_BYTES_MAX)),
+            Err(CodecError::TooLarge(_))
+        ));
     }
 }

@@ -57,7 +57,12 @@ struct Stored {
 
 impl Identity {
     pub fn fresh(node_id: NodeId, store_id: StoreId, cluster_id: Option<ClusterId>) -> Identity {
-        Identity { node_id, store_id, cluster_id, raft_id: None }
+        Identity {
+            node_id,
+            store_id,
+            cluster_id,
+            raft_id: None,
+        }
     }
 
     pub fn read(folder: &Path) -> Result<Option<Identity>, IdentityError> {
@@ -114,6 +119,9 @@ mod tests {
         identity.write(folder.path()).unwrap();
         assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
         std::fs::write(folder.path().join(FILE), b"nonsense").unwrap();
-        assert!(matches!(Identity::read(folder.path()), Err(IdentityError::Damaged { .. })));
+        assert!(matches!(
+            Identity::read(folder.path()),
+            Err(IdentityError::Damaged { .. })
+        ));
     }
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{Stream, stream};
-use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
@@ -62,7 +62,11 @@ impl LogStore {
         let db = disk.db.clone();
         let written = Arc::new(AtomicU64::new(recovered.next_index()));
         let changes = writer::start(disk, written.clone())?;
-        Ok(LogStore { db, view: Arc::new(Mutex::new(View::new(recovered, written))), changes })
+        Ok(LogStore {
+            db,
+            view: Arc::new(Mutex::new(View::new(recovered, written))),
+            changes,
+        })
     }
 
     /// Whether the store holds a vote or an entry: it belongs to a quorum that was founded.
@@ -77,13 +81,23 @@ impl LogStore {
     }
 
     async fn change(&self, change: Change) -> io::Result<()> {
-        self.changes.send(change).await.map_err(|_| io::Error::other("the quorum's store is closed"))
+        self.changes
+            .send(change)
+            .await
+            .map_err(|_| io::Error::other("the quorum's store is closed"))
     }
 
     async fn change_and_wait(&self, batch: sled::Batch, next_index: Option<u64>) -> io::Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.change(Change { batch, done: Done::Reply(reply), next_index }).await?;
-        answer.await.map_err(|_| io::Error::other("the quorum's store ended before it answered"))?
+        self.change(Change {
+            batch,
+            done: Done::Reply(reply),
+            next_index,
+        })
+        .await?;
+        answer
+            .await
+            .map_err(|_| io::Error::other("the quorum's store ended before it answered"))?
     }
 
     /// Removes the rows of `range` in batches, from its end backward or its start forward, so that a crash in between
@@ -211,7 +225,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
         let view = self.view();
-        Ok(LogState { last_purged_log_id: view.purged, last_log_id: view.last })
+        Ok(LogState {
+            last_purged_log_id: view.purged,
+            last_log_id: view.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> LogStore {
@@ -235,7 +252,12 @@ impl RaftLogStorage<Types> for LogStore {
             None => batch.remove(codec::state_key(COMMITTED)),
             Some(id) => batch.insert(codec::state_key(COMMITTED), rows::seal_log_id(&id)),
         }
-        self.change(Change { batch, done: Done::Lazy, next_index: None }).await
+        self.change(Change {
+            batch,
+            done: Done::Lazy,
+            next_index: None,
+        })
+        .await
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
@@ -258,7 +280,12 @@ impl RaftLogStorage<Types> for LogStore {
             accepted.push((Arc::new(entry), size));
         }
         let next_index = self.view().accept(accepted)?;
-        self.change(Change { batch, done: Done::Raft(callback), next_index: Some(next_index) }).await
+        self.change(Change {
+            batch,
+            done: Done::Raft(callback),
+            next_index: Some(next_index),
+        })
+        .await
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {

@@ -11,7 +11,10 @@ mod rows;
 mod view;
 mod writer;
 
-pub use files::{replace_file, sync_folder};
+pub use files::replace_file;
 pub use identity::Identity;
 pub use log_store::{LogStore, Recovered};
-pub use open::{Opened, Owner, StoreError, open, write_fresh};
+pub use open::{Owner, StoreError, open, set_aside, write_fresh};
+
+#[cfg(test)]
+mod tests;

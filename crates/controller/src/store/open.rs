@@ -48,7 +48,11 @@ pub enum StoreError {
     #[error("the store in {} belongs to node {found}, this node is {own}", path.display())]
     OtherNode { path: PathBuf, found: NodeId, own: NodeId },
     #[error("the store in {} belongs to cluster {found}, this node was told {own}", path.display())]
-    OtherCluster { path: PathBuf, found: ClusterId, own: ClusterId },
+    OtherCluster {
+        path: PathBuf,
+        found: ClusterId,
+        own: ClusterId,
+    },
     #[error("reading who the store belongs to")]
     Identity(#[from] IdentityError),
 }
@@ -86,7 +90,9 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
         Err(error) => return Err(error.into()),
     };
     let Some(identity) = found else {
-        let damage = path.exists().then(|| "the store has lost the file that says whose it is".to_owned());
+        let damage = path
+            .exists()
+            .then(|| "the store has lost the file that says whose it is".to_owned());
         return fresh(folder, owner, damage);
     };
     check_owner(folder, owner, &identity)?;
@@ -97,7 +103,11 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
     match opened {
         Ok((disk, recovered)) => {
             let log = LogStore::start(disk, recovered).map_err(io("starting the writer of"))?;
-            Ok(Opened { log, identity, damage: None })
+            Ok(Opened {
+                log,
+                identity,
+                damage: None,
+            })
         }
         Err(Failure::InUse) => Err(StoreError::InUse { path }),
         Err(Failure::Damaged(damage)) => {
@@ -114,36 +124,84 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
 /// Makes a store that holds exactly `recovered`, for a quorum that is rebuilt. There must be none yet. Blocking.
 pub fn write_fresh(folder: &Path, identity: &Identity, recovered: &Recovered) -> Result<(), StoreError> {
     let path = folder.join(DATABASE);
-    let io = |source| StoreError::Io { doing: "creating", path: path.clone(), source };
+    let io = |source| StoreError::Io {
+        doing: "creating",
+        path: path.clone(),
+        source,
+    };
     fs::create_dir_all(folder).map_err(io)?;
     let disk = guarded(&path, None).map_err(|failure| failure.into_error(&path))?.0;
     let mut batch = sled::Batch::default();
     batch.insert(codec::state_key(STORE_ID), codec::seal(&identity.store_id.0));
     if let Some(vote) = &recovered.vote {
-        batch.insert(codec::state_key(VOTE), codec::seal(&convert::vote_to_wire(vote).encode_to_vec()));
+        batch.insert(
+            codec::state_key(VOTE),
+            codec::seal(&convert::vote_to_wire(vote).encode_to_vec()),
+        );
     }
     for (name, id) in [(PURGED, &recovered.purged), (COMMITTED, &recovered.committed)] {
         if let Some(id) = id {
             batch.insert(codec::state_key(name), rows::seal_log_id(id));
         }
     }
-    disk.db.apply_batch(batch).map_err(io::Error::other).and_then(|()| disk.sync()).map_err(io)?;
+    disk.db
+        .apply_batch(batch)
+        .map_err(io::Error::other)
+        .and_then(|()| disk.sync())
+        .map_err(io)?;
     identity.write(folder).map_err(io)
 }
 
 fn check_owner(folder: &Path, owner: &Owner, identity: &Identity) -> Result<(), StoreError> {
     let path = || folder.to_owned();
     if identity.node_id != owner.node_id {
-        return Err(StoreError::OtherNode { path: path(), found: identity.node_id, own: owner.node_id });
+        return Err(StoreError::OtherNode {
+            path: path(),
+            found: identity.node_id,
+            own: owner.node_id,
+        });
     }
     match (identity.cluster_id, owner.cluster_id) {
-        (Some(found), Some(own)) if found != own => Err(StoreError::OtherCluster { path: path(), found, own }),
+        (Some(found), Some(own)) if found != own => Err(StoreError::OtherCluster {
+            path: path(),
+            found,
+            own,
+        }),
         _ => Ok(()),
     }
 }
 
 /// A store with nothing in it, under a new id; what was there is moved aside.
 fn fresh(folder: &Path, owner: &Owner, damage: Option<String>) -> Result<Opened, StoreError> {
+    let path = folder.join(DATABASE);
+    let io = |doing| {
+        let path = path.clone();
+        move |source| StoreError::Io { doing, path, source }
+    };
+    set_aside(folder)?;
+    let identity = Identity::fresh(owner.node_id, owner.fresh_store_id, owner.cluster_id);
+    identity.write(folder).map_err(io("writing who owns"))?;
+    write_fresh(folder, &identity, &Recovered::default())?;
+    sync_folder(folder).map_err(io("syncing the folder of"))?;
+    let (disk, recovered) = guarded(&path, Some(identity.store_id)).map_err(|failure| failure.into_error(&path))?;
+    let log = LogStore::start(disk, recovered).map_err(io("starting the writer of"))?;
+    Ok(Opened { log, identity, damage })
+}
+
+/// What the log no longer holds must be in the snapshot.
+fn check_snapshot(folder: &Path, recovered: &Recovered) -> Result<(), Failure> {
+    let Some(purged) = recovered.purged else { return Ok(()) };
+    match snapshot::read(folder) {
+        Ok(Some((state, _))) if state.applied >= Some(purged) => Ok(()),
+        Ok(_) => Err(Failure::Damaged(
+            "the log was purged, and no snapshot holds what it held".into(),
+        )),
+        Err(error) => Err(Failure::Damaged(describe(&error))),
+    }
+}
+
+/// Moves a store and its snapshot out of the way, if there are any. Blocking.
+pub fn set_aside(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(DATABASE);
     let io = |doing| {
         let path = path.clone();
@@ -164,24 +222,7 @@ fn fresh(folder: &Path, owner: &Owner, damage: Option<String>) -> Result<Opened,
         // It belongs to the lost store; kept, because a quorum that is lost as a whole can be rebuilt from it.
         fs::rename(&old_snapshot, old_snapshot.with_extension("old")).map_err(io("moving aside the snapshot of"))?;
     }
-    let identity = Identity::fresh(owner.node_id, owner.fresh_store_id, owner.cluster_id);
-    identity.write(folder).map_err(io("writing who owns"))?;
-    write_fresh(folder, &identity, &Recovered::default())?;
-    sync_folder(folder).map_err(io("syncing the folder of"))?;
-    let (disk, recovered) =
-        guarded(&path, Some(identity.store_id)).map_err(|failure| failure.into_error(&path))?;
-    let log = LogStore::start(disk, recovered).map_err(io("starting the writer of"))?;
-    Ok(Opened { log, identity, damage })
-}
-
-/// What the log no longer holds must be in the snapshot.
-fn check_snapshot(folder: &Path, recovered: &Recovered) -> Result<(), Failure> {
-    let Some(purged) = recovered.purged else { return Ok(()) };
-    match snapshot::read(folder) {
-        Ok(Some((state, _))) if state.applied >= Some(purged) => Ok(()),
-        Ok(_) => Err(Failure::Damaged("the log was purged, and no snapshot holds what it held".into())),
-        Err(error) => Err(Failure::Damaged(describe(&error))),
-    }
+    Ok(())
 }
 
 enum Failure {
@@ -195,7 +236,11 @@ impl Failure {
             Failure::InUse => StoreError::InUse { path: path.to_owned() },
             Failure::Damaged(text) => {
                 let source = io::Error::other(text);
-                StoreError::Io { doing: "opening the new store in", path: path.to_owned(), source }
+                StoreError::Io {
+                    doing: "opening the new store in",
+                    path: path.to_owned(),
+                    source,
+                }
             }
         }
     }
@@ -215,14 +260,18 @@ fn guarded(path: &Path, store_id: Option<StoreId>) -> Result<(Disk, Recovered), 
     spawned.map_err(|error| Failure::Damaged(format!("no thread to open the store in: {error}")))?;
     match receiver.recv_timeout(OPEN_TIMEOUT) {
         Ok(result) => result,
-        Err(_) => Err(Failure::Damaged(format!("opening the store took longer than {OPEN_TIMEOUT:?}"))),
+        Err(_) => Err(Failure::Damaged(format!(
+            "opening the store took longer than {OPEN_TIMEOUT:?}"
+        ))),
     }
 }
 
 fn open_and_scan(path: &Path, store_id: Option<StoreId>) -> Result<(Disk, Recovered), Failure> {
-    let damaged = |doing: &str, error: &dyn std::error::Error| Failure::Damaged(format!("{doing}: {}", describe(error)));
+    let damaged =
+        |doing: &str, error: &dyn std::error::Error| Failure::Damaged(format!("{doing}: {}", describe(error)));
     let db = open_database(path)?;
-    let stored = rows::state(&db, STORE_ID, Uuid::from_slice).map_err(|error| damaged("reading the store id", &error))?;
+    let stored =
+        rows::state(&db, STORE_ID, Uuid::from_slice).map_err(|error| damaged("reading the store id", &error))?;
     if stored != store_id {
         return Err(Failure::Damaged("the database is not the one that belongs here".into()));
     }
@@ -230,7 +279,8 @@ fn open_and_scan(path: &Path, store_id: Option<StoreId>) -> Result<(Disk, Recove
     if let Some(purged) = recovered.purged {
         // Left by a purge that did not come to its end.
         for key in rows::keys(&db, 0..purged.index + 1).map_err(|error| damaged("reading the store", &error))? {
-            db.remove(key).map_err(|error| damaged("removing purged rows", &error))?;
+            db.remove(key)
+                .map_err(|error| damaged("removing purged rows", &error))?;
         }
     }
     let disk = Disk::new(db, path).map_err(|error| damaged("opening the database's file", &error))?;

@@ -75,7 +75,9 @@ pub fn read(db: &sled::Db, range: Range<u64>, bytes_max: usize) -> io::Result<(V
 /// Reads everything once: pointers, every row, every checksum, no hole.
 pub fn scan(db: &sled::Db) -> Result<Recovered, ScanError> {
     let mut recovered = Recovered {
-        vote: state(db, VOTE, |bytes| convert::vote_from_wire(wire::Vote::decode(bytes).ok()).ok())?,
+        vote: state(db, VOTE, |bytes| {
+            convert::vote_from_wire(wire::Vote::decode(bytes).ok()).ok()
+        })?,
         committed: state(db, COMMITTED, log_id)?,
         purged: state(db, PURGED, log_id)?,
         last: None,
@@ -112,14 +114,22 @@ fn log_id(bytes: &[u8]) -> Option<LogId> {
 
 /// The pointer `name`, if it was ever set.
 pub fn state<T>(db: &sled::Db, name: &str, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, ScanError> {
-    let Some(sealed) = db.get(codec::state_key(name))? else { return Ok(None) };
-    let row = |source| ScanError::Row { what: format!("pointer {name:?}"), source };
+    let Some(sealed) = db.get(codec::state_key(name))? else {
+        return Ok(None);
+    };
+    let row = |source| ScanError::Row {
+        what: format!("pointer {name:?}"),
+        source,
+    };
     let body = codec::unseal(&sealed).map_err(row)?;
     decode(body).map(Some).ok_or(row(CodecError::Content))
 }
 
 fn entry(index: u64, sealed: Vec<u8>) -> Result<Entry, ScanError> {
-    let row = |source| ScanError::Row { what: format!("entry {index}"), source };
+    let row = |source| ScanError::Row {
+        what: format!("entry {index}"),
+        source,
+    };
     let entry = codec::entry_from_rows(sealed).map_err(row)?;
     if entry.log_id.index != index {
         return Err(row(CodecError::Content));
@@ -151,7 +161,10 @@ impl<I: Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>> Iterator for Jo
                 Ok(row) => row,
                 Err(error) => return Some(Err(error.into())),
             };
-            let bad = |source| ScanError::Row { what: "log".into(), source };
+            let bad = |source| ScanError::Row {
+                what: "log".into(),
+                source,
+            };
             let (index, part) = match codec::parse_log_key(&key) {
                 Ok(parsed) => parsed,
                 Err(source) => return Some(Err(bad(source))),

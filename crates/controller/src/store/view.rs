@@ -55,7 +55,9 @@ impl View {
             let (next, index) = (self.next_index(), entry.log_id.index);
             // A log that was never written to may start anywhere: its first entry decides.
             if index != next && self.last.is_some() {
-                return Err(io::Error::other(format!("appending entry {index} where entry {next} was due")));
+                return Err(io::Error::other(format!(
+                    "appending entry {index} where entry {next} was due"
+                )));
             }
             if self.last.is_none() {
                 self.first_index = index;
@@ -103,7 +105,11 @@ impl View {
         if start >= end {
             return (start..start, Vec::new());
         }
-        let tail_start = self.tail.front().map_or(end, |(entry, _)| entry.log_id.index).clamp(start, end);
+        let tail_start = self
+            .tail
+            .front()
+            .map_or(end, |(entry, _)| entry.log_id.index)
+            .clamp(start, end);
         let wanted = |entry: &&Kept| (tail_start..end).contains(&entry.0.log_id.index);
         (start..tail_start, self.tail.iter().filter(wanted).cloned().collect())
     }
@@ -111,7 +117,9 @@ impl View {
     fn trim(&mut self) {
         let written = self.written.load(Ordering::Acquire);
         while self.tail.len() > TAIL_ENTRIES_MAX || self.tail_bytes > TAIL_BYTES_MAX {
-            let Some((_, size)) = self.tail.pop_front_if(|(entry, _)| entry.log_id.index < written) else { return };
+            let Some((_, size)) = self.tail.pop_front_if(|(entry, _)| entry.log_id.index < written) else {
+                return;
+            };
             self.tail_bytes -= size;
         }
     }
@@ -119,15 +127,30 @@ impl View {
 
 #[cfg(test)]
 mod tests {
+    use openraft::vote::RaftLeaderId;
+
     use super::*;
     use crate::raft::types::{LeaderId, Payload};
 
     fn id(index: u64) -> LogId {
-        LogId { leader_id: LeaderId::new(1, 1), index }
+        LogId {
+            leader_id: LeaderId::new(1, 1),
+            index,
+        }
     }
 
     fn entries(range: Range<u64>) -> Vec<Kept> {
-        range.map(|index| (Arc::new(Entry { log_id: id(index), payload: Payload::Blank }), 10)).collect()
+        range
+            .map(|index| {
+                (
+                    Arc::new(Entry {
+                        log_id: id(index),
+                        payload: Payload::Blank,
+                    }),
+                    10,
+                )
+            })
+            .collect()
     }
 
     fn indexes(list: &[Kept]) -> Vec<u64> {

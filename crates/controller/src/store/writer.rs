@@ -96,14 +96,21 @@ fn run(disk: &Disk, mut changes: mpsc::Receiver<Change>, next_index: &AtomicU64)
         if failed.is_none() {
             failed = write(disk, batches, &waiting).err();
             if let Some(error) = &failed {
-                tracing::error!(error, "writing to the quorum's store failed; nothing more is written to it");
+                tracing::error!(
+                    error,
+                    "writing to the quorum's store failed; nothing more is written to it"
+                );
             }
         }
         if let (None, Some(index)) = (&failed, moved) {
             next_index.store(index, Ordering::Release);
         }
         for done in waiting {
-            done.tell(failed.as_ref().map_or(Ok(()), |error| Err(io::Error::other(error.clone()))));
+            done.tell(
+                failed
+                    .as_ref()
+                    .map_or(Ok(()), |error| Err(io::Error::other(error.clone()))),
+            );
         }
     }
 }

@@ -19,8 +19,11 @@ const ZERO_LEVELS_FROM: i16 = 4;
 ///
 /// `metadata.version` tells tools which Kafka to take this cluster for. What transactions and groups would be listed
 /// under is left out: clients change their ways on it.
-const FEATURES: &[(&str, i16, i16)] =
-    &[("eligible.leader.replicas.version", 0, 1), ("kraft.version", 0, 1), ("metadata.version", 7, 30)];
+const FEATURES: &[(&str, i16, i16)] = &[
+    ("eligible.leader.replicas.version", 0, 1),
+    ("kraft.version", 0, 1),
+    ("metadata.version", 7, 30),
+];
 
 pub(crate) fn answer(client: &Client, request: &Request, served: Served) -> Answer {
     if served == Served::UnknownApiVersions {
@@ -38,13 +41,18 @@ pub(crate) fn answer(client: &Client, request: &Request, served: Served) -> Answ
     let named = is_name(asked.client_software_name) && is_name(asked.client_software_version);
     if request.version >= SOFTWARE_FROM && !named {
         let error_code = ErrorCode::InvalidRequest.code();
-        return request.answer(&ApiVersionsResponse { error_code, ..Default::default() });
+        return request.answer(&ApiVersionsResponse {
+            error_code,
+            ..Default::default()
+        });
     }
     request.answer(&response(&client.image(), request.version))
 }
 
 fn response(image: &Image, version: i16) -> ApiVersionsResponse<'static> {
-    let supported = FEATURES.iter().filter(|(_, min, _)| *min > 0 || version >= ZERO_LEVELS_FROM);
+    let supported = FEATURES
+        .iter()
+        .filter(|(_, min, _)| *min > 0 || version >= ZERO_LEVELS_FROM);
     let finalized = FEATURES.iter().map(|&(name, _, max)| FinalizedFeatureKey {
         name,
         max_version_level: max,
@@ -53,7 +61,11 @@ fn response(image: &Image, version: i16) -> ApiVersionsResponse<'static> {
     ApiVersionsResponse {
         api_keys: advertised::table().map(|row| listed(&row)).collect(),
         supported_features: supported
-            .map(|&(name, min_version, max_version)| SupportedFeatureKey { name, min_version, max_version })
+            .map(|&(name, min_version, max_version)| SupportedFeatureKey {
+                name,
+                min_version,
+                max_version,
+            })
             .collect(),
         // Must never go back: the index of the last metadata entry does not.
         finalized_features_epoch: i64::try_from(image.applied_index()).unwrap_or(i64::MAX),
@@ -63,7 +75,11 @@ fn response(image: &Image, version: i16) -> ApiVersionsResponse<'static> {
 }
 
 fn listed(row: &advertised::AdvertisedApi) -> ApiVersion {
-    ApiVersion { api_key: row.key.code(), min_version: row.listed.min, max_version: row.listed.max }
+    ApiVersion {
+        api_key: row.key.code(),
+        min_version: row.listed.min,
+        max_version: row.listed.max,
+    }
 }
 
 /// Kafka's rule for the name and version of a client's software: letters and digits, inside also `-` and `.`.
@@ -71,7 +87,9 @@ fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     let ends = [bytes.first(), bytes.last()];
     ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]

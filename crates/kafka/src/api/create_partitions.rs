@@ -24,7 +24,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
                 error_message: message(&result.error_message),
             });
             let results = results.collect();
-            request.answer(&CreatePartitionsResponse { results, ..Default::default() })
+            request.answer(&CreatePartitionsResponse {
+                results,
+                ..Default::default()
+            })
         }
         Err(error) => {
             let results = asked.topics.iter().map(|topic| CreatePartitionsTopicResult {
@@ -33,7 +36,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
                 error_message: message(&error.message),
             });
             let results = results.collect();
-            request.answer(&CreatePartitionsResponse { results, ..Default::default() })
+            request.answer(&CreatePartitionsResponse {
+                results,
+                ..Default::default()
+            })
         }
     }
 }
@@ -55,16 +61,24 @@ async fn submit(
 fn translated(client: &Client, asked: &CreatePartitionsRequest<'_>) -> requests::CreatePartitionsRequest {
     let image = client.image();
     let topics = asked.topics.iter().map(|topic| {
-        let exist = image.topic_by_name(topic.name).map_or(0, |found| found.partitions.len());
+        let exist = image
+            .topic_by_name(topic.name)
+            .map_or(0, |found| found.partitions.len());
         let first = i32::try_from(exist).unwrap_or(i32::MAX);
         let assignments = topic.assignments.as_deref().unwrap_or_default().iter().zip(first..);
         CreatePartitionsTopic {
             name: topic.name.to_owned(),
             count: topic.count,
             assignments: assignments
-                .map(|(assignment, partition)| ReplicaAssignment { partition, replicas: assignment.broker_ids.clone() })
+                .map(|(assignment, partition)| ReplicaAssignment {
+                    partition,
+                    replicas: assignment.broker_ids.clone(),
+                })
                 .collect(),
         }
     });
-    requests::CreatePartitionsRequest { topics: topics.collect(), validate_only: asked.validate_only }
+    requests::CreatePartitionsRequest {
+        topics: topics.collect(),
+        validate_only: asked.validate_only,
+    }
 }

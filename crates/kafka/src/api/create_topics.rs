@@ -21,11 +21,17 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     match submit(client, &asked).await {
         Ok(reply) => {
             let topics = reply.topics.iter().map(created).collect();
-            request.answer(&CreateTopicsResponse { topics, ..Default::default() })
+            request.answer(&CreateTopicsResponse {
+                topics,
+                ..Default::default()
+            })
         }
         Err(error) => {
             let topics = asked.topics.iter().map(|topic| failed(topic.name, &error)).collect();
-            request.answer(&CreateTopicsResponse { topics, ..Default::default() })
+            request.answer(&CreateTopicsResponse {
+                topics,
+                ..Default::default()
+            })
         }
     }
 }
@@ -55,10 +61,16 @@ fn translated(asked: &CreateTopicsRequest<'_>) -> requests::CreateTopicsRequest 
         configs: topic
             .configs
             .iter()
-            .map(|config| TopicSetting { name: config.name.to_owned(), value: config.value.map(str::to_owned) })
+            .map(|config| TopicSetting {
+                name: config.name.to_owned(),
+                value: config.value.map(str::to_owned),
+            })
             .collect(),
     });
-    requests::CreateTopicsRequest { topics: topics.collect(), validate_only: asked.validate_only }
+    requests::CreateTopicsRequest {
+        topics: topics.collect(),
+        validate_only: asked.validate_only,
+    }
 }
 
 fn created(topic: &requests::CreatableTopicResult) -> CreatableTopicResult<'_> {
@@ -76,7 +88,11 @@ fn created(topic: &requests::CreatableTopicResult) -> CreatableTopicResult<'_> {
         error_code: code_number(topic.error_code),
         error_message: if succeeded { None } else { message(&topic.error_message) },
         num_partitions: if succeeded { topic.num_partitions } else { -1 },
-        replication_factor: if succeeded { i16::try_from(topic.replication_factor).unwrap_or(-1) } else { -1 },
+        replication_factor: if succeeded {
+            i16::try_from(topic.replication_factor).unwrap_or(-1)
+        } else {
+            -1
+        },
         configs: Some(configs.collect()),
         ..Default::default()
     }

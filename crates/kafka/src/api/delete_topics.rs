@@ -35,9 +35,23 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: DeleteTopicsRequest<'_> = request.decode(&body)?;
     let named: Vec<Named<'_>> = if request.version >= STRUCTS_FROM {
-        asked.topics.iter().map(|topic| Named { name: topic.name, id: topic.topic_id }).collect()
+        asked
+            .topics
+            .iter()
+            .map(|topic| Named {
+                name: topic.name,
+                id: topic.topic_id,
+            })
+            .collect()
     } else {
-        asked.topic_names.iter().map(|&name| Named { name: Some(name), id: Uuid::ZERO }).collect()
+        asked
+            .topic_names
+            .iter()
+            .map(|&name| Named {
+                name: Some(name),
+                id: Uuid::ZERO,
+            })
+            .collect()
     };
     let (clear, unclear): (Vec<_>, Vec<_>) = named.iter().copied().partition(Named::is_clear);
     let mut responses: Vec<_> = unclear.iter().map(|topic| refused(topic, request.version)).collect();
@@ -50,7 +64,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         Ok(reply) => responses.extend(reply.topics.iter().map(|topic| deleted(topic, request.version))),
         Err(error) => responses.extend(clear.iter().map(|topic| failed(topic, error, request.version))),
     }
-    request.answer(&DeleteTopicsResponse { responses, ..Default::default() })
+    request.answer(&DeleteTopicsResponse {
+        responses,
+        ..Default::default()
+    })
 }
 
 async fn submit(
@@ -63,8 +80,9 @@ async fn submit(
         name: topic.name.map(str::to_owned),
         topic_id: topic.name.is_none().then(|| id_bytes(&topic.id.0)),
     });
-    let request =
-        controller_request::Request::DeleteTopics(requests::DeleteTopicsRequest { topics: topics.collect() });
+    let request = controller_request::Request::DeleteTopics(requests::DeleteTopicsRequest {
+        topics: topics.collect(),
+    });
     match controller::submit(client, request, timeout).await? {
         controller_reply::Reply::DeleteTopics(reply) => Ok(reply),
         _ => Err(controller::wrong_reply()),
@@ -106,5 +124,9 @@ fn deleted(topic: &requests::DeletableTopicResult, version: i16) -> DeletableTop
 
 /// Only versions that know ids may leave the name out.
 fn name_for(name: Option<&str>, version: i16) -> Option<&str> {
-    if version >= STRUCTS_FROM { name } else { Some(name.unwrap_or("")) }
+    if version >= STRUCTS_FROM {
+        name
+    } else {
+        Some(name.unwrap_or(""))
+    }
 }

@@ -19,9 +19,19 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
     match asked.endpoint_type {
         ENDPOINT_BROKERS => {}
         ENDPOINT_CONTROLLERS => {
-            return refused(request, ErrorCode::MismatchedEndpointType, "this is a broker's endpoint");
+            return refused(
+                request,
+                ErrorCode::MismatchedEndpointType,
+                "this is a broker's endpoint",
+            );
         }
-        _ => return refused(request, ErrorCode::UnsupportedEndpointType, "there is no such type of endpoint"),
+        _ => {
+            return refused(
+                request,
+                ErrorCode::UnsupportedEndpointType,
+                "there is no such type of endpoint",
+            );
+        }
     }
     let image = client.image();
     let mut brokers = endpoints::all(client, &image);

@@ -39,8 +39,11 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: DescribeConfigsRequest<'_> = request.decode(&body)?;
     let image = client.image();
-    let described: Vec<Result<Settings, Refusal>> =
-        asked.resources.iter().map(|resource| describe(client, &image, resource)).collect();
+    let described: Vec<Result<Settings, Refusal>> = asked
+        .resources
+        .iter()
+        .map(|resource| describe(client, &image, resource))
+        .collect();
     let results = asked.resources.iter().zip(&described).map(|(resource, described)| {
         let mut result = DescribeConfigsResult {
             error_message: Some(""),
@@ -58,20 +61,29 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
         result
     });
     let results = results.collect();
-    request.answer(&DescribeConfigsResponse { results, ..Default::default() })
+    request.answer(&DescribeConfigsResponse {
+        results,
+        ..Default::default()
+    })
 }
 
 fn describe(client: &Client, image: &Image, resource: &DescribeConfigsResource<'_>) -> Result<Settings, Refusal> {
     let name = resource.resource_name;
     match (resource.resource_type, name) {
         (TOPIC, _) => topic(image, name),
-        (BROKER, "") => Ok(Settings { shared: image.describe_cluster_defaults(), node: Vec::new() }),
-        (BROKER, _) if name.parse() == Ok(client.backend().node_id().0) => {
-            Ok(Settings { shared: image.describe_cluster(), node: client.backend().node_settings() })
-        }
+        (BROKER, "") => Ok(Settings {
+            shared: image.describe_cluster_defaults(),
+            node: Vec::new(),
+        }),
+        (BROKER, _) if name.parse() == Ok(client.backend().node_id().0) => Ok(Settings {
+            shared: image.describe_cluster(),
+            node: client.backend().node_settings(),
+        }),
         (BROKER, _) => {
             let own = client.backend().node_id();
-            Err(invalid(format!("the settings of broker {name:?} are not here: this is broker {own}")))
+            Err(invalid(format!(
+                "the settings of broker {name:?} are not here: this is broker {own}"
+            )))
         }
         (kind, _) => Err(invalid(format!("resources of type {kind} have no settings here"))),
     }
@@ -79,16 +91,28 @@ fn describe(client: &Client, image: &Image, resource: &DescribeConfigsResource<'
 
 fn topic(image: &Image, name: &str) -> Result<Settings, Refusal> {
     if let Err(error) = validate_topic_name(name) {
-        return Err(Refusal { code: ErrorCode::InvalidTopicException, text: error.to_string() });
+        return Err(Refusal {
+            code: ErrorCode::InvalidTopicException,
+            text: error.to_string(),
+        });
     }
     if image.topic_by_name(name).is_none() {
-        return Err(Refusal { code: ErrorCode::UnknownTopicOrPartition, text: String::new() });
+        return Err(Refusal {
+            code: ErrorCode::UnknownTopicOrPartition,
+            text: String::new(),
+        });
     }
-    Ok(Settings { shared: image.describe_topic(name), node: Vec::new() })
+    Ok(Settings {
+        shared: image.describe_topic(name),
+        node: Vec::new(),
+    })
 }
 
 fn invalid(text: String) -> Refusal {
-    Refusal { code: ErrorCode::InvalidRequest, text }
+    Refusal {
+        code: ErrorCode::InvalidRequest,
+        text,
+    }
 }
 
 /// The settings that were asked for. No keys means all; keys that do not exist are left out.
@@ -99,8 +123,16 @@ fn write<'a>(
 ) -> Vec<DescribeConfigsResourceResult<'a>> {
     let keys = resource.configuration_keys.as_deref().unwrap_or_default();
     let wanted = |name: &str| keys.is_empty() || keys.contains(&name);
-    let shared = settings.shared.iter().filter(|entry| wanted(entry.name)).map(|entry| shared_entry(asked, entry));
-    let node = settings.node.iter().filter(|entry| wanted(&entry.name)).map(|entry| node_entry(asked, entry));
+    let shared = settings
+        .shared
+        .iter()
+        .filter(|entry| wanted(entry.name))
+        .map(|entry| shared_entry(asked, entry));
+    let node = settings
+        .node
+        .iter()
+        .filter(|entry| wanted(&entry.name))
+        .map(|entry| node_entry(asked, entry));
     shared.chain(node).collect()
 }
 
@@ -116,14 +148,22 @@ fn shared_entry<'a>(asked: &DescribeConfigsRequest<'_>, entry: &'a ConfigEntry) 
         read_only: false,
         config_source: entry.source.number(),
         is_sensitive: false,
-        synonyms: if asked.include_synonyms { entry.synonyms.iter().map(synonym).collect() } else { Vec::new() },
+        synonyms: if asked.include_synonyms {
+            entry.synonyms.iter().map(synonym).collect()
+        } else {
+            Vec::new()
+        },
         config_type: entry.kind.number(),
         documentation: asked.include_documentation.then_some(entry.doc),
     }
 }
 
 fn node_entry<'a>(asked: &DescribeConfigsRequest<'_>, entry: &'a NodeSetting) -> DescribeConfigsResourceResult<'a> {
-    let source = if entry.value == entry.default { SOURCE_DEFAULT } else { SOURCE_STATIC_BROKER };
+    let source = if entry.value == entry.default {
+        SOURCE_DEFAULT
+    } else {
+        SOURCE_STATIC_BROKER
+    };
     let mut synonyms = Vec::new();
     if asked.include_synonyms {
         let synonym = |value: &'a Option<String>, source| DescribeConfigsSynonym {

@@ -34,7 +34,9 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
 /// Kafka answers only a request for exactly this one partition.
 fn asks_for_metadata(asked: &DescribeQuorumRequest<'_>) -> bool {
     let [topic] = asked.topics.as_slice() else { return false };
-    let [partition] = topic.partitions.as_slice() else { return false };
+    let [partition] = topic.partitions.as_slice() else {
+        return false;
+    };
     topic.topic_name == METADATA_TOPIC && partition.partition_index == 0
 }
 
@@ -52,7 +54,11 @@ fn unknown<'a>(asked: &DescribeQuorumRequest<'a>) -> DescribeQuorumResponse<'a> 
             })
             .collect(),
     });
-    DescribeQuorumResponse { error_message: Some(""), topics: topics.collect(), ..Default::default() }
+    DescribeQuorumResponse {
+        error_message: Some(""),
+        topics: topics.collect(),
+        ..Default::default()
+    }
 }
 
 fn described(quorum: &QuorumDescription, version: i16) -> DescribeQuorumResponse<'_> {
@@ -67,11 +73,18 @@ fn described(quorum: &QuorumDescription, version: i16) -> DescribeQuorumResponse
         current_voters: replicas(&quorum.voters),
         observers: replicas(&quorum.observers),
     };
-    let nodes = if version >= NODES_FROM { quorum.nodes.iter().map(node).collect() } else { Vec::new() };
+    let nodes = if version >= NODES_FROM {
+        quorum.nodes.iter().map(node).collect()
+    } else {
+        Vec::new()
+    };
     DescribeQuorumResponse {
         error_code: 0,
         error_message: Some(""),
-        topics: vec![TopicData { topic_name: METADATA_TOPIC, partitions: vec![partition] }],
+        topics: vec![TopicData {
+            topic_name: METADATA_TOPIC,
+            partitions: vec![partition],
+        }],
         nodes,
     }
 }
@@ -79,7 +92,11 @@ fn described(quorum: &QuorumDescription, version: i16) -> DescribeQuorumResponse
 fn replica(replica: &QuorumReplica, version: i16) -> ReplicaState {
     ReplicaState {
         replica_id: replica.node.0,
-        replica_directory_id: if version >= NODES_FROM { replica.directory.0 } else { Uuid::ZERO },
+        replica_directory_id: if version >= NODES_FROM {
+            replica.directory.0
+        } else {
+            Uuid::ZERO
+        },
         log_end_offset: replica.log_end_offset.0,
         last_fetch_timestamp: replica.last_fetch.0,
         last_caught_up_timestamp: replica.last_caught_up.0,
@@ -87,9 +104,16 @@ fn replica(replica: &QuorumReplica, version: i16) -> ReplicaState {
 }
 
 fn node(node: &QuorumNode) -> Node<'_> {
-    Node { node_id: node.node.0, listeners: node.listeners.iter().map(listener).collect() }
+    Node {
+        node_id: node.node.0,
+        listeners: node.listeners.iter().map(listener).collect(),
+    }
 }
 
 fn listener(endpoint: &Endpoint) -> Listener<'_> {
-    Listener { name: &endpoint.name, host: &endpoint.host, port: endpoint.port }
+    Listener {
+        name: &endpoint.name,
+        host: &endpoint.host,
+        port: endpoint.port,
+    }
 }

@@ -23,7 +23,10 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
     let asked: DescribeTopicPartitionsRequest<'_> = request.decode(&body)?;
     if let Some(code) = refusal(&asked) {
         let topics = asked.topics.iter().map(|topic| missing(topic.name, code));
-        return request.answer(&DescribeTopicPartitionsResponse { topics: topics.collect(), ..Default::default() });
+        return request.answer(&DescribeTopicPartitionsResponse {
+            topics: topics.collect(),
+            ..Default::default()
+        });
     }
     let image = client.image();
     let limit = usize::try_from(asked.response_partition_limit).unwrap_or(0);
@@ -39,14 +42,29 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
         None => ("", 0),
     };
     if asked.topics.is_empty() {
-        let names = image.topic_ids().range::<str, _>((Bound::Included(from), Bound::Unbounded)).map(|(name, _)| name.as_ref());
+        let names = image
+            .topic_ids()
+            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
+            .map(|(name, _)| name.as_ref());
         pager.walk(names, from, first);
     } else {
-        let names: BTreeSet<&str> = asked.topics.iter().map(|topic| topic.name).filter(|&name| name >= from).collect();
+        let names: BTreeSet<&str> = asked
+            .topics
+            .iter()
+            .map(|topic| topic.name)
+            .filter(|&name| name >= from)
+            .collect();
         pager.walk(names.into_iter(), from, first);
     }
-    let next_cursor = pager.next.map(|(topic_name, partition_index)| Cursor { topic_name, partition_index });
-    request.answer(&DescribeTopicPartitionsResponse { topics: pager.topics, next_cursor, ..Default::default() })
+    let next_cursor = pager.next.map(|(topic_name, partition_index)| Cursor {
+        topic_name,
+        partition_index,
+    });
+    request.answer(&DescribeTopicPartitionsResponse {
+        topics: pager.topics,
+        next_cursor,
+        ..Default::default()
+    })
 }
 
 fn refusal(asked: &DescribeTopicPartitionsRequest<'_>) -> Option<ErrorCode> {

@@ -51,7 +51,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let fetch: FetchRequest<'_> = request.decode(&body)?;
     if let Session::Refused(code) = fetch_session::judge(fetch.session_id, fetch.session_epoch) {
-        return request.answer(&FetchResponse { error_code: code.code(), ..Default::default() });
+        return request.answer(&FetchResponse {
+            error_code: code.code(),
+            ..Default::default()
+        });
     }
     let Some(limits) = limits(client, &fetch) else {
         return refuse(request, &fetch, ErrorCode::UnknownServerError);
@@ -78,7 +81,9 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let mut fetched = fetched.into_iter();
     for part in parts.iter_mut().filter(|part| part.partition.is_some()) {
         // The broker answers every partition in order; one left out would be its fault, and a retry helps.
-        part.result = fetched.next().map_or(Err(ErrorCode::NotLeaderOrFollower.into()), |answered| answered.result);
+        part.result = fetched
+            .next()
+            .map_or(Err(ErrorCode::NotLeaderOrFollower.into()), |answered| answered.result);
     }
     write(client, request, &fetch, limits.isolation, parts)
 }
@@ -121,7 +126,12 @@ fn resolve(image: &Image, version: i16, fetch: &FetchRequest<'_>) -> (Vec<Part>,
             if last.get(&(topic.topic, topic.topic_id.0, asked.partition)) != Some(&(topic_at, at)) {
                 continue;
             }
-            let mut part = Part { topic: topic_at, index: asked.partition, partition: None, result: Ok(FetchedData::default()) };
+            let mut part = Part {
+                topic: topic_at,
+                index: asked.partition,
+                partition: None,
+                result: Ok(FetchedData::default()),
+            };
             match found.and_then(|found| topics::partition(found, asked.partition)) {
                 Ok(partition) => {
                     part.partition = Some(partition);
@@ -157,7 +167,11 @@ fn write(
     let mut responses: Vec<FetchableTopicResponse<'_>> = fetch
         .topics
         .iter()
-        .map(|topic| FetchableTopicResponse { topic: topic.topic, topic_id: topic.topic_id, partitions: Vec::new() })
+        .map(|topic| FetchableTopicResponse {
+            topic: topic.topic,
+            topic_id: topic.topic_id,
+            partitions: Vec::new(),
+        })
         .collect();
     for part in parts {
         let data = match part.result {
@@ -178,12 +192,19 @@ fn write(
         port: node.port,
         rack: node.rack,
     });
-    let response = FetchResponse { responses, node_endpoints: node_endpoints.collect(), ..Default::default() };
+    let response = FetchResponse {
+        responses,
+        node_endpoints: node_endpoints.collect(),
+        ..Default::default()
+    };
     request.answer(&response)
 }
 
 fn fetched_data(index: i32, fetched: FetchedData, isolation: Isolation) -> PartitionData {
-    let diverging = fetched.diverging.map(|(epoch, end)| EpochEndOffset { epoch: epoch.0, end_offset: end.0 });
+    let diverging = fetched.diverging.map(|(epoch, end)| EpochEndOffset {
+        epoch: epoch.0,
+        end_offset: end.0,
+    });
     PartitionData {
         partition_index: index,
         high_watermark: fetched.high_watermark.0,
@@ -219,7 +240,10 @@ fn failed(
     version: i16,
     hints: Option<&mut Hints<'_>>,
 ) -> PartitionData {
-    let hinted = matches!(error.code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+    let hinted = matches!(
+        error.code,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+    );
     let leader = match (partition, hints) {
         (Some(partition), Some(hints)) if hinted => hints.leader(partition, error),
         _ => None,
@@ -269,5 +293,9 @@ fn refuse(request: &Request, fetch: &FetchRequest<'_>, code: ErrorCode) -> Answe
         });
         topics.collect()
     };
-    request.answer(&FetchResponse { error_code: code.code(), responses, ..Default::default() })
+    request.answer(&FetchResponse {
+        error_code: code.code(),
+        responses,
+        ..Default::default()
+    })
 }

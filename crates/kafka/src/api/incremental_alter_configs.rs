@@ -31,7 +31,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
                 resource_name: &resource.resource_name,
             });
             let responses = responses.collect();
-            request.answer(&IncrementalAlterConfigsResponse { responses, ..Default::default() })
+            request.answer(&IncrementalAlterConfigsResponse {
+                responses,
+                ..Default::default()
+            })
         }
         Err(error) => {
             let responses = asked.resources.iter().map(|resource| AlterConfigsResourceResponse {
@@ -41,7 +44,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
                 resource_name: resource.resource_name,
             });
             let responses = responses.collect();
-            request.answer(&IncrementalAlterConfigsResponse { responses, ..Default::default() })
+            request.answer(&IncrementalAlterConfigsResponse {
+                responses,
+                ..Default::default()
+            })
         }
     }
 }

@@ -19,7 +19,11 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         None => client.backend().allocate_producer_id().await,
     };
     request.answer(&match result {
-        Ok(id) => InitProducerIdResponse { producer_id: id.0, producer_epoch: 0, ..Default::default() },
+        Ok(id) => InitProducerIdResponse {
+            producer_id: id.0,
+            producer_epoch: 0,
+            ..Default::default()
+        },
         Err(code) => InitProducerIdResponse {
             error_code: code.code(),
             producer_id: -1,

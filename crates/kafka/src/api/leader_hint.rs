@@ -26,16 +26,25 @@ pub(crate) struct Leader {
 
 impl<'a> Hints<'a> {
     pub fn new(client: &'a Client, image: &'a Image) -> Self {
-        Self { client, image, nodes: BTreeMap::new() }
+        Self {
+            client,
+            image,
+            nodes: BTreeMap::new(),
+        }
     }
 
     /// The leader to name with an error: what the partition itself knows, else what the metadata says.
     pub fn leader(&mut self, partition: TopicPartition, error: &PartitionError) -> Option<Leader> {
-        let hint = error.leader.or_else(|| self.from_image(partition))?;
-        let endpoint = hint.leader.and_then(|node| endpoints::of(self.client, self.image, node));
+        let hint = error.leader.or_else(|| self.known(partition))?;
+        let endpoint = hint
+            .leader
+            .and_then(|node| endpoints::of(self.client, self.image, node));
         // Without an address the client has to ask anyway.
         let endpoint = endpoint?;
-        let leader = Leader { id: endpoint.node.0, epoch: hint.leader_epoch.0 };
+        let leader = Leader {
+            id: endpoint.node.0,
+            epoch: hint.leader_epoch.0,
+        };
         self.nodes.insert(endpoint.node, endpoint);
         Some(leader)
     }
@@ -44,8 +53,11 @@ impl<'a> Hints<'a> {
         self.nodes.values()
     }
 
-    fn from_image(&self, partition: TopicPartition) -> Option<LeaderHint> {
+    fn known(&self, partition: TopicPartition) -> Option<LeaderHint> {
         let state = self.image.partition(partition.topic, partition.partition)?;
-        Some(LeaderHint { leader: state.leader, leader_epoch: state.leader_epoch })
+        Some(LeaderHint {
+            leader: state.leader,
+            leader_epoch: state.leader_epoch,
+        })
     }
 }

@@ -7,9 +7,7 @@ use klamm_broker::api::{FollowerReads, Isolation, ListOffsetRequest, ListedOffse
 use klamm_broker::metadata::Image;
 use klamm_types::{ErrorCode, LeaderEpoch, Timestamp};
 use klamm_wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
-use klamm_wire::list_offsets_response::{
-    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
-};
+use klamm_wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse};
 
 use crate::context::Client;
 use crate::net::request::{Answer, Request};
@@ -54,7 +52,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
             .collect(),
     });
     let topics = topics.collect();
-    request.answer(&ListOffsetsResponse { topics, ..Default::default() })
+    request.answer(&ListOffsetsResponse {
+        topics,
+        ..Default::default()
+    })
 }
 
 fn lookup(
@@ -73,9 +74,14 @@ fn lookup(
         Ok(found) => found,
         Err(code) => return refused(code),
     };
-    let Some(spec) = spec(partition.timestamp, version) else { return refused(ErrorCode::UnsupportedVersion) };
-    let followers =
-        if asked.replica_id == DEBUGGING_REPLICA { FollowerReads::Allowed } else { FollowerReads::Refused };
+    let Some(spec) = spec(partition.timestamp, version) else {
+        return refused(ErrorCode::UnsupportedVersion);
+    };
+    let followers = if asked.replica_id == DEBUGGING_REPLICA {
+        FollowerReads::Allowed
+    } else {
+        FollowerReads::Refused
+    };
     client.backend().list_offset(ListOffsetRequest {
         partition: found,
         current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
@@ -110,7 +116,11 @@ fn response(index: i32, version: i16, result: Result<ListedOffset, PartitionErro
             error_code: 0,
             timestamp: listed.timestamp.0,
             offset: listed.offset.0,
-            leader_epoch: if version >= LEADER_EPOCH_FROM { listed.leader_epoch.0 } else { -1 },
+            leader_epoch: if version >= LEADER_EPOCH_FROM {
+                listed.leader_epoch.0
+            } else {
+                -1
+            },
         },
         Err(error) => ListOffsetsPartitionResponse {
             partition_index: index,

@@ -38,7 +38,12 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
         return request.answer(&refused(&asked, version, code));
     }
     let image = client.image();
-    let view = View { client, image: &image, version, with_operations: asked.include_topic_authorized_operations };
+    let view = View {
+        client,
+        image: &image,
+        version,
+        with_operations: asked.include_topic_authorized_operations,
+    };
     let topics = match &asked.topics {
         None => view.all_topics(),
         Some(topics) if topics.is_empty() && version < NULL_IS_ALL_FROM => view.all_topics(),
@@ -62,7 +67,11 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
         cluster_id: Some(&cluster_id),
         controller_id: endpoints::controller(client, &live),
         topics,
-        cluster_authorized_operations: if with_cluster { CLUSTER_OPERATIONS } else { OPERATIONS_NOT_ASKED },
+        cluster_authorized_operations: if with_cluster {
+            CLUSTER_OPERATIONS
+        } else {
+            OPERATIONS_NOT_ASKED
+        },
         ..Default::default()
     })
 }
@@ -87,7 +96,11 @@ fn refused<'a>(asked: &MetadataRequest<'a>, version: i16, code: ErrorCode) -> Me
     };
     MetadataResponse {
         topics: topics.iter().map(failed).collect(),
-        error_code: if version >= TOP_LEVEL_ERROR_FROM { code.code() } else { 0 },
+        error_code: if version >= TOP_LEVEL_ERROR_FROM {
+            code.code()
+        } else {
+            0
+        },
         ..Default::default()
     }
 }
@@ -103,12 +116,17 @@ struct View<'a> {
 impl<'a> View<'a> {
     fn all_topics(&self) -> Vec<MetadataResponseTopic<'a>> {
         let ids = self.image.topic_ids().values();
-        ids.filter_map(|&id| self.image.topic(id)).map(|topic| self.topic(topic)).collect()
+        ids.filter_map(|&id| self.image.topic(id))
+            .map(|topic| self.topic(topic))
+            .collect()
     }
 
     fn by_id(&self, asked: &[MetadataRequestTopic<'a>]) -> Vec<MetadataResponseTopic<'a>> {
         let mut seen = BTreeSet::new();
-        let ids = asked.iter().map(|topic| topic.topic_id).filter(|id| !id.is_zero() && seen.insert(id.0));
+        let ids = asked
+            .iter()
+            .map(|topic| topic.topic_id)
+            .filter(|id| !id.is_zero() && seen.insert(id.0));
         ids.map(|id| match self.image.topic(TopicId(id)) {
             Some(topic) => self.topic(topic),
             None => self.missing(ErrorCode::UnknownTopicId, None, id),
@@ -153,7 +171,11 @@ impl<'a> View<'a> {
     }
 
     fn topic(&self, topic: &'a Topic) -> MetadataResponseTopic<'a> {
-        let partitions = topic.partitions.iter().zip(0..).map(|(state, index)| self.partition(index, state));
+        let partitions = topic
+            .partitions
+            .iter()
+            .zip(0..)
+            .map(|(state, index)| self.partition(index, state));
         MetadataResponseTopic {
             error_code: 0,
             name: Some(&topic.name),
@@ -165,7 +187,11 @@ impl<'a> View<'a> {
     }
 
     fn operations(&self) -> i32 {
-        if self.with_operations && self.version >= OPERATIONS_FROM { TOPIC_OPERATIONS } else { OPERATIONS_NOT_ASKED }
+        if self.with_operations && self.version >= OPERATIONS_FROM {
+            TOPIC_OPERATIONS
+        } else {
+            OPERATIONS_NOT_ASKED
+        }
     }
 
     fn partition(&self, index: i32, state: &PartitionState) -> MetadataResponsePartition {

@@ -20,14 +20,16 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let mut lookups: Vec<BoxFuture<'static, Result<EpochEnd, PartitionError>>> = Vec::new();
     for topic in &asked.topics {
         for partition in &topic.partitions {
-            lookups.push(match topics::named_partition(&image, topic.topic, partition.partition) {
-                Err(code) => Box::pin(std::future::ready(Err(code.into()))),
-                Ok(found) => client.backend().epoch_end(EpochEndRequest {
-                    partition: found,
-                    current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
-                    leader_epoch: LeaderEpoch(partition.leader_epoch),
-                }),
-            });
+            lookups.push(
+                match topics::named_partition(&image, topic.topic, partition.partition) {
+                    Err(code) => Box::pin(std::future::ready(Err(code.into()))),
+                    Ok(found) => client.backend().epoch_end(EpochEndRequest {
+                        partition: found,
+                        current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+                        leader_epoch: LeaderEpoch(partition.leader_epoch),
+                    }),
+                },
+            );
         }
     }
     let mut results = join_all(lookups).await.into_iter();
@@ -41,7 +43,10 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
             .collect(),
     });
     let topics = topics.collect();
-    request.answer(&OffsetForLeaderEpochResponse { topics, ..Default::default() })
+    request.answer(&OffsetForLeaderEpochResponse {
+        topics,
+        ..Default::default()
+    })
 }
 
 fn response(partition: i32, result: Result<EpochEnd, PartitionError>) -> EpochEndOffset {
@@ -52,8 +57,11 @@ fn response(partition: i32, result: Result<EpochEnd, PartitionError>) -> EpochEn
             leader_epoch: end.leader_epoch.0,
             end_offset: end.end_offset.0,
         },
-        Err(error) => {
-            EpochEndOffset { error_code: error.code.code(), partition, leader_epoch: -1, end_offset: -1 }
-        }
+        Err(error) => EpochEndOffset {
+            error_code: error.code.code(),
+            partition,
+            leader_epoch: -1,
+            end_offset: -1,
+        },
     }
 }

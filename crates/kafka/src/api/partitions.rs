@@ -36,7 +36,10 @@ impl LeaderState {
 
 /// Replicas that cannot be reached.
 pub(crate) fn offline(client: &Client, image: &Image, state: &PartitionState) -> Vec<i32> {
-    let offline = state.replicas.iter().filter(|&&replica| !endpoints::is_reachable(client, image, replica));
+    let offline = state
+        .replicas
+        .iter()
+        .filter(|&&replica| !endpoints::is_reachable(client, image, replica));
     offline.map(|replica| replica.0).collect()
 }
 

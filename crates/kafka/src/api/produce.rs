@@ -75,7 +75,11 @@ pub(crate) async fn start(client: Arc<Client>, request: Request) -> Result<BoxFu
             }
         }
         if !parts.is_empty() {
-            topics.push(TopicPart { name: topic.name.to_owned(), id: topic.topic_id, parts });
+            topics.push(TopicPart {
+                name: topic.name.to_owned(),
+                id: topic.topic_id,
+                parts,
+            });
         }
     }
     let acks = rules.acks;
@@ -119,8 +123,14 @@ async fn start_partition(
     data: &PartitionProduceData,
 ) -> Part {
     let key = TopicKey::new(rules.version, BY_ID_FROM, topic.name, topic.topic_id);
-    let mut part = Part { index: data.index, partition: None, outcome: Outcome::Refused(ErrorCode::None.into()) };
-    let found = key.find(image).and_then(|found| Ok((found, topics::partition(found, data.index)?)));
+    let mut part = Part {
+        index: data.index,
+        partition: None,
+        outcome: Outcome::Refused(ErrorCode::None.into()),
+    };
+    let found = key
+        .find(image)
+        .and_then(|found| Ok((found, topics::partition(found, data.index)?)));
     let (found, partition) = match found {
         Ok(found) => found,
         Err(code) => {
@@ -133,7 +143,12 @@ async fn start_partition(
     match checked(rules, internal, data.records.as_ref()) {
         Err(error) => part.outcome = Outcome::Refused(error),
         Ok((records, acks)) => {
-            let batch = api::ProduceRequest { partition, records, acks, timeout: rules.timeout };
+            let batch = api::ProduceRequest {
+                partition,
+                records,
+                acks,
+                timeout: rules.timeout,
+            };
             part.outcome = Outcome::Waiting(client.backend().produce(batch).await);
         }
     }
@@ -143,10 +158,16 @@ async fn start_partition(
 /// What the request alone shows, in Kafka's order: kind of topic, shape of the batch, acks.
 fn checked(rules: &Rules, internal: bool, records: Option<&Bytes>) -> Result<(Bytes, Acks), PartitionError> {
     if internal {
-        return Err(refused(ErrorCode::InvalidTopicException, "internal topics are written by the cluster only"));
+        return Err(refused(
+            ErrorCode::InvalidTopicException,
+            "internal topics are written by the cluster only",
+        ));
     }
     let Some(records) = records.filter(|records| !records.is_empty()) else {
-        return Err(refused(ErrorCode::InvalidRecord, "a produce request needs one batch per partition"));
+        return Err(refused(
+            ErrorCode::InvalidRecord,
+            "a produce request needs one batch per partition",
+        ));
     };
     let header = match BatchHeader::parse(records) {
         Ok(header) => header,
@@ -158,17 +179,28 @@ fn checked(rules: &Rules, internal: bool, records: Option<&Bytes>) -> Result<(By
         return Err(refused(ErrorCode::TransactionalIdAuthorizationFailed, text));
     }
     if rules.transactional {
-        return Err(refused(ErrorCode::UnsupportedVersion, "this cluster does not serve transactions"));
+        return Err(refused(
+            ErrorCode::UnsupportedVersion,
+            "this cluster does not serve transactions",
+        ));
     }
     if rules.version < ZSTD_FROM && attributes.compression() == Ok(Compression::Zstd) {
-        return Err(refused(ErrorCode::UnsupportedCompressionType, "zstd needs version 7 of Produce"));
+        return Err(refused(
+            ErrorCode::UnsupportedCompressionType,
+            "zstd needs version 7 of Produce",
+        ));
     }
-    let Some(acks) = rules.acks else { return Err(ErrorCode::InvalidRequiredAcks.into()) };
+    let Some(acks) = rules.acks else {
+        return Err(ErrorCode::InvalidRequiredAcks.into());
+    };
     Ok((records.clone(), acks))
 }
 
 fn refused(code: ErrorCode, text: &str) -> PartitionError {
-    PartitionError { message: Some(text.to_owned()), ..PartitionError::from(code) }
+    PartitionError {
+        message: Some(text.to_owned()),
+        ..PartitionError::from(code)
+    }
 }
 
 type Results = Vec<Vec<Result<Produced, PartitionError>>>;
@@ -193,7 +225,11 @@ async fn finish(client: Arc<Client>, request: Request, acks: Option<Acks>, mut t
     if acks == Some(Acks::None) {
         // Nobody is told; closing the connection is the only way to say that something failed.
         let failed = results.iter().flatten().any(Result::is_err);
-        return if failed { Err(RequestError::UnacknowledgedProduce) } else { Ok(Reply::Nothing) };
+        return if failed {
+            Err(RequestError::UnacknowledgedProduce)
+        } else {
+            Ok(Reply::Nothing)
+        };
     }
     answer(&client, &request, &topics, &results)
 }
@@ -220,7 +256,11 @@ fn answer(client: &Client, request: &Request, topics: &[TopicPart], results: &Re
         port: node.port,
         rack: node.rack,
     });
-    let response = ProduceResponse { responses, node_endpoints: node_endpoints.collect(), ..Default::default() };
+    let response = ProduceResponse {
+        responses,
+        node_endpoints: node_endpoints.collect(),
+        ..Default::default()
+    };
     request.answer(&response)
 }
 
@@ -239,10 +279,13 @@ fn failed<'e>(part: &Part, error: &'e PartitionError, hints: Option<&mut Hints<'
         (Some(partition), Some(hints), ErrorCode::NotLeaderOrFollower) => hints.leader(partition, error),
         _ => None,
     };
-    let record_errors = error.record_errors.iter().map(|(index, text)| BatchIndexAndErrorMessage {
-        batch_index: *index,
-        batch_index_error_message: Some(text),
-    });
+    let record_errors = error
+        .record_errors
+        .iter()
+        .map(|(index, text)| BatchIndexAndErrorMessage {
+            batch_index: *index,
+            batch_index_error_message: Some(text),
+        });
     PartitionProduceResponse {
         index: part.index,
         error_code: error.code.code(),

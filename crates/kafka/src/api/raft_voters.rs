@@ -30,17 +30,27 @@ pub(crate) async fn add(client: &Client, request: &Request) -> Answer {
     };
     let result = carry_out(client, asked.cluster_id, asked.voter_id, change).await;
     let (error_code, error_message) = parts(&result);
-    request.answer(&AddRaftVoterResponse { error_code, error_message, ..Default::default() })
+    request.answer(&AddRaftVoterResponse {
+        error_code,
+        error_message,
+        ..Default::default()
+    })
 }
 
 pub(crate) async fn remove(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: RemoveRaftVoterRequest<'_> = request.decode(&body)?;
-    let change =
-        VoterChange::Remove { node: NodeId(asked.voter_id), directory: DirectoryId(asked.voter_directory_id) };
+    let change = VoterChange::Remove {
+        node: NodeId(asked.voter_id),
+        directory: DirectoryId(asked.voter_directory_id),
+    };
     let result = carry_out(client, asked.cluster_id, asked.voter_id, change).await;
     let (error_code, error_message) = parts(&result);
-    request.answer(&RemoveRaftVoterResponse { error_code, error_message, ..Default::default() })
+    request.answer(&RemoveRaftVoterResponse {
+        error_code,
+        error_message,
+        ..Default::default()
+    })
 }
 
 async fn carry_out(
@@ -52,11 +62,17 @@ async fn carry_out(
     let own = client.backend().cluster_id().to_string();
     if cluster_id.is_some_and(|named| named != own) {
         let message = format!("this cluster is {own}");
-        return Err(RequestError { code: ErrorCode::InconsistentClusterId, message });
+        return Err(RequestError {
+            code: ErrorCode::InconsistentClusterId,
+            message,
+        });
     }
     if voter_id < 0 {
         let message = "a voter's id is 0 or more".to_owned();
-        return Err(RequestError { code: ErrorCode::InvalidRequest, message });
+        return Err(RequestError {
+            code: ErrorCode::InvalidRequest,
+            message,
+        });
     }
     client.backend().change_voters(change).await
 }

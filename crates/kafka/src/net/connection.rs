@@ -178,7 +178,9 @@ impl Connection {
         if !matches!(self.ending, None | Some(Closed::ByPeer)) {
             return Ok(None);
         }
-        let Some(mut frame) = self.reader.next_frame()? else { return Ok(None) };
+        let Some(mut frame) = self.reader.next_frame()? else {
+            return Ok(None);
+        };
         if is_large_plain(&frame.bytes) {
             let wanted = frame.bytes.len().saturating_mul(DECODED_PER_BYTE);
             let most = self.client.shared.settings.request_memory_bytes_max / 4;
@@ -222,7 +224,9 @@ impl Connection {
     }
 
     async fn flush(&mut self) -> Result<(), WriteError> {
-        self.outgoing.send(&self.stream, self.client.shared.settings.idle_max).await
+        self.outgoing
+            .send(&self.stream, self.client.shared.settings.idle_max)
+            .await
     }
 
     /// Nothing more comes. Nobody waits for a Fetch any more; a Produce is carried out, answered or not.
@@ -236,7 +240,11 @@ impl Connection {
 
     fn patience(&self) -> Duration {
         let settings = &self.client.shared.settings;
-        if self.reader.holds_memory() { settings.stalled_max.min(settings.idle_max) } else { settings.idle_max }
+        if self.reader.holds_memory() {
+            settings.stalled_max.min(settings.idle_max)
+        } else {
+            settings.idle_max
+        }
     }
 
     /// The timer says only when to look; it is not moved with every request.

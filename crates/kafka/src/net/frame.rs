@@ -54,12 +54,20 @@ pub(crate) struct FrameReader {
 
 impl FrameReader {
     pub fn new(budget: Budget, frame_bytes_max: usize) -> Self {
-        Self { buffer: BytesMut::new(), hold: budget.hold(), budget, frame_bytes_max, last_frame_bytes: 0 }
+        Self {
+            buffer: BytesMut::new(),
+            hold: budget.hold(),
+            budget,
+            frame_bytes_max,
+            last_frame_bytes: 0,
+        }
     }
 
     /// The next whole frame, if it has arrived.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, ReadError> {
-        let Some(length) = self.announced()? else { return Ok(None) };
+        let Some(length) = self.announced()? else {
+            return Ok(None);
+        };
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);
         }
@@ -101,7 +109,9 @@ impl FrameReader {
 
     /// The length of the frame that begins the buffer.
     fn announced(&self) -> Result<Option<usize>, ReadError> {
-        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let Some(head) = self.buffer.first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
         let length = i32::from_be_bytes(*head);
         match usize::try_from(length) {
             Ok(bytes) if bytes <= self.frame_bytes_max => Ok(Some(bytes)),
@@ -177,10 +187,16 @@ mod tests {
                 None => assert_eq!(reader.fill(&server).await.unwrap(), Filled::More),
             }
         }
-        assert_eq!(frames.iter().map(|frame| frame.bytes.to_vec()).collect::<Vec<_>>(), bodies);
+        assert_eq!(
+            frames.iter().map(|frame| frame.bytes.to_vec()).collect::<Vec<_>>(),
+            bodies
+        );
         assert!(budget.free_bytes() < 4 << 20, "the large frame holds memory");
         drop(frames);
-        assert_eq!((budget.free_bytes(), reader.buffered(), reader.buffer.capacity()), (4 << 20, 0, 0));
+        assert_eq!(
+            (budget.free_bytes(), reader.buffered(), reader.buffer.capacity()),
+            (4 << 20, 0, 0)
+        );
         drop(writer.await.unwrap());
         assert_eq!(reader.fill(&server).await.unwrap(), Filled::End);
     }
@@ -196,7 +212,11 @@ mod tests {
             reader.fill(&server).await.unwrap();
             assert!(reader.next_frame().unwrap().is_none());
         }
-        assert!(reader.buffer.capacity() <= 2 * FREE_BYTES, "{}", reader.buffer.capacity());
+        assert!(
+            reader.buffer.capacity() <= 2 * FREE_BYTES,
+            "{}",
+            reader.buffer.capacity()
+        );
         for length in [-1, i32::MIN, i32::MAX, (1 << 20) + 1] {
             let (mut client, server) = pair().await;
             client.write_all(&length.to_be_bytes()).await.unwrap();

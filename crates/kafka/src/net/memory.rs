@@ -26,12 +26,18 @@ pub(crate) struct Exhausted(Duration);
 impl Budget {
     pub fn new(bytes: usize, wait_max: Duration) -> Self {
         let units = (bytes / UNIT_BYTES).clamp(1, u32::MAX as usize);
-        Self { units: Arc::new(Semaphore::new(units)), wait_max }
+        Self {
+            units: Arc::new(Semaphore::new(units)),
+            wait_max,
+        }
     }
 
     /// A hold of nothing, to be grown.
     pub fn hold(&self) -> Hold {
-        Hold { budget: self.clone(), permit: None }
+        Hold {
+            budget: self.clone(),
+            permit: None,
+        }
     }
 
     #[cfg(test)]
@@ -72,7 +78,10 @@ impl Hold {
     pub fn split(&mut self, bytes: usize) -> Hold {
         let units = bytes.div_ceil(UNIT_BYTES).min(self.units());
         let permit = self.permit.as_mut().and_then(|permit| permit.split(units));
-        Hold { budget: self.budget.clone(), permit }
+        Hold {
+            budget: self.budget.clone(),
+            permit,
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -100,7 +109,10 @@ mod tests {
         drop(hold);
         assert_eq!(budget.free_bytes(), 8 * UNIT_BYTES);
         let mut other = budget.hold();
-        assert_eq!(other.grow_to(9 * UNIT_BYTES).await, Err(Exhausted(Duration::from_secs(1))));
+        assert_eq!(
+            other.grow_to(9 * UNIT_BYTES).await,
+            Err(Exhausted(Duration::from_secs(1)))
+        );
         drop(part);
         assert_eq!(other.grow_to(9 * UNIT_BYTES).await, Ok(()));
     }

@@ -86,7 +86,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let server = listener.accept().await.unwrap().0;
-        let chunks: Vec<Bytes> = (0..500u32).map(|n| Bytes::from(vec![n as u8; (n * 37 % 9000) as usize])).collect();
+        let chunks: Vec<Bytes> = (0..500u32)
+            .map(|n| Bytes::from(vec![n as u8; (n * 37 % 9000) as usize]))
+            .collect();
         let expected: Vec<u8> = chunks.iter().flatten().copied().collect();
         let sender = tokio::spawn(async move {
             let mut outgoing = Outgoing::default();
@@ -107,6 +109,8 @@ mod tests {
         let mut outgoing = Outgoing::default();
         outgoing.push(vec![Bytes::from(vec![0; 64 << 20])]);
         let patience = Duration::from_secs(5);
-        assert!(matches!(outgoing.send(&server, patience).await, Err(WriteError::Stalled(waited)) if waited == patience));
+        assert!(
+            matches!(outgoing.send(&server, patience).await, Err(WriteError::Stalled(waited)) if waited == patience)
+        );
     }
 }

@@ -75,11 +75,24 @@ impl Request {
             let (version, correlation_id) = request;
             let key = ApiKey::ApiVersions;
             let body_at = bytes.len();
-            let request = Request { key, version, correlation_id, bytes, body_at, client_id: None, _hold: hold };
+            let request = Request {
+                key,
+                version,
+                correlation_id,
+                bytes,
+                body_at,
+                client_id: None,
+                _hold: hold,
+            };
             return Ok((request, Served::UnknownApiVersions));
         }
         let header = RequestHeader::decode(&mut reader).map_err(RequestError::Header)?;
-        let RequestHeader { api_key: key, api_version: version, correlation_id, client_id } = header;
+        let RequestHeader {
+            api_key: key,
+            api_version: version,
+            correlation_id,
+            client_id,
+        } = header;
         if !advertised::is_advertised(key) {
             return Err(RequestError::NotServed(key));
         }
@@ -89,7 +102,18 @@ impl Request {
         let body_at = bytes.len() - reader.remaining();
         // The client id stands after key, version, correlation id and its own length.
         let client_id = client_id.map(|text| 10..10 + text.len());
-        Ok((Request { key, version, correlation_id, bytes, body_at, client_id, _hold: hold }, Served::Yes))
+        Ok((
+            Request {
+                key,
+                version,
+                correlation_id,
+                bytes,
+                body_at,
+                client_id,
+                _hold: hold,
+            },
+            Served::Yes,
+        ))
     }
 
     /// The request itself, to be decoded with [`Request::decode`]; surplus bytes included.

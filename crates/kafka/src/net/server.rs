@@ -75,7 +75,10 @@ impl Bound {
         let (mut sockets, mut listeners) = (Vec::new(), Vec::new());
         for listener in &settings.listeners {
             let (socket, address) = bind(listener).await?;
-            let advertised_port = listener.advertised_port.filter(|&port| port != 0).unwrap_or(address.port());
+            let advertised_port = listener
+                .advertised_port
+                .filter(|&port| port != 0)
+                .unwrap_or(address.port());
             let info = Listener {
                 name: listener.name.clone(),
                 advertised_host: listener.advertised_host.clone(),
@@ -89,7 +92,11 @@ impl Bound {
                 advertised_port,
             });
         }
-        Ok(Bound { sockets, listeners, settings })
+        Ok(Bound {
+            sockets,
+            listeners,
+            settings,
+        })
     }
 
     /// Every listener in the order of the settings.
@@ -99,7 +106,9 @@ impl Bound {
 
     /// Begins to serve, on the runtime that this is called in.
     pub fn serve(self, backend: Arc<dyn Backend>) -> Server {
-        let connections = Arc::new(Semaphore::new(self.settings.connections_max.min(Semaphore::MAX_PERMITS)));
+        let connections = Arc::new(Semaphore::new(
+            self.settings.connections_max.min(Semaphore::MAX_PERMITS),
+        ));
         let shared = Arc::new(Shared::new(backend, self.settings));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for (listener, socket) in self.sockets {
@@ -113,7 +122,11 @@ impl Bound {
             };
             tasks.spawn(Arc::new(acceptor).accept(socket));
         }
-        Server { listeners: self.listeners, stop, tasks }
+        Server {
+            listeners: self.listeners,
+            stop,
+            tasks,
+        }
     }
 }
 
@@ -175,7 +188,11 @@ impl Acceptor {
         };
         let Ok(local) = prepare(&stream) else { return };
         let acceptor = self.clone();
-        let client = Client { shared: self.shared.clone(), listener: self.listener.clone(), local };
+        let client = Client {
+            shared: self.shared.clone(),
+            listener: self.listener.clone(),
+            local,
+        };
         let connection = Connection::new(stream, Arc::new(client));
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
@@ -207,10 +224,20 @@ async fn bind(listener: &ListenerSettings) -> Result<(TcpListener, SocketAddr), 
     let address = match found.map(|mut addresses| addresses.next()) {
         Ok(Some(address)) => address,
         Ok(None) => return Err(BindError::NoAddress { listener: name, host }),
-        Err(source) => return Err(BindError::Lookup { listener: name, host, source }),
+        Err(source) => {
+            return Err(BindError::Lookup {
+                listener: name,
+                host,
+                source,
+            });
+        }
     };
     let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         // A node that is started again takes its port back although old connections linger.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -218,13 +245,19 @@ async fn bind(listener: &ListenerSettings) -> Result<(TcpListener, SocketAddr), 
         let address = socket.local_addr()?;
         Ok((socket, address))
     };
-    open().map_err(|source| BindError::Bind { listener: name, address, source })
+    open().map_err(|source| BindError::Bind {
+        listener: name,
+        address,
+        source,
+    })
 }
 
 /// Sets a new connection up; gives the address at which it arrived.
 fn prepare(stream: &TcpStream) -> std::io::Result<SocketAddr> {
     stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
     stream.local_addr()
 }
@@ -239,7 +272,11 @@ struct LogLimit {
 
 impl Default for LogLimit {
     fn default() -> Self {
-        Self { since: std::time::Instant::now(), next_ms: AtomicU64::new(0), missed: AtomicU64::new(0) }
+        Self {
+            since: std::time::Instant::now(),
+            next_ms: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
+        }
     }
 }
 
@@ -251,7 +288,12 @@ impl LogLimit {
         let taken = now >= next
             && self
                 .next_ms
-                .compare_exchange(next, now.saturating_add(LOG_INTERVAL_MS), Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(
+                    next,
+                    now.saturating_add(LOG_INTERVAL_MS),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                )
                 .is_ok();
         if taken {
             return Some(self.missed.swap(0, Ordering::Relaxed));

@@ -9,15 +9,26 @@ use crate::fake::Fake;
 use crate::world::World;
 
 fn asked() -> ApiVersionsRequest<'static> {
-    ApiVersionsRequest { client_software_name: "tests", client_software_version: "1.0" }
+    ApiVersionsRequest {
+        client_software_name: "tests",
+        client_software_version: "1.0",
+    }
 }
 
 fn supported(name: &'static str, min_version: i16, max_version: i16) -> SupportedFeatureKey<'static> {
-    SupportedFeatureKey { name, min_version, max_version }
+    SupportedFeatureKey {
+        name,
+        min_version,
+        max_version,
+    }
 }
 
 fn finalized(name: &'static str, level: i16) -> FinalizedFeatureKey<'static> {
-    FinalizedFeatureKey { name, max_version_level: level, min_version_level: level }
+    FinalizedFeatureKey {
+        name,
+        max_version_level: level,
+        min_version_level: level,
+    }
 }
 
 #[tokio::test]
@@ -31,7 +42,10 @@ async fn every_version_lists_what_is_served() {
         })
         .collect();
     for version in 0..=4 {
-        let mut expected = ApiVersionsResponse { api_keys: api_keys.clone(), ..Default::default() };
+        let mut expected = ApiVersionsResponse {
+            api_keys: api_keys.clone(),
+            ..Default::default()
+        };
         if version >= 3 {
             // Three entries were applied.
             expected.finalized_features_epoch = 3;
@@ -43,7 +57,9 @@ async fn every_version_lists_what_is_served() {
             expected.supported_features = vec![supported("metadata.version", 7, 30)];
         }
         if version >= 4 {
-            expected.supported_features.insert(0, supported("eligible.leader.replicas.version", 0, 1));
+            expected
+                .supported_features
+                .insert(0, supported("eligible.leader.replicas.version", 0, 1));
             expected.supported_features.insert(1, supported("kraft.version", 0, 1));
         }
         let reply = front.call(&asked(), version).await;
@@ -74,9 +90,15 @@ async fn an_unknown_version_is_answered_in_version_0() {
 async fn a_client_must_name_its_software_properly() {
     let front = Front::start(Fake::new(World::three())).await;
     for (name, version) in [("", "1"), ("a", ""), ("-a", "1"), ("a b", "1"), ("a", "1.")] {
-        let asked = ApiVersionsRequest { client_software_name: name, client_software_version: version };
+        let asked = ApiVersionsRequest {
+            client_software_name: name,
+            client_software_version: version,
+        };
         let reply = front.call(&asked, 3).await;
-        let expected = ApiVersionsResponse { error_code: 42, ..Default::default() };
+        let expected = ApiVersionsResponse {
+            error_code: 42,
+            ..Default::default()
+        };
         assert_eq!(reply.read::<ApiVersionsRequest<'_>>(), expected, "{name:?} {version:?}");
     }
 }

@@ -27,7 +27,10 @@ pub fn settings() -> Settings {
         advertised_host: Some("h1".to_owned()),
         advertised_port: Some(9092),
     };
-    Settings { listeners: vec![listener], ..Settings::default() }
+    Settings {
+        listeners: vec![listener],
+        ..Settings::default()
+    }
 }
 
 impl Front {
@@ -43,7 +46,10 @@ impl Front {
     }
 
     pub async fn client(&self) -> Client {
-        Client { stream: TcpStream::connect(self.address).await.unwrap(), next: 0 }
+        Client {
+            stream: TcpStream::connect(self.address).await.unwrap(),
+            next: 0,
+        }
     }
 
     /// One request over a connection of its own.
@@ -80,7 +86,9 @@ impl Reply {
 impl Client {
     pub async fn send<R: Request>(&mut self, request: &R, version: i16) -> i32 {
         self.next += 1;
-        let frame = encode_request(request, version, self.next, Some("tests")).unwrap().into_bytes();
+        let frame = encode_request(request, version, self.next, Some("tests"))
+            .unwrap()
+            .into_bytes();
         self.send_bytes(&frame).await;
         self.next
     }
@@ -95,7 +103,10 @@ impl Client {
         self.stream.read_exact(&mut length).await.ok()?;
         let mut bytes = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
         self.stream.read_exact(&mut bytes).await.ok()?;
-        Some(Reply { bytes: bytes.into(), version })
+        Some(Reply {
+            bytes: bytes.into(),
+            version,
+        })
     }
 
     pub async fn call<R: Request>(&mut self, request: &R, version: i16) -> Reply {

@@ -37,11 +37,23 @@ async fn produces_are_appended_at_once_and_answered_in_order() {
     let first = client.send(&produce_of("t", 0, one.clone(), -1), 9).await;
     let second = client.send(&produce_of("t", 0, two.clone(), -1), 9).await;
     front.fake.until(|state| state.waiting.len() == 2).await;
-    let handed: Vec<Bytes> = front.fake.with(|state| state.handed.iter().map(|batch| batch.records.clone()).collect());
+    let handed: Vec<Bytes> = front
+        .fake
+        .with(|state| state.handed.iter().map(|batch| batch.records.clone()).collect());
     assert_eq!(handed, [one, two]);
     // The second is acknowledged first; its answer waits for the first one's.
-    front.fake.with(|state| state.waiting.pop_back()).unwrap().send(Ok(produced(11))).unwrap();
-    front.fake.with(|state| state.waiting.pop_back()).unwrap().send(Ok(produced(10))).unwrap();
+    front
+        .fake
+        .with(|state| state.waiting.pop_back())
+        .unwrap()
+        .send(Ok(produced(11)))
+        .unwrap();
+    front
+        .fake
+        .with(|state| state.waiting.pop_back())
+        .unwrap()
+        .send(Ok(produced(10)))
+        .unwrap();
     for (sent, offset) in [(first, 10), (second, 11)] {
         let reply = client.receive(9).await.unwrap();
         assert_eq!(reply.correlation_id(), sent);
@@ -57,14 +69,26 @@ async fn a_waiting_fetch_blocks_what_is_behind_it() {
     let mut fetch = fetch_of("t", 0, 0);
     fetch.max_wait_ms = 60_000;
     let first = client.send(&fetch, 11).await;
-    let second = client.send(&MetadataRequest { topics: Some(vec![]), ..Default::default() }, 9).await;
+    let second = client
+        .send(
+            &MetadataRequest {
+                topics: Some(vec![]),
+                ..Default::default()
+            },
+            9,
+        )
+        .await;
     let third = client.send(&produce_of("t", 1, batch(b"behind"), -1), 9).await;
     front.fake.until(|state| state.fetches.len() == 1).await;
-    front.call(&produce_of("t", 0, batch(b"arrives"), -1), 9).await;
-    assert_eq!(front.fake.with(|state| state.handed.len()), 1, "the produce behind the fetch waits");
+    let arrives = batch(b"arrives");
+    front.call(&produce_of("t", 0, arrives.clone(), -1), 9).await;
     for (sent, version) in [(first, 11), (second, 9), (third, 9)] {
         assert_eq!(client.receive(version).await.unwrap().correlation_id(), sent);
     }
+    let handed = front
+        .fake
+        .with(|state| (state.handed.len(), state.handed[0].records.clone()));
+    assert_eq!(handed, (2, arrives), "the produce behind the fetch waited");
 }
 
 #[tokio::test]
@@ -76,25 +100,50 @@ async fn other_requests_wait_for_produces_before_them() {
     let second = client.send(&fetch_of("t", 0, 0), 11).await;
     let third = client.send(&produce_of("t", 0, batch(b"two"), -1), 9).await;
     front.fake.until(|state| state.waiting.len() == 1).await;
-    assert_eq!(front.fake.with(|state| (state.handed.len(), state.fetches.len())), (1, 0));
-    front.fake.with(|state| state.waiting.pop_front()).unwrap().send(Ok(produced(0))).unwrap();
+    assert_eq!(
+        front.fake.with(|state| (state.handed.len(), state.fetches.len())),
+        (1, 0)
+    );
+    front
+        .fake
+        .with(|state| state.waiting.pop_front())
+        .unwrap()
+        .send(Ok(produced(0)))
+        .unwrap();
     assert_eq!(client.receive(9).await.unwrap().correlation_id(), first);
     assert_eq!(client.receive(11).await.unwrap().correlation_id(), second);
     front.fake.until(|state| state.waiting.len() == 1).await;
-    front.fake.with(|state| state.waiting.pop_front()).unwrap().send(Ok(produced(1))).unwrap();
+    front
+        .fake
+        .with(|state| state.waiting.pop_front())
+        .unwrap()
+        .send(Ok(produced(1)))
+        .unwrap();
     assert_eq!(client.receive(9).await.unwrap().correlation_id(), third);
 }
 
 #[tokio::test]
 async fn produces_in_flight_are_bounded() {
-    let front = Front::start_with(Fake::new(world()), Settings { produce_in_flight_max: 2, ..settings() }).await;
+    let front = Front::start_with(
+        Fake::new(world()),
+        Settings {
+            produce_in_flight_max: 2,
+            ..settings()
+        },
+    )
+    .await;
     front.fake.with(|state| state.manual = true);
     let mut client = front.client().await;
     for _ in 0..3 {
         client.send(&produce_of("t", 0, batch(b"x"), -1), 9).await;
     }
     front.fake.until(|state| state.waiting.len() == 2).await;
-    front.fake.with(|state| state.waiting.pop_front()).unwrap().send(Ok(produced(0))).unwrap();
+    front
+        .fake
+        .with(|state| state.waiting.pop_front())
+        .unwrap()
+        .send(Ok(produced(0)))
+        .unwrap();
     front.fake.until(|state| state.handed.len() == 3).await;
 }
 
@@ -124,9 +173,16 @@ async fn what_cannot_be_read_closes_the_connection_after_earlier_answers() {
     let mut client = front.client().await;
     let first = client.send(&produce_of("t", 0, batch(b"one"), -1), 9).await;
     // A Metadata request that announces a topic and ends.
-    client.send_bytes(&[0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0, 0, 0, 1]).await;
+    client
+        .send_bytes(&[0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0, 0, 0, 1])
+        .await;
     front.fake.until(|state| state.waiting.len() == 1).await;
-    front.fake.with(|state| state.waiting.pop_front()).unwrap().send(Ok(produced(0))).unwrap();
+    front
+        .fake
+        .with(|state| state.waiting.pop_front())
+        .unwrap()
+        .send(Ok(produced(0)))
+        .unwrap();
     assert_eq!(client.receive(9).await.unwrap().correlation_id(), first);
     assert!(client.is_closed().await);
 }
@@ -136,7 +192,9 @@ async fn surplus_bytes_are_ignored() {
     // librdkafka asks for all topics with three bytes too many.
     let front = Front::start(Fake::new(world())).await;
     let mut client = front.client().await;
-    let header = [0, 3, 0, 13, 0, 0, 0, 7, 0, 7, b'r', b'd', b'k', b'a', b'f', b'k', b'a', 0];
+    let header = [
+        0, 3, 0, 13, 0, 0, 0, 7, 0, 7, b'r', b'd', b'k', b'a', b'f', b'k', b'a', 0,
+    ];
     let body = [0, 0, 0, 0, 1, 0, 0];
     let mut frame = u32::try_from(header.len() + body.len()).unwrap().to_be_bytes().to_vec();
     frame.extend_from_slice(&header);
@@ -144,14 +202,20 @@ async fn surplus_bytes_are_ignored() {
     client.send_bytes(&frame).await;
     let reply = client.receive(13).await.unwrap();
     let response = reply.read::<MetadataRequest<'_>>();
-    assert_eq!((reply.correlation_id(), response.topics.len(), response.topics[0].name), (7, 1, Some("t")));
+    assert_eq!(
+        (reply.correlation_id(), response.topics.len(), response.topics[0].name),
+        (7, 1, Some("t"))
+    );
 }
 
 #[tokio::test]
 async fn requests_arrive_in_any_pieces() {
     let front = Front::start(Fake::new(world())).await;
     let mut client = front.client().await;
-    let request = ApiVersionsRequest { client_software_name: "a", client_software_version: "1" };
+    let request = ApiVersionsRequest {
+        client_software_name: "a",
+        client_software_version: "1",
+    };
     let mut bytes = Vec::new();
     for id in 1..=3 {
         bytes.extend_from_slice(&encode_request(&request, 3, id, None).unwrap().into_bytes());
@@ -183,8 +247,18 @@ async fn idle_and_stalled_connections_are_closed() {
 
 #[tokio::test]
 async fn connections_are_bounded() {
-    let front = Front::start_with(Fake::new(world()), Settings { connections_max: 2, ..settings() }).await;
-    let request = MetadataRequest { topics: Some(vec![]), ..Default::default() };
+    let front = Front::start_with(
+        Fake::new(world()),
+        Settings {
+            connections_max: 2,
+            ..settings()
+        },
+    )
+    .await;
+    let request = MetadataRequest {
+        topics: Some(vec![]),
+        ..Default::default()
+    };
     let (mut one, mut two) = (front.client().await, front.client().await);
     one.call(&request, 9).await;
     two.call(&request, 9).await;
@@ -208,12 +282,27 @@ async fn requests_beyond_the_memory_wait_and_are_given_up() {
     front.fake.until(|state| state.waiting.len() == 1).await;
     // There is no room for another of this size; a small one needs none.
     let mut other = front.client().await;
-    let frame = encode_request(&produce_of("t", 0, large, -1), 9, 1, None).unwrap().into_bytes();
+    let frame = encode_request(&produce_of("t", 0, large, -1), 9, 1, None)
+        .unwrap()
+        .into_bytes();
     // The server closes in the middle of it, so that sending may fail.
     let _ = tokio::io::AsyncWriteExt::write_all(&mut other.stream, &frame).await;
     assert!(other.is_closed().await);
-    front.call(&MetadataRequest { topics: Some(vec![]), ..Default::default() }, 9).await;
-    front.fake.with(|state| state.waiting.pop_front()).unwrap().send(Ok(produced(0))).unwrap();
+    front
+        .call(
+            &MetadataRequest {
+                topics: Some(vec![]),
+                ..Default::default()
+            },
+            9,
+        )
+        .await;
+    front
+        .fake
+        .with(|state| state.waiting.pop_front())
+        .unwrap()
+        .send(Ok(produced(0)))
+        .unwrap();
     holder.receive(9).await.unwrap();
 }
 
@@ -227,7 +316,12 @@ async fn a_stop_answers_what_is_under_way() {
     let stop = async { front.server.stop().await };
     let finish = async {
         assert!(idle.is_closed().await);
-        front.fake.with(|state| state.waiting.pop_front()).unwrap().send(Ok(produced(0))).unwrap();
+        front
+            .fake
+            .with(|state| state.waiting.pop_front())
+            .unwrap()
+            .send(Ok(produced(0)))
+            .unwrap();
         assert_eq!(busy.receive(9).await.unwrap().correlation_id(), sent);
         assert!(busy.is_closed().await);
     };

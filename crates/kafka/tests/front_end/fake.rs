@@ -43,9 +43,39 @@ pub struct State {
     pub epoch_ends: BTreeMap<TopicPartition, Result<EpochEnd, PartitionError>>,
     pub submitted: Vec<(controller_request::Request, Duration)>,
     pub replies: VecDeque<Result<controller_reply::Reply, RequestError>>,
+    /// If set, a request without a reply laid down stays unanswered; else it is out of time.
+    pub submits_hang: bool,
     pub producer_ids: VecDeque<Result<ProducerId, ErrorCode>>,
     pub quorum: Option<QuorumDescription>,
     pub voter_changes: Vec<VoterChange>,
+}
+
+impl State {
+    fn append(&mut self, request: ProduceRequest) -> ProduceTicket {
+        let refused = self.errors.get(&request.partition).cloned();
+        self.handed.push(request.clone());
+        if let Some(error) = refused {
+            return std::future::ready(Err(error)).boxed();
+        }
+        let batch = match Batch::parse(request.records) {
+            Ok(batch) => batch,
+            Err(error) => return std::future::ready(Err(error.error_code().into())).boxed(),
+        };
+        let batches = self.logs.entry(request.partition).or_default();
+        let base_offset = end_of(batches);
+        batches.push(batch.assigned(base_offset, LeaderEpoch(5)).into_bytes());
+        let produced = Produced {
+            base_offset,
+            log_append_time: Timestamp::NONE,
+            log_start_offset: LogStartOffset(0),
+        };
+        if !self.manual {
+            return std::future::ready(Ok(produced)).boxed();
+        }
+        let (acknowledge, acknowledged) = oneshot::channel();
+        self.waiting.push_back(acknowledge);
+        async move { acknowledged.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower.into())) }.boxed()
+    }
 }
 
 pub struct Fake {
@@ -58,7 +88,13 @@ pub const CLUSTER: u128 = 0x1234;
 
 impl Fake {
     pub fn new(world: World) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { world, ..State::default() }), changed: Notify::new() })
+        Arc::new(Self {
+            state: Mutex::new(State {
+                world,
+                ..State::default()
+            }),
+            changed: Notify::new(),
+        })
     }
 
     pub fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -112,14 +148,22 @@ impl Fake {
         };
         let results: Vec<_> = request.partitions.iter().map(read).collect();
         let answers = request.partitions.iter().zip(results);
-        let answers = answers.map(|(wanted, result)| FetchedPartition { partition: wanted.partition, result });
+        let answers = answers.map(|(wanted, result)| FetchedPartition {
+            partition: wanted.partition,
+            result,
+        });
         let answers = answers.collect();
-        (answers, failed || bytes >= request.min_bytes || request.partitions.is_empty())
+        (
+            answers,
+            failed || bytes >= request.min_bytes || request.partitions.is_empty(),
+        )
     }
 }
 
 fn end_of(batches: &[Bytes]) -> Offset {
-    batches.last().map_or(Offset(0), |last| Batch::parse(last.clone()).unwrap().next_offset())
+    batches
+        .last()
+        .map_or(Offset(0), |last| Batch::parse(last.clone()).unwrap().next_offset())
 }
 
 /// What tests run: `Arc<Fake>` as a backend, with the fake still at hand.
@@ -146,39 +190,15 @@ impl Backend for FakeBackend {
             kind,
             documentation: format!("What {name} means."),
         };
-        vec![setting("node.id", "1", SettingKind::Int), setting("background.threads", "0", SettingKind::Int)]
+        vec![
+            setting("node.id", "1", SettingKind::Int),
+            setting("background.threads", "0", SettingKind::Int),
+        ]
     }
 
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, ProduceTicket> {
-        let fake = self.0.clone();
-        async move {
-            fake.with(|state| {
-                state.handed.push(request.clone());
-                if let Some(error) = state.errors.get(&request.partition) {
-                    return std::future::ready(Err(error.clone())).boxed();
-                }
-                let batches = state.logs.entry(request.partition).or_default();
-                let base_offset = end_of(batches);
-                match Batch::parse(request.records.clone()) {
-                    Ok(batch) => batches.push(batch.assigned(base_offset, LeaderEpoch(5)).into_bytes()),
-                    Err(error) => {
-                        return std::future::ready(Err(error.error_code().into())).boxed();
-                    }
-                }
-                let produced = Produced {
-                    base_offset,
-                    log_append_time: Timestamp::NONE,
-                    log_start_offset: LogStartOffset(0),
-                };
-                if !state.manual {
-                    return std::future::ready(Ok(produced)).boxed();
-                }
-                let (acknowledge, acknowledged) = oneshot::channel();
-                state.waiting.push_back(acknowledge);
-                async move { acknowledged.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower.into())) }.boxed()
-            })
-        }
-        .boxed()
+        let ticket = self.0.with(|state| state.append(request));
+        std::future::ready(ticket).boxed()
     }
 
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'static, Vec<FetchedPartition>> {
@@ -207,15 +227,24 @@ impl Backend for FakeBackend {
                 OffsetSpec::Earliest => Offset(0),
                 _ => end_of(batches),
             };
-            let plain = ListedOffset { offset, timestamp: Timestamp::NONE, leader_epoch: LeaderEpoch(5) };
+            let plain = ListedOffset {
+                offset,
+                timestamp: Timestamp::NONE,
+                leader_epoch: LeaderEpoch(5),
+            };
             state.listed.get(&request.partition).cloned().unwrap_or(Ok(plain))
         });
         std::future::ready(listed).boxed()
     }
 
     fn epoch_end(&self, request: EpochEndRequest) -> BoxFuture<'static, Result<EpochEnd, PartitionError>> {
-        let unknown = EpochEnd { leader_epoch: LeaderEpoch::NONE, end_offset: Offset::NONE };
-        let end = self.0.with(|state| state.epoch_ends.get(&request.partition).cloned().unwrap_or(Ok(unknown)));
+        let unknown = EpochEnd {
+            leader_epoch: LeaderEpoch::NONE,
+            end_offset: Offset::NONE,
+        };
+        let end = self
+            .0
+            .with(|state| state.epoch_ends.get(&request.partition).cloned().unwrap_or(Ok(unknown)));
         std::future::ready(end).boxed()
     }
 
@@ -224,13 +253,14 @@ impl Backend for FakeBackend {
         request: controller_request::Request,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<controller_reply::Reply, RequestError>> {
-        let reply = self.0.with(|state| {
+        let (reply, hang) = self.0.with(|state| {
             state.submitted.push((request, timeout));
-            state.replies.pop_front()
+            (state.replies.pop_front(), state.submits_hang)
         });
         match reply {
             Some(reply) => std::future::ready(reply).boxed(),
-            None => std::future::pending().boxed(),
+            None if hang => std::future::pending().boxed(),
+            None => std::future::ready(Err(ErrorCode::RequestTimedOut.into())).boxed(),
         }
     }
 

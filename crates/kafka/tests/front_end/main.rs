@@ -1,6 +1,10 @@
 //! The front end over real sockets, with a broker in memory behind it.
 
+// The whole crate is a test: its helpers may unwrap as the tests themselves do.
+#![allow(clippy::unwrap_used)]
+
 mod admin;
+mod alter;
 mod api_versions;
 mod client;
 mod configs;

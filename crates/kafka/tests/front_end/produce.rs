@@ -15,12 +15,19 @@ use crate::world::{Part, World};
 /// One batch of one record.
 pub fn batch(value: &[u8]) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.append(Timestamp(1_700_000_000_000), None, Some(value), &[]).unwrap();
+    builder
+        .append(Timestamp(1_700_000_000_000), None, Some(value), &[])
+        .unwrap();
     builder.build().unwrap().into_bytes()
 }
 
 pub fn produce_of(topic: &str, partition: i32, records: Bytes, acks: i16) -> ProduceRequest<'_> {
-    ProduceRequest { acks, timeout_ms: 30_000, topic_data: vec![data(topic, &[(partition, Some(records))])], ..Default::default() }
+    ProduceRequest {
+        acks,
+        timeout_ms: 30_000,
+        topic_data: vec![data(topic, &[(partition, Some(records))])],
+        ..Default::default()
+    }
 }
 
 fn data<'a>(name: &'a str, partitions: &[(i32, Option<Bytes>)]) -> TopicProduceData<'a> {
@@ -28,7 +35,11 @@ fn data<'a>(name: &'a str, partitions: &[(i32, Option<Bytes>)]) -> TopicProduceD
         index: *index,
         records: records.clone(),
     });
-    TopicProduceData { name, topic_id: Uuid::ZERO, partition_data: partition_data.collect() }
+    TopicProduceData {
+        name,
+        topic_id: Uuid::ZERO,
+        partition_data: partition_data.collect(),
+    }
 }
 
 async fn front() -> Front {
@@ -46,7 +57,9 @@ fn partition(topic: u128, number: i32) -> TopicPartition {
 fn codes(reply: &Reply) -> Vec<(i32, i16)> {
     let response = reply.read::<ProduceRequest<'_>>();
     let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
-    partitions.map(|partition| (partition.index, partition.error_code)).collect()
+    partitions
+        .map(|partition| (partition.index, partition.error_code))
+        .collect()
 }
 
 #[tokio::test]
@@ -67,10 +80,16 @@ async fn every_version_is_acknowledged() {
             log_start_offset: if version >= 5 { 0 } else { -1 },
             ..Default::default()
         };
-        assert_eq!(response.responses[0].partition_responses, [acknowledged], "version {version}");
+        assert_eq!(
+            response.responses[0].partition_responses,
+            [acknowledged],
+            "version {version}"
+        );
         assert_eq!(response.throttle_time_ms, 0);
     }
-    let acks = front.fake.with(|state| state.handed.iter().map(|batch| batch.acks).collect::<Vec<_>>());
+    let acks = front
+        .fake
+        .with(|state| state.handed.iter().map(|batch| batch.acks).collect::<Vec<_>>());
     assert_eq!(acks, [Acks::All; 11]);
 }
 
@@ -78,9 +97,15 @@ async fn every_version_is_acknowledged() {
 async fn unknown_topics_and_partitions() {
     let front = front().await;
     let mut request = produce_of("nope", 0, batch(b"v"), -1);
-    request.topic_data.push(data("t", &[(7, Some(batch(b"v"))), (-1, Some(batch(b"v"))), (0, Some(batch(b"v")))]));
+    request.topic_data.push(data(
+        "t",
+        &[(7, Some(batch(b"v"))), (-1, Some(batch(b"v"))), (0, Some(batch(b"v")))],
+    ));
     request.topic_data.push(data(".", &[(0, Some(batch(b"v")))]));
-    assert_eq!(codes(&front.call(&request, 9).await), [(0, 3), (7, 3), (-1, 3), (0, 0), (0, 3)]);
+    assert_eq!(
+        codes(&front.call(&request, 9).await),
+        [(0, 3), (7, 3), (-1, 3), (0, 0), (0, 3)]
+    );
     for unknown in [Uuid::from_u128(99), Uuid::ZERO] {
         let mut by_id = produce_of("", 0, batch(b"v"), -1);
         by_id.topic_data[0].topic_id = unknown;
@@ -96,14 +121,21 @@ async fn the_shape_of_the_request_is_checked_in_order() {
     // Null and empty records, no batch at all, old magic.
     let mut old = batch(b"v").to_vec();
     old[16] = 1;
-    let mut request = ProduceRequest { acks: -1, timeout_ms: 1000, ..Default::default() };
+    let mut request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 1000,
+        ..Default::default()
+    };
     request.topic_data.push(data("t", &[(0, None)]));
     assert_eq!(codes(&front.call(&request, 9).await), [(0, 87)]);
     request.topic_data = vec![data("t", &[(0, Some(Bytes::new())), (1, Some(old.into()))])];
     assert_eq!(codes(&front.call(&request, 9).await), [(0, 87), (1, 87)]);
     // Unknown topic stays 3, bad shape 87; only then acks.
     request.acks = 2;
-    request.topic_data = vec![data("nope", &[(0, None)]), data("t", &[(0, None), (1, Some(batch(b"v")))])];
+    request.topic_data = vec![
+        data("nope", &[(0, None)]),
+        data("t", &[(0, None), (1, Some(batch(b"v")))]),
+    ];
     assert_eq!(codes(&front.call(&request, 9).await), [(0, 3), (0, 87), (1, 21)]);
     // Internal topics are not for producers.
     let internal = produce_of("__consumer_offsets", 0, batch(b"v"), -1);
@@ -134,7 +166,9 @@ async fn a_partition_listed_twice_is_appended_once() {
     let front = front().await;
     let (first, last) = (batch(b"first"), batch(b"last"));
     let mut request = produce_of("t", 0, first.clone(), -1);
-    request.topic_data.push(data("t", &[(1, Some(first)), (0, Some(last.clone()))]));
+    request
+        .topic_data
+        .push(data("t", &[(1, Some(first)), (0, Some(last.clone()))]));
     request.topic_data.push(data("t", &[]));
     assert_eq!(codes(&front.call(&request, 9).await), [(1, 0), (0, 0)]);
     let appended = front.fake.with(|state| state.logs[&partition(1, 0)].clone());
@@ -155,7 +189,10 @@ async fn errors_carry_their_text_and_records() {
     for version in [7, 8] {
         let reply = front.call(&produce_of("t", 0, batch(b"v"), -1), version).await;
         let told = version >= 8;
-        let record = BatchIndexAndErrorMessage { batch_index: 3, batch_index_error_message: Some("a day late") };
+        let record = BatchIndexAndErrorMessage {
+            batch_index: 3,
+            batch_index_error_message: Some("a day late"),
+        };
         let expected = PartitionProduceResponse {
             index: 0,
             error_code: 32,
@@ -164,9 +201,15 @@ async fn errors_carry_their_text_and_records() {
             log_start_offset: -1,
             record_errors: if told { vec![record] } else { Vec::new() },
             error_message: told.then_some("too late"),
-            current_leader: LeaderIdAndEpoch { leader_id: -1, leader_epoch: -1 },
+            current_leader: LeaderIdAndEpoch {
+                leader_id: -1,
+                leader_epoch: -1,
+            },
         };
-        assert_eq!(reply.read::<ProduceRequest<'_>>().responses[0].partition_responses, [expected]);
+        assert_eq!(
+            reply.read::<ProduceRequest<'_>>().responses[0].partition_responses,
+            [expected]
+        );
     }
 }
 
@@ -174,19 +217,38 @@ async fn errors_carry_their_text_and_records() {
 async fn not_the_leader_names_the_leader() {
     let front = front().await;
     // From the metadata, and better: from the partition itself.
-    let told = LeaderHint { leader: Some(NodeId(3)), leader_epoch: LeaderEpoch(6) };
+    let told = LeaderHint {
+        leader: Some(NodeId(3)),
+        leader_epoch: LeaderEpoch(6),
+    };
     for (hint, leader, epoch, rack) in [(None, 2, 5, None), (Some(told), 3, 6, Some("r3"))] {
-        let error = PartitionError { leader: hint, ..ErrorCode::NotLeaderOrFollower.into() };
+        let error = PartitionError {
+            leader: hint,
+            ..ErrorCode::NotLeaderOrFollower.into()
+        };
         front.fake.with(|state| state.errors.insert(partition(1, 1), error));
         let reply = front.call(&produce_of("t", 1, batch(b"v"), -1), 10).await;
         let response = reply.read::<ProduceRequest<'_>>();
         let answer = &response.responses[0].partition_responses[0];
-        assert_eq!((answer.error_code, answer.current_leader.leader_id, answer.current_leader.leader_epoch), (6, leader, epoch));
+        assert_eq!(
+            (
+                answer.error_code,
+                answer.current_leader.leader_id,
+                answer.current_leader.leader_epoch
+            ),
+            (6, leader, epoch)
+        );
         let node = &response.node_endpoints[0];
         let port = 9091 + leader;
-        assert_eq!((node.node_id, node.host, node.port, node.rack), (leader, format!("h{leader}").as_str(), port, rack));
+        assert_eq!(
+            (node.node_id, node.host, node.port, node.rack),
+            (leader, format!("h{leader}").as_str(), port, rack)
+        );
         // Older versions have no place for it.
-        assert_eq!(codes(&front.call(&produce_of("t", 1, batch(b"v"), -1), 9).await), [(1, 6)]);
+        assert_eq!(
+            codes(&front.call(&produce_of("t", 1, batch(b"v"), -1), 9).await),
+            [(1, 6)]
+        );
     }
 }
 
@@ -194,8 +256,14 @@ async fn not_the_leader_names_the_leader() {
 #[tokio::test]
 async fn the_answer_of_version_10_byte_by_byte() {
     let front = front().await;
-    let told = LeaderHint { leader: Some(NodeId(2)), leader_epoch: LeaderEpoch(5) };
-    let error = PartitionError { leader: Some(told), ..ErrorCode::NotLeaderOrFollower.into() };
+    let told = LeaderHint {
+        leader: Some(NodeId(2)),
+        leader_epoch: LeaderEpoch(5),
+    };
+    let error = PartitionError {
+        leader: Some(told),
+        ..ErrorCode::NotLeaderOrFollower.into()
+    };
     front.fake.with(|state| state.errors.insert(partition(1, 0), error));
     let reply = front.call(&produce_of("t", 0, batch(b"v"), -1), 10).await;
     let mut expected = vec![0, 0, 0, 1, 0, 2, 2, b't', 2, 0, 0, 0, 0, 0, 6];
@@ -212,7 +280,10 @@ async fn without_acknowledgement_there_is_no_answer() {
     client.send(&produce_of("t", 0, batch(b"silent"), 0), 9).await;
     let asked = client.send(&ApiVersionsRequest::default(), 0).await;
     assert_eq!(client.receive(0).await.unwrap().correlation_id(), asked);
-    assert_eq!(front.fake.with(|state| (state.handed.len(), state.handed[0].acks)), (1, Acks::None));
+    assert_eq!(
+        front.fake.with(|state| (state.handed.len(), state.handed[0].acks)),
+        (1, Acks::None)
+    );
     // A failure can be told only by closing.
     client.send(&produce_of("nope", 0, batch(b"lost"), 0), 9).await;
     assert!(client.is_closed().await);

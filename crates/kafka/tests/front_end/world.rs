@@ -5,7 +5,7 @@ use klamm_broker::metadata::feature::RECORD_VERSION;
 use klamm_broker::schema::id_bytes;
 use klamm_broker::schema::metadata::metadata_record::Record;
 use klamm_broker::schema::metadata::{
-    Config, Leadership, Listener, MetadataBatch, MetadataRecord, Partition, RegisterBroker, RemoveTopic, Topic,
+    Config, Leadership, Listener, MetadataBatch, MetadataRecord, Partition, RegisterBroker, Topic,
 };
 use klamm_types::TopicId;
 
@@ -55,8 +55,20 @@ impl World {
 
     pub fn apply(&mut self, record: Record) {
         self.index += 1;
-        let records = vec![MetadataRecord { version: RECORD_VERSION, record: Some(record) }];
-        self.image.apply_batch(self.index, 1, &MetadataBatch { records, decided_at_ms: 0 }).unwrap();
+        let records = vec![MetadataRecord {
+            version: RECORD_VERSION,
+            record: Some(record),
+        }];
+        self.image
+            .apply_batch(
+                self.index,
+                1,
+                &MetadataBatch {
+                    records,
+                    decided_at_ms: 0,
+                },
+            )
+            .unwrap();
     }
 
     pub fn broker(&mut self, id: i32, fenced: bool, listener: &str) {
@@ -65,7 +77,11 @@ impl World {
             broker: id,
             broker_epoch: i64::try_from(self.index).unwrap() + 1,
             incarnation: id_bytes(&[9; 16]),
-            listeners: vec![Listener { name: listener.to_owned(), host: format!("h{id}"), port }],
+            listeners: vec![Listener {
+                name: listener.to_owned(),
+                host: format!("h{id}"),
+                port,
+            }],
             rack: (id == 3).then(|| "r3".to_owned()),
             fenced,
             last_unfenced_epoch: -1,
@@ -76,7 +92,10 @@ impl World {
     pub fn topic(&mut self, name: &str, id: u128, partitions: &[Part]) -> TopicId {
         let topic = TopicId::from_u128(id);
         let topic_id = id_bytes(topic.as_bytes());
-        self.apply(Record::Topic(Topic { topic_id: topic_id.clone(), name: name.to_owned() }));
+        self.apply(Record::Topic(Topic {
+            topic_id: topic_id.clone(),
+            name: name.to_owned(),
+        }));
         for (number, part) in (0..).zip(partitions) {
             let directory = id_bytes(&ANY_DIRECTORY.to_be_bytes());
             self.apply(Record::Partition(Partition {
@@ -95,10 +114,6 @@ impl World {
             }));
         }
         topic
-    }
-
-    pub fn remove(&mut self, topic: TopicId) {
-        self.apply(Record::RemoveTopic(RemoveTopic { topic_id: id_bytes(topic.as_bytes()) }));
     }
 
     /// A setting: of a topic, or of the cluster if the topic's name is empty.

@@ -72,9 +72,10 @@ impl SimDisk {
         self.lock().faults.push(fault);
     }
 
-    /// Takes back all faults that have not struck. A power cut that struck stays until [`SimDisk::crash`].
-    pub fn clear_faults(&self) {
-        self.lock().faults.clear();
+    /// Takes back all faults that have not struck; they can be told again. A power cut that struck stays until
+    /// [`SimDisk::crash`].
+    pub fn take_faults(&self) -> Vec<Fault> {
+        std::mem::take(&mut self.lock().faults)
     }
 
     /// How many bytes all files together may have; `None`: any number.

@@ -57,6 +57,8 @@ fn try_load(segment: &mut Segment, config: &LogConfig) -> Result<Option<Option<L
     match last_entry::<OffsetEntry>(&segment.files, Part::Index)? {
         LastEntry::Broken => return Ok(None),
         LastEntry::Empty => {}
+        // The first batch never gets an entry: zeros are what a lost write leaves.
+        LastEntry::Entry { entry, .. } if entry.position == 0 => return Ok(None),
         LastEntry::Entry { entries, entry } => {
             segment.index = Index::loaded(entries, Some(entry));
             start = u64::from(entry.position);

@@ -63,12 +63,7 @@ pub fn check_cluster_default(name: &str, value: &str) -> Result<String, SettingE
     Ok(value)
 }
 
-fn check_rule(
-    setting: &table::TopicSetting,
-    name: &str,
-    value: &str,
-    internal: bool,
-) -> Result<(), SettingError> {
+fn check_rule(setting: &table::TopicSetting, name: &str, value: &str, internal: bool) -> Result<(), SettingError> {
     let refused = |reason| {
         Err(SettingError::Refused {
             name: name.into(),
@@ -97,7 +92,9 @@ fn check_value(name: &str, kind: Kind, bounds: Bounds, value: &str) -> Result<St
     let value = value.trim();
     let checked = match kind {
         Kind::Boolean => Some(value.to_ascii_lowercase()).filter(|value| value == "true" || value == "false"),
-        Kind::Int => integer(value, bounds).filter(|&number| i32::try_from(number).is_ok()).map(|n| n.to_string()),
+        Kind::Int => integer(value, bounds)
+            .filter(|&number| i32::try_from(number).is_ok())
+            .map(|n| n.to_string()),
         Kind::Long => integer(value, bounds).map(|number| number.to_string()),
         Kind::Double => fraction(value, bounds).then(|| value.to_string()),
         Kind::String => is_one_of(value, bounds).then(|| value.to_string()),

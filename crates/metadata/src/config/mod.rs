@@ -11,7 +11,7 @@ mod tests;
 
 pub use check::{SettingError, check_cluster_default, check_topic_setting, check_topic_settings, is_internal_topic};
 pub use describe::{ConfigEntry, ConfigSource, ConfigSynonym};
-pub use resolve::{ClusterConfig, Compression, Durability, TimestampType, TopicConfig};
 pub(crate) use resolve::min_isr_for;
+pub use resolve::{ClusterConfig, Compression, Durability, TimestampType, TopicConfig};
 pub use table::{Bounds, CLUSTER_SETTINGS, ClusterSetting, Kind, Rule, TOPIC_SETTINGS, TopicSetting};
 pub use table::{cluster_setting, topic_setting};

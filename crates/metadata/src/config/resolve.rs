@@ -124,7 +124,8 @@ impl Image {
 
     /// `unclean.leader.election.enable` of a topic.
     pub fn allows_unclean_election(&self, topic: &str) -> bool {
-        self.topic_value(topic, "unclean.leader.election.enable").unwrap_or(false)
+        self.topic_value(topic, "unclean.leader.election.enable")
+            .unwrap_or(false)
     }
 
     /// `klamm.durability` of a topic, `flush.messages=1` included.
@@ -180,7 +181,10 @@ impl Lookup<'_> {
     fn cluster<T: FromStr>(&self, name: &str, fallback: T) -> T {
         let given = self.image.config(&Resource::ClusterDefaults, name);
         let default = || table::cluster_setting(name).and_then(|setting| setting.default.parse().ok());
-        given.and_then(|text| text.parse().ok()).or_else(default).unwrap_or(fallback)
+        given
+            .and_then(|text| text.parse().ok())
+            .or_else(default)
+            .unwrap_or(fallback)
     }
 
     /// The topic's own word first, in either form; then the cluster's.

@@ -122,19 +122,34 @@ const MINUS_ONE_UP: Bounds = Bounds::Range(-1, i64::MAX);
 
 /// Every setting that a topic takes, by name.
 pub const TOPIC_SETTINGS: &[TopicSetting] = &[
-    setting("cleanup.policy", Kind::List, "delete", Bounds::OneOf(&["compact", "delete"]))
-        .rule(Rule::CleanupPolicy)
-        .cluster("log.cleanup.policy")
-        .doc("What happens to old records: delete drops whole segments by age and size; an empty list keeps all."),
-    setting("compression.gzip.level", Kind::Int, "-1", Bounds::ValueOrRange(-1, 1, 9))
-        .cluster("compression.gzip.level")
-        .doc("How hard the broker tries when compression.type is gzip; -1 leaves it to the codec."),
+    setting(
+        "cleanup.policy",
+        Kind::List,
+        "delete",
+        Bounds::OneOf(&["compact", "delete"]),
+    )
+    .rule(Rule::CleanupPolicy)
+    .cluster("log.cleanup.policy")
+    .doc("What happens to old records: delete drops whole segments by age and size; an empty list keeps all."),
+    setting(
+        "compression.gzip.level",
+        Kind::Int,
+        "-1",
+        Bounds::ValueOrRange(-1, 1, 9),
+    )
+    .cluster("compression.gzip.level")
+    .doc("How hard the broker tries when compression.type is gzip; -1 leaves it to the codec."),
     setting("compression.lz4.level", Kind::Int, "9", Bounds::Range(1, 17))
         .cluster("compression.lz4.level")
         .doc("How hard the broker tries when compression.type is lz4."),
-    setting("compression.type", Kind::String, "producer", Bounds::OneOf(COMPRESSION_TYPES))
-        .cluster("compression.type")
-        .doc("The codec that batches are stored in; producer keeps each batch as it came."),
+    setting(
+        "compression.type",
+        Kind::String,
+        "producer",
+        Bounds::OneOf(COMPRESSION_TYPES),
+    )
+    .cluster("compression.type")
+    .doc("The codec that batches are stored in; producer keeps each batch as it came."),
     setting("compression.zstd.level", Kind::Int, "3", Bounds::Range(-131_072, 22))
         .cluster("compression.zstd.level")
         .doc("How hard the broker tries when compression.type is zstd."),
@@ -159,13 +174,18 @@ pub const TOPIC_SETTINGS: &[TopicSetting] = &[
     setting("index.interval.bytes", Kind::Int, "4096", Bounds::Range(0, INT))
         .cluster("log.index.interval.bytes")
         .doc("About how many bytes of log lie between two entries of the offset index."),
-    setting("klamm.durability", Kind::String, "fsync", Bounds::OneOf(&["fsync", "replicated"]))
-        .cluster("klamm.durability")
-        .doc(
-            "When a write counts as acknowledged: fsync, once every in-sync replica has flushed it to its disk; \
+    setting(
+        "klamm.durability",
+        Kind::String,
+        "fsync",
+        Bounds::OneOf(&["fsync", "replicated"]),
+    )
+    .cluster("klamm.durability")
+    .doc(
+        "When a write counts as acknowledged: fsync, once every in-sync replica has flushed it to its disk; \
              replicated, once every in-sync replica has written it to its file, which survives the death of \
              processes but not of all machines at once.",
-        ),
+    ),
     setting("leader.replication.throttled.replicas", Kind::List, "", Bounds::Any)
         .rule(Rule::DefaultOnly(NO_THROTTLE))
         .doc("Replicas whose serving of followers would be slowed down."),
@@ -198,10 +218,15 @@ pub const TOPIC_SETTINGS: &[TopicSetting] = &[
     )
     .cluster("log.message.timestamp.type")
     .doc("Whose clock stamps records: the producer's (CreateTime) or the leader's (LogAppendTime)."),
-    setting("min.cleanable.dirty.ratio", Kind::Double, "0.5", Bounds::Fraction(0.0, 1.0))
-        .rule(Rule::InternalOnly(NO_COMPACTION))
-        .cluster("log.cleaner.min.cleanable.ratio")
-        .doc("The share of uncompacted log from which on compaction starts."),
+    setting(
+        "min.cleanable.dirty.ratio",
+        Kind::Double,
+        "0.5",
+        Bounds::Fraction(0.0, 1.0),
+    )
+    .rule(Rule::InternalOnly(NO_COMPACTION))
+    .cluster("log.cleaner.min.cleanable.ratio")
+    .doc("The share of uncompacted log from which on compaction starts."),
     setting("min.compaction.lag.ms", Kind::Long, "0", NON_NEGATIVE)
         .rule(Rule::InternalOnly(NO_COMPACTION))
         .cluster("log.cleaner.min.compaction.lag.ms")

@@ -52,13 +52,21 @@ pub enum Event {
     LostLeadership,
     /// A committed entry, in log order, on every controller, leader or not. Blank and membership entries carry an
     /// empty batch. MUST be delivered before the [`Event::ProposalOutcome`] that speaks of it.
-    Applied { index: u64, term: u64, batch: MetadataBatch },
+    Applied {
+        index: u64,
+        term: u64,
+        batch: MetadataBatch,
+    },
     /// A snapshot from the leader has replaced the state of this node.
     SnapshotInstalled { image: Image },
     /// The end of an [`Effect::Propose`](super::Effect::Propose).
     ProposalOutcome { proposal: ProposalId, outcome: Outcome },
     /// A request of a broker, or of this node itself (`from` is for the log only).
-    Request { id: RequestId, from: NodeId, request: Request },
+    Request {
+        id: RequestId,
+        from: NodeId,
+        request: Request,
+    },
     /// Whoever waited for the reply is gone. No reply will be given; what was decided stays decided.
     RequestAbandoned { id: RequestId },
     /// A broker's session stream has stated who it is.

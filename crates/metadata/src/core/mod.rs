@@ -167,6 +167,10 @@ impl Controller {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Stop> {
         self.image.apply_batch(index, term, batch).map_err(Stop::Apply)?;
+        if self.reign.as_ref().is_some_and(|reign| term > reign.term()) {
+            // Another controller has won a later term; the news of it is still on its way.
+            self.lost_leadership(now, effects);
+        }
         self.image_changed(now, effects);
         Ok(())
     }
@@ -178,11 +182,11 @@ impl Controller {
     }
 
     fn became_leader(&mut self, now: Now, term: u64, effects: &mut Vec<Effect>) {
-        if self.reign.as_ref().is_some_and(|reign| reign.term() == term) {
+        if self.reign.as_ref().is_some_and(|reign| reign.term() >= term) {
             return;
         }
         self.lost_leadership(now, effects);
-        self.reign = Some(Reign::new(term, now.moment));
+        self.reign = Some(Reign::new(term));
         // The blank entry may have been applied before the news of the election came.
         self.image_changed(now, effects);
     }

@@ -79,7 +79,7 @@ pub(super) fn decided(reply: Reply, applied_index: u64) -> ControllerReply {
 const UNKNOWN: &str = "it is not known whether the request took effect; ask again";
 
 impl Reign {
-    pub fn new(term: u64, now: Moment) -> Reign {
+    pub fn new(term: u64) -> Reign {
         Reign {
             term,
             phase: Phase::Elected,
@@ -87,7 +87,7 @@ impl Reign {
             in_flight: None,
             unsettled: false,
             held: false,
-            sessions: Sessions::new(now),
+            sessions: Sessions::new(),
             take_up: TakeUp::default(),
             next_balance: None,
         }
@@ -145,7 +145,10 @@ impl Reign {
 
     fn queue_request(&mut self, step: &mut Step<'_>, id: RequestId, request: Request) {
         if self.queue.len() >= step.settings.requests_max {
-            let reply = undecided(ErrorCode::RequestTimedOut, "too many requests wait for the controller; ask again");
+            let reply = undecided(
+                ErrorCode::RequestTimedOut,
+                "too many requests wait for the controller; ask again",
+            );
             step.effects.push(Effect::Reply { id, reply });
             return;
         }
@@ -166,7 +169,10 @@ impl Reign {
         let now = step.now.moment;
         let wait_max = step.settings.request_wait_max;
         while let Some(first) = self.queue.front().filter(|first| now.since(first.since) > wait_max) {
-            let reply = undecided(ErrorCode::RequestTimedOut, "the controller did not get to the request in time");
+            let reply = undecided(
+                ErrorCode::RequestTimedOut,
+                "the controller did not get to the request in time",
+            );
             step.effects.push(Effect::Reply { id: first.id, reply });
             self.queue.pop_front();
         }
@@ -176,7 +182,11 @@ impl Reign {
     }
 
     fn proposal_ended(&mut self, step: &mut Step<'_>, proposal: ProposalId, outcome: Outcome) {
-        let Some(in_flight) = self.in_flight.as_mut().filter(|in_flight| in_flight.proposal == proposal) else {
+        let Some(in_flight) = self
+            .in_flight
+            .as_mut()
+            .filter(|in_flight| in_flight.proposal == proposal)
+        else {
             return;
         };
         let (error, text) = match outcome {
@@ -196,7 +206,12 @@ impl Reign {
     }
 
     fn drop_in_flight(&mut self, step: &mut Step<'_>, error: ErrorCode, text: &str) {
-        for (id, _) in self.in_flight.take().map(|in_flight| in_flight.replies).unwrap_or_default() {
+        for (id, _) in self
+            .in_flight
+            .take()
+            .map(|in_flight| in_flight.replies)
+            .unwrap_or_default()
+        {
             let reply = undecided(error, text);
             step.effects.push(Effect::Reply { id, reply });
         }
@@ -204,7 +219,8 @@ impl Reign {
 
     /// Replies once the entry is in the image; replies about new partitions wait for their leaders.
     fn finish_proposal(&mut self, step: &mut Step<'_>) {
-        let applied = |in_flight: &mut InFlight| in_flight.index.is_some_and(|index| index <= step.image.applied_index());
+        let applied =
+            |in_flight: &mut InFlight| in_flight.index.is_some_and(|index| index <= step.image.applied_index());
         if let Some(in_flight) = self.in_flight.take_if(applied) {
             self.unsettled = false;
             let index = in_flight.index.unwrap_or(step.image.applied_index());

@@ -118,7 +118,7 @@ impl Standing {
 }
 
 impl Sessions {
-    pub fn new(_now: Moment) -> Sessions {
+    pub fn new() -> Sessions {
         Sessions {
             brokers: BTreeMap::new(),
             by_session: BTreeMap::new(),
@@ -129,9 +129,19 @@ impl Sessions {
     /// Takes over new registrations and forgets what is over: a registration ends every session of an older one.
     pub fn follow_image(&mut self, step: &mut Step<'_>) {
         let image = step.image;
-        let gone: Vec<NodeId> = self.brokers.keys().copied().filter(|&id| image.broker(id).is_none()).collect();
+        let gone: Vec<NodeId> = self
+            .brokers
+            .keys()
+            .copied()
+            .filter(|&id| image.broker(id).is_none())
+            .collect();
         for id in gone {
-            self.drop_standing(step, id, ErrorCode::BrokerIdNotRegistered, "the broker was unregistered");
+            self.drop_standing(
+                step,
+                id,
+                ErrorCode::BrokerIdNotRegistered,
+                "the broker was unregistered",
+            );
         }
         for (&id, state) in image.brokers() {
             match self.brokers.get_mut(&id) {
@@ -185,13 +195,15 @@ impl Sessions {
 
     fn open(&mut self, step: &mut Step<'_>, session: SessionId, hello: Hello) {
         let refusal = match step.image.broker(hello.broker) {
-            _ if step.image.cluster_id().is_some_and(|ours| ours != hello.cluster) => {
-                Some((ErrorCode::InconsistentClusterId, "the broker belongs to another cluster"))
-            }
+            _ if step.image.cluster_id().is_some_and(|ours| ours != hello.cluster) => Some((
+                ErrorCode::InconsistentClusterId,
+                "the broker belongs to another cluster",
+            )),
             None => Some((ErrorCode::BrokerIdNotRegistered, "the broker is not registered")),
-            Some(state) if state.epoch != hello.broker_epoch || state.incarnation != hello.incarnation => {
-                Some((ErrorCode::StaleBrokerEpoch, "another registration of this broker is current"))
-            }
+            Some(state) if state.epoch != hello.broker_epoch || state.incarnation != hello.incarnation => Some((
+                ErrorCode::StaleBrokerEpoch,
+                "another registration of this broker is current",
+            )),
             Some(_) => None,
         };
         let standing = self.brokers.get_mut(&hello.broker);
@@ -272,7 +284,9 @@ impl Sessions {
             return;
         }
         // A probe that began before the end of file may have met the dying process: it is asked again.
-        let stands = standing.probe.is_some_and(|probe| probe.proof == proof || proof == Proof::Unsuspected);
+        let stands = standing
+            .probe
+            .is_some_and(|probe| probe.proof == proof || proof == Proof::Unsuspected);
         if stands {
             return;
         }
@@ -384,8 +398,9 @@ impl Sessions {
         if holder.is_none_or(|state| state.incarnation.as_bytes()[..] == request.incarnation[..]) {
             return Claim::Free;
         }
-        let suspected = self.brokers.get(&broker).is_some_and(|standing| standing.suspected);
-        if suspected {
+        // While a probe is under way its answer decides; where none is trusted, the end of the session does.
+        let gone = |standing: &Standing| standing.suspected && standing.probe.is_none();
+        if self.brokers.get(&broker).is_some_and(gone) {
             return Claim::Free;
         }
         self.probe(step, broker, Proof::Unsuspected);
@@ -436,7 +451,10 @@ impl Sessions {
             if image.broker(id).map(|state| state.epoch) != Some(standing.epoch) {
                 return violation(id, "what is known is about the current registration");
             }
-            if standing.session.is_some_and(|session| !self.by_session.contains_key(&session)) {
+            if standing
+                .session
+                .is_some_and(|session| !self.by_session.contains_key(&session))
+            {
                 return violation(id, "an open session can be found");
             }
         }

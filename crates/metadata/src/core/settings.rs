@@ -41,7 +41,7 @@ impl Default for Settings {
             probe_distrust: Duration::from_secs(300),
             requests_max: 10_000,
             request_wait_max: Duration::from_secs(10),
-            batch_bytes_max: 1 << 20,
+            batch_bytes_max: 512 * 1024,
             take_up_wait_max: Duration::from_secs(2),
             balance_interval: Duration::from_secs(300),
             balance_imbalance_percent: 10,

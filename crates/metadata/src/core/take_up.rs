@@ -47,7 +47,10 @@ impl TakeUp {
 
     /// Sends every reply whose wait is over.
     pub fn release(&mut self, step: &mut Step<'_>, sessions: &Sessions) {
-        let due: Vec<Parked> = self.parked.extract_if(.., |parked| parked.is_due(step, sessions)).collect();
+        let due: Vec<Parked> = self
+            .parked
+            .extract_if(.., |parked| parked.is_due(step, sessions))
+            .collect();
         for Parked { id, reply, .. } in due {
             step.effects.push(Effect::Reply { id, reply });
         }
@@ -68,20 +71,27 @@ impl TakeUp {
 impl Parked {
     /// A leader that died meanwhile, or has no session here, is not waited for.
     fn is_due(&self, step: &Step<'_>, sessions: &Sessions) -> bool {
-        let taken_up = |&leader: &NodeId| {
-            !step.image.is_alive(leader) || sessions.has_taken_up(leader, self.reply.applied_index)
-        };
+        let taken_up =
+            |&leader: &NodeId| !step.image.is_alive(leader) || sessions.has_taken_up(leader, self.reply.applied_index);
         self.deadline <= step.now.moment || self.leaders.iter().all(taken_up)
     }
 }
 
 fn leaders_concerned(image: &Image, reply: Option<&Reply>) -> BTreeSet<NodeId> {
-    let leaders = |topic: &Topic| topic.partitions.iter().filter_map(|state| state.leader).collect::<Vec<_>>();
+    let leaders = |topic: &Topic| {
+        topic
+            .partitions
+            .iter()
+            .filter_map(|state| state.leader)
+            .collect::<Vec<_>>()
+    };
     match reply {
         Some(Reply::CreateTopics(reply)) => {
             let created = reply.topics.iter().filter(|topic| topic.error_code == 0);
             let ids = created.filter_map(|topic| Uuid::from_slice(&topic.topic_id).map(TopicId));
-            ids.filter_map(|id| image.topic(id)).flat_map(|topic| leaders(topic)).collect()
+            ids.filter_map(|id| image.topic(id))
+                .flat_map(|topic| leaders(topic))
+                .collect()
         }
         Some(Reply::CreatePartitions(reply)) => {
             let grown = reply.results.iter().filter(|topic| topic.error_code == 0);

@@ -61,7 +61,10 @@ fn alter(overlay: &mut Overlay, leader: NodeId, place: Place, asked: &AlterParti
     check_members(overlay, state, leader, &asked.new_isr)?;
     let lost: BTreeSet<NodeId> = asked.lost_data.iter().map(|&id| NodeId(id)).collect();
     let new_isr: Vec<NodeId> = asked.new_isr.iter().map(|member| NodeId(member.broker)).collect();
-    if lost.iter().any(|broker| new_isr.contains(broker) || !state.replicas.contains(broker)) {
+    if lost
+        .iter()
+        .any(|broker| new_isr.contains(broker) || !state.replicas.contains(broker))
+    {
         return Err(Refusal::new(
             ErrorCode::InvalidRequest,
             "a replica that lost data is named in the new ISR, or is no replica",
@@ -81,8 +84,16 @@ fn alter(overlay: &mut Overlay, leader: NodeId, place: Place, asked: &AlterParti
         draft.disqualified.insert(broker, None);
     }
     let why = Why {
-        cause: if steps_aside { Cause::LeaderSteppedAside } else { Cause::IsrChange },
-        evidence: if asked.lost_data.is_empty() { "" } else { "a replica's log lacks committed records" },
+        cause: if steps_aside {
+            Cause::LeaderSteppedAside
+        } else {
+            Cause::IsrChange
+        },
+        evidence: if asked.lost_data.is_empty() {
+            ""
+        } else {
+            "a replica's log lacks committed records"
+        },
     };
     match overlay.write_draft(place, &draft, why) {
         Some(outcome) if outcome.state.leader != Some(leader) => Err(Refusal::new(
@@ -105,15 +116,24 @@ fn check_epochs(state: &PartitionState, leader: NodeId, asked: &AlterPartition) 
     // The broker knows more than this controller: it must have heard it from another one.
     let partition_epoch = PartitionEpoch(asked.partition_epoch);
     if leader_epoch > state.leader_epoch || partition_epoch > state.partition_epoch {
-        return refuse(ErrorCode::NotController, "the request's epochs lie ahead of the metadata".into());
+        return refuse(
+            ErrorCode::NotController,
+            "the request's epochs lie ahead of the metadata".into(),
+        );
     }
     if state.leader != Some(leader) {
-        return refuse(ErrorCode::InvalidRequest, format!("broker {leader} does not lead the partition"));
+        return refuse(
+            ErrorCode::InvalidRequest,
+            format!("broker {leader} does not lead the partition"),
+        );
     }
     if partition_epoch < state.partition_epoch {
         return refuse(
             ErrorCode::InvalidUpdateVersion,
-            format!("the partition epoch is {}, not {partition_epoch}", state.partition_epoch),
+            format!(
+                "the partition epoch is {}, not {partition_epoch}",
+                state.partition_epoch
+            ),
         );
     }
     Ok(())

@@ -2,9 +2,7 @@
 
 use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{BrokerChange, Cause, UnregisterBroker};
-use klamm_schema::requests::{
-    ReportDamageReply, ReportDamageRequest, UnregisterBrokerReply, UnregisterBrokerRequest,
-};
+use klamm_schema::requests::{ReportDamageReply, ReportDamageRequest, UnregisterBrokerReply, UnregisterBrokerRequest};
 use klamm_schema::uuid;
 use klamm_types::{BrokerEpoch, DirectoryId, ErrorCode, NodeId, PartitionId, TopicId};
 

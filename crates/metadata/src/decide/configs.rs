@@ -15,8 +15,8 @@ use klamm_types::{ErrorCode, TopicId, validate_topic_name};
 use super::leadership::Why;
 use super::overlay::{Overlay, Refusal, error_fields};
 use crate::config::{
-    Kind, SettingError, check_cluster_default, check_topic_setting, check_topic_settings, cluster_setting,
-    min_isr_for, topic_setting,
+    Kind, SettingError, check_cluster_default, check_topic_setting, check_topic_settings, cluster_setting, min_isr_for,
+    topic_setting,
 };
 use crate::image::{Image, PartitionState, Resource, config_message};
 
@@ -31,7 +31,9 @@ pub(super) fn incremental_alter_configs(
     let overlay = trial.as_mut().unwrap_or(overlay);
     let mut count: BTreeMap<(i32, &str), usize> = BTreeMap::new();
     for asked in &request.resources {
-        *count.entry((asked.resource_type, asked.resource_name.as_str())).or_default() += 1;
+        *count
+            .entry((asked.resource_type, asked.resource_name.as_str()))
+            .or_default() += 1;
     }
     let mut answered = BTreeSet::new();
     let mut resources = Vec::new();
@@ -43,7 +45,10 @@ pub(super) fn incremental_alter_configs(
         let outcome = if count.get(&key) == Some(&1) {
             alter(overlay, asked)
         } else {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "the resource is named twice in the request"))
+            Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "the resource is named twice in the request",
+            ))
         };
         let (error_code, error_message) = error_fields(&outcome);
         resources.push(AlterConfigsResourceResult {
@@ -72,7 +77,10 @@ fn alter(overlay: &mut Overlay, asked: &AlterConfigsResource) -> Result<(), Refu
         }
     }
     check_together(overlay.image(), &resource, &changes)?;
-    let before = changes.keys().any(|name| concerns_elections(name)).then(|| election_rules(overlay.image()));
+    let before = changes
+        .keys()
+        .any(|name| concerns_elections(name))
+        .then(|| election_rules(overlay.image()));
     for (name, value) in changes {
         overlay.write(Record::Config(config_message(&resource, &name, value)));
     }
@@ -184,7 +192,11 @@ fn check_together(
     let Resource::Topic(_) = resource else {
         return Ok(());
     };
-    let mut settings = image.configs().get(resource).map(|set| BTreeMap::clone(set)).unwrap_or_default();
+    let mut settings = image
+        .configs()
+        .get(resource)
+        .map(|set| BTreeMap::clone(set))
+        .unwrap_or_default();
     for (name, value) in changes {
         match value {
             Some(value) => settings.insert(name.clone(), value.clone()),
@@ -213,24 +225,31 @@ fn concerns_elections(name: &str) -> bool {
 fn settle_partitions(overlay: &mut Overlay, before: &ElectionRules) {
     let after = election_rules(overlay.image());
     let lowered = |topic: TopicId, state: &PartitionState| {
-        let old = before.get(&topic).map_or(0, |(min_isr, _)| min_isr_for(*min_isr, &state.replicas));
-        let new = after.get(&topic).map_or(0, |(min_isr, _)| min_isr_for(*min_isr, &state.replicas));
+        let old = before
+            .get(&topic)
+            .map_or(0, |(min_isr, _)| min_isr_for(*min_isr, &state.replicas));
+        let new = after
+            .get(&topic)
+            .map_or(0, |(min_isr, _)| min_isr_for(*min_isr, &state.replicas));
         new < old
     };
     let unclean_now_allowed = |topic: TopicId| {
         let allows = |rules: &ElectionRules| rules.get(&topic).is_some_and(|(_, unclean)| *unclean);
         allows(&after) && !allows(before)
     };
-    let concerned = overlay.places(|topic, state| {
-        lowered(topic.id, state) || (state.leader.is_none() && unclean_now_allowed(topic.id))
-    });
+    let concerned = overlay
+        .places(|topic, state| lowered(topic.id, state) || (state.leader.is_none() && unclean_now_allowed(topic.id)));
     for place in concerned {
         let Some(state) = overlay.image().partition(place.topic, place.partition) else {
             continue;
         };
         let empty_elr = lowered(place.topic, state);
         let why = Why {
-            cause: if empty_elr { Cause::MinIsrLowered } else { Cause::UncleanElection },
+            cause: if empty_elr {
+                Cause::MinIsrLowered
+            } else {
+                Cause::UncleanElection
+            },
             evidence: "a setting was changed",
         };
         if let Some(mut draft) = overlay.draft(place) {

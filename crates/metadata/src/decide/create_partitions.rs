@@ -29,7 +29,10 @@ pub(super) fn create_partitions(overlay: &mut Overlay, request: &CreatePartition
         let outcome = if count.get(topic.name.as_str()) == Some(&1) {
             add(overlay, topic, &mut left)
         } else {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in the request"))
+            Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "the topic is named twice in the request",
+            ))
         };
         let (error_code, error_message) = error_fields(&outcome);
         results.push(CreatePartitionsTopicResult {
@@ -47,7 +50,10 @@ fn add(overlay: &mut Overlay, asked: &CreatePartitionsTopic, left: &mut i32) -> 
     let existing: Vec<Vec<NodeId>> = topic.partitions.iter().map(|state| state.replicas.clone()).collect();
     let id = topic.id;
     let first = i32::try_from(existing.len()).unwrap_or(i32::MAX);
-    let added = asked.count.checked_sub(first).filter(|&added| added > 0 && added <= *left);
+    let added = asked
+        .count
+        .checked_sub(first)
+        .filter(|&added| added > 0 && added <= *left);
     let added = added.ok_or_else(|| {
         let text = format!(
             "topic {} has {first} partitions; the new count must be larger, by at most {left} in this request",
@@ -62,14 +68,16 @@ fn add(overlay: &mut Overlay, asked: &CreatePartitionsTopic, left: &mut i32) -> 
             replication_factor,
         };
         let text = "fewer brokers are registered than the topic has replicas, or none is alive";
-        place(overlay, &existing, wanted)
-            .ok_or_else(|| Refusal::new(ErrorCode::InvalidReplicationFactor, text))?
+        place(overlay, &existing, wanted).ok_or_else(|| Refusal::new(ErrorCode::InvalidReplicationFactor, text))?
     } else {
         if i32::try_from(asked.assignments.len()) != Ok(added) {
             let text = format!("{} replica lists for {added} new partitions", asked.assignments.len());
             return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));
         }
-        let lists = asked.assignments.iter().map(|assignment| node_ids(&assignment.replicas));
+        let lists = asked
+            .assignments
+            .iter()
+            .map(|assignment| node_ids(&assignment.replicas));
         let lists: Vec<Vec<NodeId>> = lists.collect();
         for replicas in &lists {
             check_assignment(overlay.image(), replicas, Some(replication_factor))?;

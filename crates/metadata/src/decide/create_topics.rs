@@ -37,7 +37,10 @@ pub(super) fn create_topics(overlay: &mut Overlay, request: &CreateTopicsRequest
             continue;
         }
         let outcome = if count.get(topic.name.as_str()) != Some(&1) {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in the request"))
+            Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                "the topic is named twice in the request",
+            ))
         } else if too_many {
             let text = format!("more than {PARTITIONS_PER_REQUEST_MAX} partitions in one request");
             Err(Refusal::new(ErrorCode::PolicyViolation, text))
@@ -102,8 +105,7 @@ fn check_name(image: &Image, name: &str) -> Result<(), Refusal> {
         let text = format!("topic {name} exists");
         return Err(Refusal::new(ErrorCode::TopicAlreadyExists, text));
     }
-    validate_topic_name(name)
-        .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
+    validate_topic_name(name).map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
     if name == RESERVED {
         let text = format!("the name {RESERVED} is reserved");
         return Err(Refusal::new(ErrorCode::InvalidRequest, text));
@@ -173,7 +175,11 @@ fn read_assignments(image: &Image, asked: &CreatableTopic) -> Result<Vec<Vec<Nod
     for assignment in &asked.assignments {
         by_number.insert(assignment.partition, assignment);
     }
-    let numbered = by_number.keys().copied().zip(0..).all(|(number, expected)| number == expected);
+    let numbered = by_number
+        .keys()
+        .copied()
+        .zip(0..)
+        .all(|(number, expected)| number == expected);
     if !numbered || by_number.len() != asked.assignments.len() {
         let text = "partitions must be numbered from 0 without gaps";
         return Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, text));

@@ -28,7 +28,10 @@ pub(super) fn delete_topics(overlay: &mut Overlay, request: &DeleteTopicsRequest
         let topic = found.as_ref().ok().and_then(|id| overlay.image().topic(*id)).cloned();
         let outcome = found.and_then(|id| {
             if count.get(&id) != Some(&1) {
-                return Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named twice in the request"));
+                return Err(Refusal::new(
+                    ErrorCode::InvalidRequest,
+                    "the topic is named twice in the request",
+                ));
             }
             if !enabled {
                 return Err(Refusal::new(ErrorCode::TopicDeletionDisabled, ""));
@@ -39,10 +42,16 @@ pub(super) fn delete_topics(overlay: &mut Overlay, request: &DeleteTopicsRequest
         });
         let (error_code, error_message) = error_fields(&outcome);
         topics.push(DeletableTopicResult {
-            name: topic.as_ref().map(|topic| topic.name.to_string()).or_else(|| asked.name.clone()),
+            name: topic
+                .as_ref()
+                .map(|topic| topic.name.to_string())
+                .or_else(|| asked.name.clone()),
             topic_id: match &topic {
                 Some(topic) => id_bytes(topic.id.as_bytes()),
-                None => asked.topic_id.clone().unwrap_or_else(|| id_bytes(TopicId::ZERO.as_bytes())),
+                None => asked
+                    .topic_id
+                    .clone()
+                    .unwrap_or_else(|| id_bytes(TopicId::ZERO.as_bytes())),
             },
             error_code,
             error_message,

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use klamm_schema::metadata::Cause;
 use klamm_schema::requests::{
-    ElectLeadersReply, ElectLeadersRequest, OperatorElectReply, OperatorElectRequest, OperatorElection,
-    PartitionResult,
+    ElectLeadersReply, ElectLeadersRequest, OperatorElectReply, OperatorElectRequest, OperatorElection, PartitionResult,
 };
 use klamm_schema::{Bytes, id_bytes, uuid};
 use klamm_types::{ErrorCode, NodeId, PartitionId, TopicId};
@@ -21,7 +20,10 @@ pub(super) fn elect_leaders(overlay: &mut Overlay, request: &ElectLeadersRequest
         for place in overlay.places(|_, _| true) {
             let outcome = elect_preferred(overlay, place);
             // Asked for everything, what needs nothing is left out.
-            if !outcome.as_ref().is_err_and(|refusal| refusal.code == ErrorCode::ElectionNotNeeded) {
+            if !outcome
+                .as_ref()
+                .is_err_and(|refusal| refusal.code == ErrorCode::ElectionNotNeeded)
+            {
                 partitions.push(result(id_bytes(place.topic.as_bytes()), place.partition.0, &outcome));
             }
         }
@@ -37,7 +39,10 @@ fn elect_preferred(overlay: &mut Overlay, place: Place) -> Result<(), Refusal> {
     let state = find(overlay.image(), place)?;
     let preferred = state.replicas.first().copied();
     if state.leader == preferred {
-        return Err(Refusal::new(ErrorCode::ElectionNotNeeded, "the preferred replica leads"));
+        return Err(Refusal::new(
+            ErrorCode::ElectionNotNeeded,
+            "the preferred replica leads",
+        ));
     }
     let Some(preferred) = preferred.filter(|&broker| can_take_over(overlay.image(), state, broker)) else {
         return Err(Refusal::new(

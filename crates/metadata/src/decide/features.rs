@@ -56,7 +56,10 @@ fn check(overlay: &Overlay, update: &FeatureUpdate) -> Result<(), Refusal> {
         return refuse(ErrorCode::InvalidUpdateVersion, format!("there is no feature {name}"));
     };
     if !(feature.min_level..=feature.max_level).contains(&level) {
-        let text = format!("{name} has levels {} to {}, not {level}", feature.min_level, feature.max_level);
+        let text = format!(
+            "{name} has levels {} to {}, not {level}",
+            feature.min_level, feature.max_level
+        );
         return refuse(ErrorCode::InvalidUpdateVersion, text);
     }
     let current = overlay.image().features().get(name).copied().unwrap_or(0);

@@ -162,7 +162,10 @@ impl Draft {
             return Elected::WithLoss(chosen, Cause::OperatorElection);
         }
         let in_isr = |broker: &NodeId| new.isr.contains(broker);
-        if let Some(preferred) = self.prefer.filter(|broker| in_isr(broker) && self.may_lead(image, *broker)) {
+        if let Some(preferred) = self
+            .prefer
+            .filter(|broker| in_isr(broker) && self.may_lead(image, *broker))
+        {
             return Elected::Clean(Some(preferred));
         }
         let stays = old.leader.filter(|leader| in_isr(leader) && !self.depose);
@@ -170,7 +173,11 @@ impl Draft {
             return Elected::Clean(Some(leader));
         }
         let in_elr = |broker: &NodeId| new.elr.contains(broker);
-        let mut may_lead = new.replicas.iter().copied().filter(|&broker| self.may_lead(image, broker));
+        let mut may_lead = new
+            .replicas
+            .iter()
+            .copied()
+            .filter(|&broker| self.may_lead(image, broker));
         if let Some(leader) = may_lead.clone().find(in_isr).or_else(|| may_lead.find(in_elr)) {
             return Elected::Clean(Some(leader));
         }
@@ -190,14 +197,12 @@ impl Draft {
             return Elected::WithLoss(leader, Cause::LastKnownElection);
         }
         if image.allows_unclean_election(&topic.name) {
-            // A replica whose log is known to count goes before one of which nothing is known. One that has just
-            // been found damaged or empty leads only if no other can.
+            // A replica whose log is known to count goes before one of which nothing is known. One whose log counts
+            // for nothing (damaged, new, restored) is never elected but by an operator.
             let known = furthest_log(new, |broker| image.may_lead(broker));
-            let mut others = new.replicas.iter().copied().filter(|&broker| image.may_lead(broker));
-            let claims_nothing = |broker: &NodeId| new.last_known_elr.iter().any(|known| known.broker == *broker);
-            let leader = known
-                .or_else(|| others.clone().find(|broker| !claims_nothing(broker)))
-                .or_else(|| others.next());
+            let counts = |broker: &NodeId| new.last_known_elr.iter().all(|known| known.broker != *broker);
+            let mut others = new.replicas.iter().copied();
+            let leader = known.or_else(|| others.find(|broker| self.may_lead(image, *broker) && counts(broker)));
             if let Some(leader) = leader {
                 return Elected::WithLoss(leader, Cause::UncleanElection);
             }
@@ -260,7 +265,10 @@ impl Overlay {
 
     /// The places of all partitions that `wanted` picks, so that drafts can be written while going through them.
     pub(super) fn places(&self, wanted: impl Fn(&Topic, &PartitionState) -> bool) -> Vec<Place> {
-        let picked = self.image().partitions().filter(|(topic, _, state)| wanted(topic, state));
+        let picked = self
+            .image()
+            .partitions()
+            .filter(|(topic, _, state)| wanted(topic, state));
         picked
             .map(|(topic, partition, _)| Place {
                 topic: topic.id,

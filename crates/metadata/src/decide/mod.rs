@@ -22,7 +22,7 @@ mod recover;
 mod registration;
 mod shutdown;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
@@ -54,9 +54,7 @@ pub fn decide(overlay: &mut Overlay, request: &Request, claim: Claim) -> Reply {
         Request::AllocateProducerIds(request) => {
             Reply::AllocateProducerIds(producer_ids::allocate_producer_ids(overlay, request))
         }
-        Request::AlterPartition(request) => {
-            Reply::AlterPartition(alter_partition::alter_partitions(overlay, request))
-        }
+        Request::AlterPartition(request) => Reply::AlterPartition(alter_partition::alter_partitions(overlay, request)),
         Request::ControlledShutdown(request) => {
             Reply::ControlledShutdown(shutdown::controlled_shutdown(overlay, request))
         }

@@ -124,7 +124,11 @@ impl Refusal {
     /// An empty text stands for the code's own sentence.
     pub fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
         let text: String = text.into();
-        let text = if text.is_empty() { code.sentence().to_string() } else { text };
+        let text = if text.is_empty() {
+            code.sentence().to_string()
+        } else {
+            text
+        };
         Refusal { code, text }
     }
 

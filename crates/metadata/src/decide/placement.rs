@@ -86,7 +86,9 @@ fn place_one(candidates: &mut [Candidate], replication_factor: usize) -> Vec<Nod
     let mut racks: BTreeMap<Option<String>, usize> = BTreeMap::new();
     while chosen.len() < replication_factor {
         let leads = chosen.is_empty();
-        let free = candidates.iter_mut().filter(|candidate| !chosen.contains(&candidate.broker));
+        let free = candidates
+            .iter_mut()
+            .filter(|candidate| !chosen.contains(&candidate.broker));
         let best = free.min_by_key(|candidate| {
             let in_rack = racks.get(&candidate.rack).copied().unwrap_or(0);
             let load = &candidate.load;
@@ -132,7 +134,11 @@ pub(super) fn check_assignment(image: &Image, replicas: &[NodeId], expected: Opt
 /// A new partition: every live replica is in sync, for all logs are empty, and the first of them leads.
 pub(super) fn new_partition(overlay: &mut Overlay, replicas: Vec<NodeId>) -> PartitionState {
     let directories = replicas.iter().map(|&broker| pick_directory(overlay, broker)).collect();
-    let isr: Vec<NodeId> = replicas.iter().copied().filter(|&id| overlay.image().may_lead(id)).collect();
+    let isr: Vec<NodeId> = replicas
+        .iter()
+        .copied()
+        .filter(|&id| overlay.image().may_lead(id))
+        .collect();
     PartitionState {
         directories,
         leader: isr.first().copied(),
@@ -148,7 +154,10 @@ pub(super) fn new_partition(overlay: &mut Overlay, replicas: Vec<NodeId>) -> Par
 /// One of the broker's directories; several fill evenly in the long run.
 fn pick_directory(overlay: &mut Overlay, broker: NodeId) -> DirectoryId {
     let random = overlay.random();
-    let directories = overlay.image().broker(broker).map_or(&[][..], |state| &state.directories);
+    let directories = overlay
+        .image()
+        .broker(broker)
+        .map_or(&[][..], |state| &state.directories);
     match directories.len() as u64 {
         0 => DirectoryId::ZERO,
         count => usize::try_from(random % count)

@@ -43,7 +43,10 @@ pub(super) fn register_broker(
         error_code,
         error_message,
         broker_epoch: outcome.map_or(-1, |epoch| epoch.0),
-        cluster_id: overlay.image().cluster_id().map_or_else(Bytes::new, |id| id_bytes(id.as_bytes())),
+        cluster_id: overlay
+            .image()
+            .cluster_id()
+            .map_or_else(Bytes::new, |id| id_bytes(id.as_bytes())),
     }
 }
 
@@ -93,7 +96,9 @@ fn check_cluster(overlay: &Overlay, request: &RegisterBrokerRequest) -> Result<(
     if request.cluster_id.is_empty() {
         return Ok(());
     }
-    let asked = uuid("cluster_id", &request.cluster_id).map(ClusterId).map_err(malformed)?;
+    let asked = uuid("cluster_id", &request.cluster_id)
+        .map(ClusterId)
+        .map_err(malformed)?;
     match overlay.image().cluster_id() {
         Some(ours) if ours != asked => Err(Refusal::new(
             ErrorCode::InconsistentClusterId,
@@ -119,7 +124,10 @@ fn check_features(overlay: &Overlay, request: &RegisterBrokerRequest) -> Result<
 
 fn check_directories(overlay: &Overlay, report: &Report) -> Result<(), Refusal> {
     for (id, other) in overlay.image().brokers() {
-        let shared = other.directories.iter().find(|directory| report.directories.contains_key(directory));
+        let shared = other
+            .directories
+            .iter()
+            .find(|directory| report.directories.contains_key(directory));
         if let Some(directory) = shared.filter(|_| *id != report.broker) {
             return Err(Refusal::new(
                 ErrorCode::InvalidRegistration,
@@ -157,8 +165,15 @@ impl Report {
         if request.broker < 0 || uuid("incarnation", &request.incarnation).is_ok_and(|id| id.is_zero()) {
             return refuse("the broker id is negative or the incarnation is zero");
         }
-        let names: BTreeSet<&str> = request.listeners.iter().map(|listener| listener.name.as_str()).collect();
-        let well_formed = request.listeners.iter().all(|listener| Listener::from_message(listener).is_some());
+        let names: BTreeSet<&str> = request
+            .listeners
+            .iter()
+            .map(|listener| listener.name.as_str())
+            .collect();
+        let well_formed = request
+            .listeners
+            .iter()
+            .all(|listener| Listener::from_message(listener).is_some());
         if !well_formed || names.len() != request.listeners.len() || request.http_port > u32::from(u16::MAX) {
             return refuse("a listener or the HTTP port is malformed, or two listeners share a name");
         }
@@ -285,7 +300,11 @@ fn settle_partition(
             cause: Cause::UncleanStop,
             evidence: "the machine went down and the topic's durability is replicated",
         };
-    } else if state.last_known_elr.iter().any(|known| known.broker == broker && known.log_end.is_some()) {
+    } else if state
+        .last_known_elr
+        .iter()
+        .any(|known| known.broker == broker && known.log_end.is_some())
+    {
         // It had a claim already; this is where its log ends now.
         draft.disqualified.insert(broker, claim);
     }

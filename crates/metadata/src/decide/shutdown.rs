@@ -1,10 +1,10 @@
 //! Controlled shutdown: one entry moves what the broker leads and takes it out of every ISR that keeps
 //! min.insync.replicas without it. The goodbye at the very end fences it; that is not here.
 
+use klamm_schema::id_bytes;
 use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{BrokerChange, Cause};
 use klamm_schema::requests::{ControlledShutdownReply, ControlledShutdownRequest, TopicPartition};
-use klamm_schema::id_bytes;
 use klamm_types::{BrokerEpoch, NodeId};
 
 use super::leadership::Why;
@@ -65,7 +65,12 @@ fn relieve(overlay: &mut Overlay, broker: NodeId) {
             continue;
         };
         // Out of the ISR only if the rest is enough and somebody of it may lead (or somebody else leads already).
-        let rest: Vec<NodeId> = partition.isr.iter().copied().filter(|&member| member != broker).collect();
+        let rest: Vec<NodeId> = partition
+            .isr
+            .iter()
+            .copied()
+            .filter(|&member| member != broker)
+            .collect();
         let led_by_other = partition.leader.is_some_and(|leader| leader != broker);
         let can_lead = led_by_other || rest.iter().any(|&member| overlay.image().may_lead(member));
         let draft = if rest.len() >= min_isr && can_lead {

@@ -171,7 +171,10 @@ impl Image {
     fn apply_unregister_broker(&mut self, message: &schema::UnregisterBroker) -> Applied {
         let id = NodeId(message.broker);
         if self.broker(id).map(|broker| broker.epoch) != Some(BrokerEpoch(message.broker_epoch)) {
-            return Err(Misfit::Kind("UnregisterBroker", "names a registration that is not current"));
+            return Err(Misfit::Kind(
+                "UnregisterBroker",
+                "names a registration that is not current",
+            ));
         }
         Arc::make_mut(&mut self.brokers).remove(&id);
         Ok(())
@@ -263,7 +266,9 @@ impl Image {
         let misfit = |what| Misfit::Kind("PartitionChange", what);
         let topic = TopicId(uuid("topic_id", &message.topic_id)?);
         let partition = PartitionId(message.partition);
-        let old = self.partition(topic, partition).ok_or_else(|| misfit("names no partition"))?;
+        let old = self
+            .partition(topic, partition)
+            .ok_or_else(|| misfit("names no partition"))?;
         let mut new = PartitionState::clone(old);
         new.set_leadership(message.leadership.as_ref().ok_or_else(|| misfit("has no leadership"))?);
         if !message.directories.is_empty() {
@@ -290,7 +295,10 @@ impl Image {
             Ok(ResourceType::Topic) => Resource::Topic(Arc::from(message.resource_name.as_str())),
             Ok(ResourceType::Broker) if message.resource_name.is_empty() => Resource::ClusterDefaults,
             Ok(ResourceType::Broker) => {
-                let id = message.resource_name.parse().map_err(|_| misfit("names no broker id"))?;
+                let id = message
+                    .resource_name
+                    .parse()
+                    .map_err(|_| misfit("names no broker id"))?;
                 Resource::Broker(NodeId(id))
             }
             Ok(ResourceType::Unknown) | Err(_) => return Err(Misfit::Unknown),

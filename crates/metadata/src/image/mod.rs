@@ -21,9 +21,9 @@ use klamm_types::{BrokerEpoch, ClusterId, NodeId, PartitionId, ProducerId, Topic
 pub use apply::ApplyError;
 pub use broker::{BrokerState, FeatureRange, Listener};
 pub use delta::{BrokerDelta, Delta, PartitionDelta};
+pub(crate) use partition::directory_bytes;
 pub use partition::{LastKnown, LogEnd, PartitionState, Topic};
 pub use snapshot::{SNAPSHOT_PART_BYTES, SnapshotError};
-pub(crate) use partition::directory_bytes;
 pub(crate) use snapshot::{config_message, partition_message};
 pub use validate::Violation;
 

@@ -13,6 +13,7 @@ use crate::producers::Verdict;
 impl Leader {
     pub fn on_produce(&mut self, ctx: &mut Context<'_>, produce: Produce) {
         if let Err(error) = self.may_append(ctx, &produce) {
+            ctx.refused.note(produce.batch.header(), ctx.now.moment);
             ctx.effects.push(Effect::CompleteProduce {
                 request: produce.request,
                 result: Err(error),
@@ -76,10 +77,16 @@ impl Leader {
     }
 
     fn verdict(&self, ctx: &Context<'_>, produce: &Produce) -> Verdict {
-        match produce.origin {
-            Origin::Client => ctx.log.producers.check(produce.batch.header()),
-            Origin::Coordinator { .. } => Verdict::Append,
+        let header = produce.batch.header();
+        if let Origin::Coordinator { .. } = produce.origin {
+            return Verdict::Append;
         }
+        let verdict = ctx.log.producers.check(header);
+        let unknown = header.has_producer_id() && ctx.log.producers.get(header.producer_id).is_none();
+        if verdict == Verdict::Append && unknown && ctx.refused.follows_refused(header, ctx.now.moment) {
+            return Verdict::Refuse(ErrorCode::OutOfOrderSequenceNumber);
+        }
+        verdict
     }
 
     fn accept(&mut self, ctx: &mut Context<'_>, produce: Produce) -> (RequestId, Produced) {
@@ -95,6 +102,9 @@ impl Leader {
             log_start: ctx.log.log_start,
         };
         let now = (ctx.now.moment, ctx.now.wall);
+        if batch.header().has_producer_id() {
+            ctx.refused.forget(batch.header().producer_id);
+        }
         ctx.log.append(vec![batch], now, ctx.effects);
         if let Origin::Coordinator { .. } = produce.origin {
             ctx.effects.push(Effect::ProduceAccepted {

@@ -26,6 +26,7 @@ use crate::fetches::ParkedFetches;
 use crate::follower::Follower;
 use crate::leader::{Leader, StepDown, refusal};
 use crate::log_state::{FlushNeed, LogState};
+use crate::refused::RefusedBatches;
 use crate::view::{Durability, Limits, OpenedLog, PartitionView};
 
 /// How late a tick may come before the replica distrusts its own clock.
@@ -62,6 +63,7 @@ pub struct Replica {
     report_at: Option<Moment>,
     parked_subscriptions: Vec<Subscribe>,
     fetches: ParkedFetches,
+    refused: RefusedBatches,
     attempts: u64,
     subscriptions: u64,
 }
@@ -75,6 +77,7 @@ macro_rules! context {
             broker_epoch: $replica.broker_epoch,
             limits: &$replica.limits,
             log: &mut $replica.log,
+            refused: &mut $replica.refused,
             attempts: &mut $replica.attempts,
             subscriptions: &mut $replica.subscriptions,
             effects: $effects,
@@ -101,6 +104,7 @@ impl Replica {
             report_at: None,
             parked_subscriptions: Vec::new(),
             fetches: ParkedFetches::default(),
+            refused: RefusedBatches::default(),
             attempts: 0,
             subscriptions: 0,
         }
@@ -304,6 +308,7 @@ impl Replica {
 
     fn produce(&mut self, now: Now, produce: Produce, effects: &mut Vec<Effect>) {
         let RoleState::Leader(leader) = &mut self.role else {
+            self.refused.note(produce.batch.header(), now.moment);
             let code = match self.role {
                 RoleState::Stopped => ErrorCode::KafkaStorageError,
                 _ => ErrorCode::NotLeaderOrFollower,

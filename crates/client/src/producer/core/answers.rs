@@ -143,6 +143,7 @@ impl<T: Clone> Core<T> {
             }
             Verdict::IdentityLost => {
                 queue.broken = true;
+                queue.identity_lost = true;
                 queue.put_back_or_fail(index, effects);
             }
             Verdict::Refused(effect) => {

@@ -10,12 +10,15 @@
 //!
 //! When a batch is given up (too old, or refused for good), those after it could never follow it: its sequence would
 //! be missing. The partition is then *broken*: nothing new is sent until each of its flights is resolved under the old
-//! identity. What is certain not to be written is put back and goes out under a fresh producer id; what may have been
-//! written and can no longer be found out fails, saying so. Other partitions keep their identity.
+//! epoch. What is certain not to be written is put back and goes out under the next producer epoch; what may have been
+//! written and can no longer be found out fails, saying so. The epoch fences what is still on its way (KIP-360). Other
+//! partitions keep theirs.
 
 mod answers;
 mod queue;
 mod schedule;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 

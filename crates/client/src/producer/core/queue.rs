@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use klamm_record::{Batch, BatchBuilder, BuildError, ProducerStamp};
-use klamm_types::{ErrorCode, LeaderEpoch, Moment, NodeId, PartitionId, Sequence, TopicId};
+use klamm_types::{
+    ErrorCode, LeaderEpoch, Moment, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId,
+};
 
 use super::{Completed, Effect, Identity, RequestId, Written};
 use crate::metadata::Cluster;
@@ -80,6 +82,8 @@ pub(super) struct Queue<T> {
     pub written_at: Option<Moment>,
     /// A sequence is missing; see the core's documentation.
     pub broken: bool,
+    /// A broker does not accept the producer id; another is needed.
+    pub identity_lost: bool,
     /// Nothing is sent before.
     pub retry_at: Moment,
     /// When the leader changed last.
@@ -103,6 +107,7 @@ impl<T> Queue<T> {
             next_sequence: Sequence(0),
             written_at: None,
             broken: false,
+            identity_lost: false,
             retry_at: Moment(0),
             moved_at: Moment(0),
             compression_ratio: 1.0,
@@ -172,8 +177,10 @@ impl<T> Queue<T> {
         Some(flight)
     }
 
-    /// Ends the broken state once every flight is resolved or put back. Gives the identity that is used up.
-    pub fn mend(&mut self) -> Option<Identity> {
+    /// Ends the broken state once every flight is resolved or put back: goes on under the next epoch of the same
+    /// producer, so that whatever is still on its way under the old one comes too late. Gives the producer id if it is
+    /// used up.
+    pub fn mend(&mut self) -> Option<ProducerId> {
         if !self.broken || self.flights.iter().any(|flight| flight.place != Place::PutBack) {
             return None;
         }
@@ -183,7 +190,14 @@ impl<T> Queue<T> {
         self.broken = false;
         self.next_sequence = Sequence(0);
         self.written_at = None;
-        self.identity.take()
+        let identity = self.identity.take()?;
+        if self.identity_lost || identity.producer_epoch.0 == i16::MAX {
+            self.identity_lost = false;
+            return Some(identity.producer_id);
+        }
+        let producer_epoch = ProducerEpoch(identity.producer_epoch.0 + 1);
+        self.identity = Some(Identity { producer_epoch, ..identity });
+        None
     }
 
     /// Gives the next waiting batch a sequence and makes it a flight; the caller has seen that there is one.

@@ -53,7 +53,7 @@ impl<T: Clone> Core<T> {
     fn mend(&mut self) {
         for &slot in &self.active {
             let Some(used_up) = self.queues[slot].mend() else { continue };
-            if self.identity == IdentityState::Known(used_up) {
+            if matches!(self.identity, IdentityState::Known(known) if known.producer_id == used_up) {
                 self.identity = IdentityState::Missing { retry_at: Moment(0) };
             }
         }

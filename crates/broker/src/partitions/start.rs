@@ -1,0 +1,298 @@
+//! Starting the data path: finding partitions on the disk, opening their logs, and starting the threads. And the
+//! thread that looks after checkpoints and retention.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use klamm_log::{Disk, DiskError, Log, LogConfig, RecoveryHint};
+use klamm_metadata::Image;
+use klamm_replication::OpenedLog;
+use klamm_types::{LeaderEpoch, Offset, TopicId, TopicPartition};
+
+use super::board::Board;
+use super::carry::chain;
+use super::checkpoint::Checkpoints;
+use super::clock::Clock;
+use super::command::{Command, Host, HostOrigin, applying_for_thread};
+use super::directory::{self, DirectoryError, Found};
+use super::image::Taken;
+use super::inbox::Inbox;
+use super::metrics::Metrics;
+use super::names::Names;
+use super::open::{self, HostError, Opening};
+use super::requests::WishBox;
+use super::shared::{PartitionsConfig, Shared};
+use super::worker::Worker;
+use super::{Partitions, Running};
+use crate::flush::{Pool, PoolConfig};
+use crate::replica::followers::Followers;
+use crate::replica::links::Links;
+
+/// Jobs that may wait for the background threads.
+const BACKGROUND_OPEN_MAX: usize = 65_536;
+/// How long the housekeeper waits for workers to hand over their marks.
+const MARKS_WAIT_MAX: Duration = Duration::from_secs(1);
+const WORKER_THREADS_MAX: usize = 4;
+
+/// How the last run of this broker ended, as far as logs are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastStop {
+    /// Every log was closed: sizes and indexes can be trusted.
+    Clean,
+    Unclean,
+}
+
+/// Why the data path cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("starting threads")]
+    Threads(#[source] std::io::Error),
+    #[error("reading the checkpoints")]
+    Checkpoints(#[from] DiskError),
+    #[error("looking for partitions")]
+    Directory(#[from] DirectoryError),
+}
+
+/// What recovery found, for the broker's registration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    pub replicas: Vec<RecoveredReplica>,
+}
+
+/// One replica as recovery found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredReplica {
+    pub partition: TopicPartition,
+    /// Why it must not count, if it must not.
+    pub damage: Option<String>,
+    /// The highest leader epoch known to the log; `NONE` in an empty one.
+    pub highest_leader_epoch: LeaderEpoch,
+    /// Of the last record; `NONE` in an empty log.
+    pub last_epoch: LeaderEpoch,
+    pub log_end_offset: Offset,
+}
+
+impl Partitions {
+    /// Finds and opens all partitions under the data directory and starts the threads. Blocks until all is recovered.
+    pub fn start(
+        config: PartitionsConfig,
+        disk: Arc<dyn Disk>,
+        last_stop: LastStop,
+    ) -> Result<(Partitions, RecoveryReport), StartError> {
+        let checkpoints = Checkpoints::open(Arc::clone(&disk), &config.data_dir)?;
+        let shared = Arc::new(make_shared(config, disk, checkpoints)?);
+        let recovered = recover(&shared, last_stop)?;
+        let mut report = RecoveryReport::default();
+        let mut taken = Taken::default();
+        let mut threads = Vec::new();
+        for index in 0..shared.workers.len() {
+            let worker = Worker::new(Arc::clone(&shared), index);
+            let builder = std::thread::Builder::new().name(format!("klamm-partition-{index}"));
+            threads.push(builder.spawn(move || run_worker(worker)).map_err(StartError::Threads)?);
+        }
+        for one in recovered {
+            report.replicas.push(describe(&one));
+            match one.opened {
+                Ok(opened) => {
+                    taken.recovered(one.partition, Arc::clone(&one.name));
+                    let log_config = opened.0.config().clone();
+                    let host = Host {
+                        partition: one.partition,
+                        name: one.name,
+                        origin: HostOrigin::Recovered(Box::new(opened)),
+                        view: None,
+                        log_config,
+                        applying: None,
+                    };
+                    if let Some(host) = shared.names.claim(Box::new(host)) {
+                        shared.send(one.partition, Command::Host(host));
+                    }
+                }
+                Err(_) => taken.broken(one.partition),
+            }
+        }
+        let (stop, stopped) = mpsc::channel();
+        let housekeeper = Arc::clone(&shared);
+        let builder = std::thread::Builder::new().name("klamm-housekeeper".to_owned());
+        let keeper = builder.spawn(move || keep_house(&housekeeper, &stopped)).map_err(StartError::Threads)?;
+        threads.push(keeper);
+        let running = Mutex::new(Some(Running { threads, stop }));
+        let partitions = Partitions { shared, taken: Arc::new(Mutex::new(taken)), running: Arc::new(running) };
+        Ok((partitions, report))
+    }
+}
+
+fn make_shared(
+    config: PartitionsConfig,
+    disk: Arc<dyn Disk>,
+    checkpoints: Checkpoints,
+) -> Result<Shared, StartError> {
+    let pool = |name, threads, open_max| {
+        Pool::start(PoolConfig { name, threads, open_max }).map_err(StartError::Threads)
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let worker_threads = match config.worker_threads {
+        0 => cores.min(WORKER_THREADS_MAX),
+        count => count,
+    };
+    let inbox = || Arc::new(Inbox::new(config.inbox_bytes_max));
+    Ok(Shared {
+        disk,
+        clock: Clock::new(),
+        metrics: Metrics::default(),
+        checkpoints,
+        wishes: WishBox::default(),
+        board: Board::default(),
+        names: Names::default(),
+        workers: (0..worker_threads).map(|_| inbox()).collect(),
+        flushes: pool("klamm-flush", config.flush_threads, usize::MAX)?,
+        background: pool("klamm-background", config.background_threads, BACKGROUND_OPEN_MAX)?,
+        followers: Followers::default(),
+        links: Links::new(config.data_runtime.clone(), rand::random()),
+        image: ArcSwap::from_pointee(Image::new()),
+        settings: RwLock::default(),
+        identity: RwLock::default(),
+        unclean: AtomicBool::new(false),
+        config,
+    })
+}
+
+/// A worker that panics has broken an invariant: nothing it owns may be touched again, so the process ends.
+fn run_worker(worker: Worker) {
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| worker.run()));
+    if outcome.is_err() {
+        tracing::error!("a partition worker has broken an invariant; stopping the process");
+        std::process::abort();
+    }
+}
+
+struct Recovered {
+    partition: TopicPartition,
+    name: Arc<str>,
+    opened: Result<(Log, OpenedLog), HostError>,
+}
+
+/// Opens the logs of all partitions, several at a time.
+fn recover(shared: &Arc<Shared>, last_stop: LastStop) -> Result<Vec<Recovered>, StartError> {
+    let data = shared.config.data_dir.as_path();
+    let mut found = Vec::new();
+    for one in directory::list(shared.disk.as_ref(), data)? {
+        match one {
+            Found::Partition { name, partition } => found.push((name, partition)),
+            Found::Deleted { name } => remove_in_background(shared, &name),
+            Found::Nameless { name } => put_aside(shared.disk.as_ref(), data, &name)?,
+        }
+    }
+    let (sender, receiver) = mpsc::channel();
+    for (name, partition) in found {
+        let (sender, shared_here) = (sender.clone(), Arc::clone(shared));
+        shared.background.submit_owed(move || {
+            let opened = open_found(&shared_here, &name, partition, last_stop);
+            // The receiver lives until every sender is gone.
+            let _ = sender.send(Recovered { partition, name: name.into(), opened });
+        });
+    }
+    drop(sender);
+    let recovered: HashMap<TopicPartition, Recovered> = receiver.iter().map(|one| (one.partition, one)).collect();
+    Ok(recovered.into_values().collect())
+}
+
+fn open_found(
+    shared: &Shared,
+    name: &str,
+    partition: TopicPartition,
+    last_stop: LastStop,
+) -> Result<(Log, OpenedLog), HostError> {
+    let marks = shared.checkpoints.get(partition);
+    let hint = RecoveryHint {
+        recovery_point: marks.map(|marks| marks.recovery_point),
+        clean_stop: last_stop == LastStop::Clean && marks.is_some(),
+    };
+    let config = LogConfig { tail_bytes_max: shared.config.tail_bytes_max, ..LogConfig::default() };
+    let opening = Opening { disk: Arc::clone(&shared.disk), config, hint, marks: marks.unwrap_or_default() };
+    open::open(&shared.config.data_dir, name, opening).inspect_err(|error| {
+        tracing::error!(partition = name, error = chain(error), "a partition cannot be recovered");
+    })
+}
+
+fn remove_in_background(shared: &Arc<Shared>, name: &str) {
+    let (path, shared_here) = (shared.config.data_dir.join(name), Arc::clone(shared));
+    shared.background.submit_owed(move || {
+        if let Err(error) = directory::remove(shared_here.disk.as_ref(), &path) {
+            tracing::warn!(error = chain(&error), "removing a deleted partition failed");
+        }
+    });
+}
+
+/// A directory without a readable topic id: an interrupted creation if it is empty, else something for a person.
+fn put_aside(disk: &dyn Disk, data: &Path, name: &str) -> Result<(), DirectoryError> {
+    let path = directory::mark_stray(disk, data, name, TopicId::ZERO)?;
+    tracing::warn!(path = %path.display(), "a partition directory without partition.metadata is put aside");
+    Ok(())
+}
+
+fn describe(recovered: &Recovered) -> RecoveredReplica {
+    let partition = recovered.partition;
+    match &recovered.opened {
+        Ok((log, opened)) => RecoveredReplica {
+            partition,
+            damage: opened.damaged_from.map(|from| format!("the log is damaged from offset {from} on")),
+            highest_leader_epoch: log.epochs().last().map_or(LeaderEpoch::NONE, |last| last.epoch),
+            last_epoch: log.last_epoch().unwrap_or(LeaderEpoch::NONE),
+            log_end_offset: log.log_end_offset(),
+        },
+        Err(error) => RecoveredReplica {
+            partition,
+            damage: Some(chain(error)),
+            highest_leader_epoch: LeaderEpoch::NONE,
+            last_epoch: LeaderEpoch::NONE,
+            log_end_offset: Offset(0),
+        },
+    }
+}
+
+/// Writes the checkpoints and has old segments deleted, until it is told to stop.
+fn keep_house(shared: &Arc<Shared>, stopped: &mpsc::Receiver<()>) {
+    let mut retention_due = Instant::now() + shared.config.retention_interval;
+    loop {
+        match stopped.recv_timeout(shared.config.checkpoint_interval) {
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+        }
+        gather_marks(shared);
+        if let Err(error) = shared.checkpoints.write() {
+            tracing::error!(error = chain(&error), "writing the checkpoints failed");
+        }
+        if Instant::now() >= retention_due {
+            retention_due = Instant::now() + shared.config.retention_interval;
+            for worker in &shared.workers {
+                let _ = worker.push(Command::Retain);
+            }
+        }
+    }
+}
+
+/// Has every worker hand over the marks of what was written, and waits a moment for them.
+fn gather_marks(shared: &Shared) {
+    let (guard, done) = applying_for_thread();
+    for worker in &shared.workers {
+        let _ = worker.push(Command::Checkpoint { applying: Arc::clone(&guard) });
+    }
+    drop(guard);
+    let _ = done.recv_timeout(MARKS_WAIT_MAX);
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        let _ = thread.join();
+    }
+}

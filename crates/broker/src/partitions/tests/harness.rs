@@ -1,0 +1,341 @@
+//! Brokers without a controller: a metadata image that tests change by records, and nodes that take it up.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use klamm_log::RealDisk;
+use klamm_metadata::Image;
+use klamm_proto as _;
+use klamm_record::{BatchBuilder, BatchOptions, Batches, DECOMPRESSED_SIZE_MAX};
+use klamm_replication::Limits;
+use klamm_schema::id_bytes;
+use klamm_schema::metadata::metadata_record::Record;
+use klamm_schema::metadata::{self as schema, MetadataBatch, MetadataRecord};
+use klamm_types::{
+    BrokerEpoch, ClusterId, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
+};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use crate::api::{
+    Acks, FetchPartition, FetchRequest, FetchedPartition, FollowerReads, Isolation, PartitionRole, ProduceError,
+    ProduceRequest, Produced,
+};
+use crate::partitions::{
+    AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped,
+};
+use crate::replica::{FRAME_BYTES_MAX, WINDOW_BYTES};
+
+pub const CLUSTER: ClusterId = ClusterId(klamm_types::Uuid([7; 16]));
+
+pub fn partition(topic: u128, number: i32) -> TopicPartition {
+    TopicPartition { topic: TopicId::from_u128(topic), partition: PartitionId(number) }
+}
+
+/// The metadata, as a controller would write it.
+#[derive(Default)]
+pub struct Meta {
+    image: Image,
+    broker_epoch: i64,
+}
+
+impl Meta {
+    pub fn image(&self) -> Arc<Image> {
+        Arc::new(self.image.clone())
+    }
+
+    pub fn apply(&mut self, records: Vec<Record>) {
+        let records = records.into_iter().map(|record| MetadataRecord { version: 1, record: Some(record) }).collect();
+        let batch = MetadataBatch { records, decided_at_ms: 0 };
+        self.image.apply_batch(self.image.applied_index() + 1, 1, &batch).unwrap();
+    }
+
+    pub fn register(&mut self, node: NodeId, address: &str) -> BrokerEpoch {
+        self.broker_epoch += 1;
+        let broker_epoch = self.broker_epoch;
+        self.apply(vec![
+            Record::RegisterBroker(schema::RegisterBroker {
+                broker: node.0,
+                broker_epoch,
+                incarnation: id_bytes(&[1; 16]),
+                grpc_address: address.to_owned(),
+                last_unfenced_epoch: -1,
+                fenced: true,
+                ..Default::default()
+            }),
+            Record::BrokerChange(schema::BrokerChange { broker: node.0, broker_epoch, ..Default::default() }),
+        ]);
+        BrokerEpoch(broker_epoch)
+    }
+
+    /// One partition, led by the first replica, all in sync.
+    pub fn create_topic(&mut self, topic: u128, name: &str, replicas: &[i32], settings: &[(&str, &str)]) {
+        let topic_id = id_bytes(TopicId::from_u128(topic).as_bytes());
+        let mut records = vec![
+            Record::Topic(schema::Topic { topic_id: topic_id.clone(), name: name.to_owned() }),
+            Record::Partition(schema::Partition {
+                topic_id,
+                partition: 0,
+                replicas: replicas.to_vec(),
+                directories: replicas.iter().map(|_| id_bytes(&[1; 16])).collect(),
+                leadership: Some(schema::Leadership {
+                    leader: replicas[0],
+                    isr: replicas.to_vec(),
+                    ..Default::default()
+                }),
+                decision: None,
+            }),
+        ];
+        records.extend(settings.iter().map(|(setting, value)| {
+            Record::Config(schema::Config {
+                resource_type: schema::ResourceType::Topic.into(),
+                resource_name: name.to_owned(),
+                name: (*setting).to_owned(),
+                value: Some((*value).to_owned()),
+            })
+        }));
+        self.apply(records);
+    }
+
+    pub fn remove_topic(&mut self, topic: u128) {
+        let topic_id = id_bytes(TopicId::from_u128(topic).as_bytes());
+        self.apply(vec![Record::RemoveTopic(schema::RemoveTopic { topic_id })]);
+    }
+
+    /// Changes leader (a new epoch) and ISR.
+    pub fn change(&mut self, at: TopicPartition, leader: Option<i32>, isr: &[i32]) {
+        let state = self.image.partition(at.topic, at.partition).unwrap();
+        let mut leadership = state.to_leadership();
+        if let Some(leader) = leader {
+            leadership.leader = leader;
+            leadership.leader_epoch += 1;
+        }
+        leadership.isr = isr.to_vec();
+        leadership.partition_epoch += 1;
+        self.apply(vec![Record::PartitionChange(schema::PartitionChange {
+            topic_id: id_bytes(at.topic.as_bytes()),
+            partition: at.partition.0,
+            leadership: Some(leadership),
+            ..Default::default()
+        })]);
+    }
+
+    pub fn isr(&self, at: TopicPartition) -> Vec<NodeId> {
+        self.image.partition(at.topic, at.partition).unwrap().isr.clone()
+    }
+}
+
+/// One broker.
+pub struct Node {
+    pub id: NodeId,
+    pub partitions: Partitions,
+    pub report: RecoveryReport,
+    pub address: String,
+    shutdown: Option<oneshot::Sender<()>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    pub async fn start(id: i32, data: &Path, last_stop: LastStop) -> Node {
+        let config = PartitionsConfig {
+            node: NodeId(id),
+            data_dir: data.to_owned(),
+            worker_threads: 2,
+            flush_threads: 2,
+            background_threads: 2,
+            inbox_bytes_max: 16 << 20,
+            tail_bytes_max: 1 << 20,
+            checkpoint_interval: Duration::from_millis(50),
+            retention_interval: Duration::from_millis(100),
+            limits: Limits::default(),
+            data_runtime: Handle::current(),
+        };
+        let disk = Arc::new(RealDisk);
+        let starting = tokio::task::spawn_blocking(move || Partitions::start(config, disk, last_stop).unwrap());
+        let (partitions, report) = starting.await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (shutdown, stopping) = oneshot::channel::<()>();
+        let serving = tonic::transport::Server::builder()
+            .max_frame_size(FRAME_BYTES_MAX)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .tcp_nodelay(true)
+            .add_service(partitions.replica_service())
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                let _ = stopping.await;
+            });
+        let server = tokio::spawn(async move { serving.await.unwrap() });
+        Node { id: NodeId(id), partitions, report, address, shutdown: Some(shutdown), server }
+    }
+
+    /// Closes the logs and ends the server.
+    pub async fn stop(mut self) -> Stopped {
+        drop(self.shutdown.take());
+        let partitions = self.partitions.clone();
+        let stopped = tokio::task::spawn_blocking(move || partitions.stop()).await.unwrap();
+        self.server.await.unwrap();
+        stopped
+    }
+}
+
+/// Several brokers that share metadata, and a task per broker that stands for the controller.
+pub struct Cluster {
+    pub meta: Arc<Mutex<Meta>>,
+    pub nodes: Vec<Node>,
+    dirs: Vec<tempfile::TempDir>,
+}
+
+impl Cluster {
+    pub async fn start(count: i32) -> Cluster {
+        let mut cluster = Cluster { meta: Arc::default(), nodes: Vec::new(), dirs: Vec::new() };
+        for id in 0..count {
+            cluster.dirs.push(tempfile::tempdir().unwrap());
+            cluster.add(id, LastStop::Unclean).await;
+        }
+        cluster
+    }
+
+    /// Starts a broker on its directory and registers it.
+    pub async fn add(&mut self, id: i32, last_stop: LastStop) {
+        let node = Node::start(id, self.dirs[id as usize].path(), last_stop).await;
+        let broker_epoch = self.meta.lock().unwrap().register(node.id, &node.address);
+        node.partitions.registered(CLUSTER, broker_epoch);
+        self.nodes.retain(|other| other.id != node.id);
+        self.nodes.push(node);
+        self.nodes.sort_by_key(|node| node.id);
+        self.publish().await;
+    }
+
+    pub fn node(&self, id: i32) -> &Node {
+        self.nodes.iter().find(|node| node.id == NodeId(id)).unwrap()
+    }
+
+    pub fn take(&mut self, id: i32) -> Node {
+        let index = self.nodes.iter().position(|node| node.id == NodeId(id)).unwrap();
+        self.nodes.remove(index)
+    }
+
+    pub fn directory(&self, id: i32) -> &Path {
+        self.dirs[id as usize].path()
+    }
+
+    /// Gives the newest image to every broker and waits until it is taken up.
+    pub async fn publish(&self) {
+        let image = self.meta.lock().unwrap().image();
+        for node in &self.nodes {
+            node.partitions.apply(Arc::clone(&image), ImageSource::Records).wait().await;
+        }
+    }
+
+    pub async fn change(&self, change: impl FnOnce(&mut Meta)) {
+        change(&mut self.meta.lock().unwrap());
+        self.publish().await;
+    }
+
+    /// Answers the wishes of `id`, once it has one, as a controller would.
+    pub async fn decide(&self, id: i32) {
+        let wishes = self.node(id).partitions.wishes().await;
+        for (at, alter) in &wishes.alter {
+            let isr: Vec<i32> = alter.isr.iter().map(|(node, _)| node.0).collect();
+            let outcome = {
+                let mut meta = self.meta.lock().unwrap();
+                meta.change(*at, None, &isr);
+                let state = meta.image.partition(at.topic, at.partition).unwrap();
+                AlterOutcome::Committed { partition_epoch: state.partition_epoch }
+            };
+            self.node(id).partitions.alter_answered(*at, alter, outcome);
+        }
+        for at in wishes.damage.keys() {
+            let mut meta = self.meta.lock().unwrap();
+            let isr: Vec<i32> = meta.isr(*at).iter().map(|node| node.0).filter(|node| *node != id).collect();
+            meta.change(*at, None, &isr);
+        }
+        self.publish().await;
+    }
+
+    /// Answers wishes of `id` until the ISR is this one.
+    pub async fn decide_until_isr(&self, id: i32, at: TopicPartition, isr: &[i32]) {
+        let isr: Vec<NodeId> = isr.iter().map(|node| NodeId(*node)).collect();
+        while self.meta.lock().unwrap().isr(at) != isr {
+            self.decide(id).await;
+        }
+    }
+
+    pub async fn stop(self) {
+        for node in self.nodes {
+            node.stop().await;
+        }
+    }
+}
+
+/// A batch of these values, as a producer sends it.
+pub fn batch(values: &[&str]) -> Bytes {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for value in values {
+        builder.append(Timestamp(1_700_000_000_000), None, Some(value.as_bytes()), &[]).unwrap();
+    }
+    builder.build().unwrap().into_bytes()
+}
+
+pub fn request(at: TopicPartition, records: Bytes) -> ProduceRequest {
+    ProduceRequest { partition: at, records, acks: Acks::All, timeout: Duration::from_secs(20) }
+}
+
+pub async fn produce(node: &Node, at: TopicPartition, value: &str) -> Result<Produced, ProduceError> {
+    node.partitions.produce(request(at, batch(&[value]))).await.wait().await
+}
+
+pub fn fetch_request(at: TopicPartition, offset: i64, max_wait: Duration) -> FetchRequest {
+    FetchRequest {
+        partitions: vec![FetchPartition {
+            partition: at,
+            fetch_offset: Offset(offset),
+            current_leader_epoch: LeaderEpoch::NONE,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            max_bytes: 1 << 20,
+        }],
+        max_wait,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        isolation: Isolation::ReadUncommitted,
+        followers: FollowerReads::Allowed,
+    }
+}
+
+/// The values of an answer.
+pub fn values(fetched: &FetchedPartition) -> Vec<String> {
+    let data = fetched.result.as_ref().unwrap();
+    let mut values = Vec::new();
+    for piece in &data.records {
+        for batch in Batches::new(piece.clone()) {
+            for record in batch.unwrap().records(DECOMPRESSED_SIZE_MAX).unwrap() {
+                let value = record.unwrap().value.unwrap();
+                values.push(String::from_utf8(value.to_vec()).unwrap());
+            }
+        }
+    }
+    values
+}
+
+/// Reads from the start until there are `count` values.
+pub async fn read(node: &Node, at: TopicPartition, count: usize) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    while all.len() < count {
+        let request = fetch_request(at, all.len() as i64, Duration::from_secs(20));
+        let answer = node.partitions.fetch(request).await;
+        if answer[0].result.is_ok() {
+            all.extend(values(&answer[0]));
+        } else {
+            node.partitions.wait_until_taken_up(at).await;
+        }
+    }
+    all
+}
+
+pub async fn led(node: &Node, at: TopicPartition) {
+    node.partitions.wait_for_role(at, PartitionRole::Leader).await;
+}

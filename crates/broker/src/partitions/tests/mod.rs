@@ -1,0 +1,5 @@
+//! The data path as a whole: real logs on temporary directories, real gRPC on loopback, metadata made by hand.
+
+mod harness;
+mod replicated;
+mod single;

@@ -1,0 +1,195 @@
+//! `klamm consume`: prints records of a topic, from where it is told, until it is told to stop.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use klamm_client::{
+    Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetReset, Start, TopicPartition,
+};
+use klamm_types::{Offset, Timestamp};
+use serde_json::json;
+
+use super::connect;
+use crate::Common;
+use crate::output::{Failure, Format};
+
+const POLL: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+pub struct Args {
+    topic: String,
+    /// Where to begin: beginning, end, an offset, or @MILLISECONDS for the first record from a time on.
+    #[arg(long, default_value = "end", value_parser = start)]
+    from: Start,
+    /// Only these partitions; all without it.
+    #[arg(long, short)]
+    partition: Vec<i32>,
+    /// How to print a record: %k key, %v value, %t topic, %p partition, %o offset, %T timestamp, %h headers,
+    /// \n newline, \t tab, %% percent.
+    #[arg(long, short, default_value = "%v\\n")]
+    format: String,
+    /// Stop at the end, as it is when the command starts.
+    #[arg(long)]
+    stop_at_end: bool,
+    /// Stop after so many records.
+    #[arg(long, short)]
+    max: Option<u64>,
+    /// Only records of committed transactions.
+    #[arg(long)]
+    committed: bool,
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    let expected = || "expected beginning, end, an offset, or @MILLISECONDS".to_owned();
+    match text {
+        "beginning" | "earliest" => Ok(Start::Earliest),
+        "end" | "latest" => Ok(Start::Latest),
+        _ => match text.strip_prefix('@') {
+            Some(time) => time.parse().map(|ms| Start::Timestamp(Timestamp(ms))).map_err(|_| expected()),
+            None => {
+                let offset: i64 = text.parse().map_err(|_| expected())?;
+                if offset < 0 { Err(expected()) } else { Ok(Start::Offset(Offset(offset))) }
+            }
+        },
+    }
+}
+
+pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
+    let client = connect(common).await?;
+    let config = ConsumerConfig {
+        offset_reset: OffsetReset::Earliest,
+        isolation: if args.committed { IsolationLevel::ReadCommitted } else { IsolationLevel::ReadUncommitted },
+        ..ConsumerConfig::default()
+    };
+    let mut consumer = client.consumer(config);
+    let unread = |error| Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error));
+    if args.partition.is_empty() {
+        consumer.assign_topic(&args.topic, args.from).await.map_err(unread)?;
+    } else {
+        let partition = |&number: &i32| (TopicPartition::new(args.topic.as_str(), number), args.from);
+        consumer.assign(args.partition.iter().map(partition));
+    }
+    let ends = match args.stop_at_end {
+        true => Some(consumer.end_offsets().await.map_err(unread)?),
+        false => None,
+    };
+    let mut stop = crate::signals::stop_signals()?;
+    let print = Printer { format: common.output, template: &args.format };
+    tokio::select! {
+        outcome = pump(&mut consumer, ends.as_ref(), args.max, &print) => outcome?,
+        () = stop.recv() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn pump(
+    consumer: &mut Consumer,
+    ends: Option<&BTreeMap<TopicPartition, Offset>>,
+    max: Option<u64>,
+    print: &Printer<'_>,
+) -> Result<(), Failure> {
+    let mut printed = 0;
+    loop {
+        if max.is_some_and(|max| printed >= max) || ends.is_some_and(|ends| consumer.has_reached(ends)) {
+            return Ok(());
+        }
+        let records = consumer.poll(POLL).await;
+        let records = records.map_err(|error| Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error)))?;
+        let left = max.map_or(u64::MAX, |max| max - printed);
+        let wanted = records.iter().filter(|record| !is_past(record, ends));
+        let wanted: Vec<_> = wanted.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
+        printed += wanted.len() as u64;
+        print.print(&wanted)?;
+    }
+}
+
+/// Whether a record came after the end that the command stops at.
+fn is_past(record: &ConsumerRecord, ends: Option<&BTreeMap<TopicPartition, Offset>>) -> bool {
+    let partition = || TopicPartition::new(record.topic.clone(), record.partition.0);
+    ends.and_then(|ends| ends.get(&partition())).is_some_and(|end| record.offset >= *end)
+}
+
+struct Printer<'a> {
+    format: Format,
+    template: &'a str,
+}
+
+impl Printer<'_> {
+    fn print(&self, records: &[&ConsumerRecord]) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        for record in records {
+            match self.format {
+                Format::Table => render(self.template, record, &mut text),
+                Format::Json => {
+                    text.extend_from_slice(to_json(record).to_string().as_bytes());
+                    text.push(b'\n');
+                }
+            }
+        }
+        let mut out = std::io::stdout().lock();
+        match out.write_all(&text).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            other => other.context("printing"),
+        }
+    }
+}
+
+/// Bytes that are no UTF-8 are printed as they are: what was produced from a file comes back the same.
+fn render(template: &str, record: &ConsumerRecord, out: &mut Vec<u8>) {
+    let mut letters = template.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, letters.clone().next()) {
+            ('%', Some(kind)) if "kvtpoTh%".contains(kind) => {
+                letters.next();
+                field(kind, record, out);
+            }
+            ('\\', Some(kind)) if "nt\\".contains(kind) => {
+                letters.next();
+                out.push(match kind {
+                    'n' => b'\n',
+                    't' => b'\t',
+                    _ => b'\\',
+                });
+            }
+            (other, _) => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+fn field(kind: char, record: &ConsumerRecord, out: &mut Vec<u8>) {
+    match kind {
+        'k' => out.extend_from_slice(record.key.as_deref().unwrap_or_default()),
+        'v' => out.extend_from_slice(record.value.as_deref().unwrap_or_default()),
+        't' => out.extend_from_slice(record.topic.as_bytes()),
+        'p' => out.extend_from_slice(record.partition.to_string().as_bytes()),
+        'o' => out.extend_from_slice(record.offset.to_string().as_bytes()),
+        'T' => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
+        'h' => {
+            for (index, header) in record.headers.iter().enumerate() {
+                let comma = if index == 0 { "" } else { "," };
+                let value = header.value.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                let name = String::from_utf8_lossy(&header.key);
+                out.extend_from_slice(format!("{comma}{name}={value}").as_bytes());
+            }
+        }
+        _ => out.push(b'%'),
+    }
+}
+
+fn to_json(record: &ConsumerRecord) -> serde_json::Value {
+    let text = |bytes: &Option<bytes::Bytes>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let headers = record.headers.iter().map(|header| json!({"name": String::from_utf8_lossy(&header.key), "value": text(&header.value)}));
+    json!({
+        "topic": &*record.topic,
+        "partition": record.partition.0,
+        "offset": record.offset.0,
+        "timestamp": record.timestamp.0,
+        "key": text(&record.key),
+        "value": text(&record.value),
+        "headers": headers.collect::<Vec<_>>(),
+        "leader_epoch": record.leader_epoch.0,
+    })
+}

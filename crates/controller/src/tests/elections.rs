@@ -1,0 +1,125 @@
+//! The fast election: in every order of ids and logs, and when the leader is not dead at all.
+
+use std::time::Instant;
+
+use klamm_types::NodeId;
+use openraft::raft::TransferLeaderRequest;
+
+use super::harness::{Cluster, LIMIT, free_address};
+use crate::quorum::election;
+
+fn make_leader(cluster: &Cluster, id: NodeId) {
+    let target = cluster.running(id).raft_id;
+    let leader = cluster.wait_for_leader();
+    if leader != id {
+        cluster.wait_for_metrics(leader, "the next leader has the log", |metrics| {
+            let matched = metrics
+                .replication
+                .as_ref()
+                .and_then(|map| map.get(&target).copied().flatten());
+            matched.map(|id| id.index) >= metrics.last_log_index
+        });
+        let raft = cluster.running(leader).raft;
+        cluster.on(
+            leader,
+            async move { raft.trigger().transfer_leader(target).await.unwrap() },
+        );
+    }
+    for node in cluster.alive() {
+        let mut acting = cluster.controller(node).node.acting.subscribe();
+        cluster.on(node, async move {
+            assert!(acting.wait_for(|acting| acting.is_some() == (node == id)).await.is_ok())
+        });
+    }
+}
+
+/// The leader cannot reach `lagging`, writes, and dies: the other survivor leads.
+fn the_survivor_with_the_log_leads(leader: i32, lagging: i32) {
+    let (leader, lagging) = (NodeId(leader), NodeId(lagging));
+    let survivor = NodeId(6 - leader.0 - lagging.0);
+    let mut cluster = Cluster::new(3);
+    cluster.wrong.insert((leader, lagging), free_address());
+    cluster.start_all();
+    cluster.wait_for_leader();
+    make_leader(&cluster, leader);
+    let index = cluster.write(10);
+    cluster.wait_for_applied(survivor, index);
+    assert!(*cluster.controller(lagging).watch_applied().borrow() < index);
+    let killed = Instant::now();
+    cluster.kill(leader);
+    assert_eq!(cluster.wait_for_leader(), survivor);
+    let index = cluster.write(11);
+    println!(
+        "leader {leader} killed, {lagging} lagging: written after {:?}",
+        killed.elapsed()
+    );
+    cluster.wait_for_applied(lagging, index);
+}
+
+#[test]
+fn a_lagging_survivor_with_the_lower_id_does_not_lead() {
+    the_survivor_with_the_log_leads(2, 1);
+}
+
+#[test]
+fn a_lagging_survivor_with_the_higher_id_does_not_lead() {
+    the_survivor_with_the_log_leads(2, 3);
+}
+
+#[test]
+fn a_living_leader_survives_rumours() {
+    let cluster = Cluster::started(3);
+    let leader = cluster.wait_for_leader();
+    let led = cluster.running(leader);
+    let vote = led.leadership();
+    let followers: Vec<NodeId> = cluster.alive().into_iter().filter(|id| *id != leader).collect();
+    // Every follower is told again and again that the leader is dead; each looks for itself.
+    for _ in 0..20 {
+        for id in &followers {
+            cluster.controller(*id).node.hints.try_send(led.raft_id).ok();
+        }
+    }
+    // One follower believes it and campaigns; the other's lease holds.
+    let deceived = cluster.running(followers[0]);
+    let dead = led.raft_id;
+    cluster.on(followers[0], async move {
+        let old = deceived.raft.with_raft_state(|state| *state.vote_ref()).await.unwrap();
+        let last = election::last_flushed(&deceived.raft);
+        let request = TransferLeaderRequest::new(old, dead, last);
+        deceived.raft.handle_transfer_leader(request).await.unwrap().unwrap();
+        for _ in 0..5 {
+            deceived.raft.trigger().elect(true).await.unwrap();
+        }
+    });
+    let index = cluster.write(10);
+    for id in &followers {
+        cluster.wait_for_applied(*id, index);
+    }
+    assert_eq!(cluster.running(leader).leadership(), vote, "the leader was deposed");
+}
+
+#[test]
+fn metadata_is_followed_from_survivors() {
+    let mut cluster = Cluster::started(3);
+    let leader = cluster.wait_for_leader();
+    let first = cluster.write(10);
+    let client = cluster.client();
+    let mut follower = {
+        let _runtime = cluster.runtime.enter();
+        client.follow_metadata(0)
+    };
+    cluster.kill(leader);
+    let second = cluster.write(11);
+    let mut seen = Vec::new();
+    cluster.runtime.block_on(async {
+        while seen.last().is_none_or(|index| *index < second) {
+            let next = tokio::time::timeout(LIMIT, follower.next()).await;
+            match next.unwrap().expect("the stream goes on") {
+                crate::MetadataEvent::Snapshot(image) => seen.push(image.applied_index()),
+                crate::MetadataEvent::Batch { index, .. } => seen.push(index),
+                crate::MetadataEvent::Committed { .. } => {}
+            }
+        }
+    });
+    assert!(seen.is_sorted() && seen.contains(&first), "{seen:?}");
+}

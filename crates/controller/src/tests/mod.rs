@@ -1,0 +1,8 @@
+//! Stories of several controllers in one process: each has a runtime of its own, and dropping that is its death, because
+//! its sockets end with it. Tests wait for events; the limits only turn a hang into a failure.
+
+mod brokers;
+mod elections;
+mod harness;
+mod members;
+mod quorum;

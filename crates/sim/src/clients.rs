@@ -1,0 +1,318 @@
+//! Producers and readers, and how a broker serves them.
+//!
+//! A producer sends its batches in order, some of them before the former are answered, and repeats in order whatever
+//! was not acknowledged. Requests of an abandoned connection may still arrive.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use klamm_record::{Batch, BatchBuilder, BatchOptions, ProducerStamp};
+use klamm_replication::{Acks, Event, Isolation, Origin, Produce, ReadFrom, Role};
+use klamm_types::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use crate::broker::{Asked, Process};
+use crate::chance::Chance;
+use crate::plan::{BROKERS, MS, Time};
+use crate::process::read_batches;
+use crate::world::{AtProcess, Happening, World};
+
+/// A batch that is not acknowledged yet.
+#[derive(Debug)]
+pub struct Flight {
+    batch: Batch,
+    attempt: u64,
+}
+
+#[derive(Debug)]
+pub struct Producer {
+    idempotent: Option<ProducerId>,
+    acks: Acks,
+    depth: usize,
+    target: usize,
+    sequence: i32,
+    made: u64,
+    pub flights: VecDeque<Flight>,
+    /// Arrival of the last request on this connection.
+    last_arrival: Time,
+    /// Counts connections; a repetition belongs to one.
+    round: u64,
+    resending: bool,
+}
+
+#[derive(Debug)]
+pub struct Reader {
+    index: usize,
+    pub position: Offset,
+    attempt: u64,
+    target: usize,
+}
+
+impl Producer {
+    pub fn draw(index: usize, chance: &mut Chance) -> Producer {
+        // The first one is always the safest kind: the others are a mixture.
+        let kind = if index == 0 { 0 } else { chance.below(5) };
+        let acks = match kind {
+            3 => Acks::Leader,
+            4 => Acks::None,
+            _ => Acks::All,
+        };
+        let idempotent = (kind < 2).then_some(ProducerId(1000 + index as i64));
+        Producer {
+            idempotent,
+            acks,
+            depth: if idempotent.is_some() { chance.between(1, 4) as usize } else { 1 },
+            target: chance.below(BROKERS as u64) as usize,
+            sequence: 0,
+            made: 0,
+            flights: VecDeque::new(),
+            last_arrival: 0,
+            round: 0,
+            resending: false,
+        }
+    }
+
+    fn make(&mut self, now: Timestamp, chance: &mut Chance) -> Option<Batch> {
+        let producer = match self.idempotent {
+            Some(producer_id) => ProducerStamp {
+                producer_id,
+                producer_epoch: ProducerEpoch(0),
+                base_sequence: Sequence(self.sequence),
+            },
+            None => ProducerStamp::NONE,
+        };
+        let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
+        let count = chance.between(1, 3);
+        for _ in 0..count {
+            self.made += 1;
+            let mut value = self.made.to_be_bytes().to_vec();
+            value.extend_from_slice(&chance.number().to_be_bytes());
+            value.resize(16 + chance.below(200) as usize, b'.');
+            builder.append(now, None, Some(&value), &[]).ok()?;
+        }
+        self.sequence += count as i32;
+        builder.build().ok()
+    }
+}
+
+impl Reader {
+    pub fn new(index: usize) -> Reader {
+        Reader { index, position: Offset(0), attempt: 0, target: 0 }
+    }
+}
+
+impl World {
+    pub fn at_client(&mut self, happening: Happening) {
+        match happening {
+            Happening::ProduceNext { client } => {
+                self.produce_next(client);
+                let delay = self.chance.between(MS, 8 * MS);
+                self.after(delay, Happening::ProduceNext { client });
+            }
+            Happening::Resend { client, round } => {
+                if self.producers[client].round == round {
+                    self.producers[client].resending = false;
+                    for position in 0..self.producers[client].flights.len() {
+                        self.send_batch(client, position);
+                    }
+                }
+            }
+            Happening::Produced { client, attempt, result } => self.produced(client, attempt, result),
+            Happening::ProduceTimeout { client, attempt } => {
+                if self.producers[client].flights.iter().any(|flight| flight.attempt == attempt) {
+                    self.repeat(client);
+                }
+            }
+            Happening::FetchNext { reader, attempt } => {
+                if self.readers[reader].attempt == attempt {
+                    self.fetch_next(reader);
+                }
+            }
+            Happening::Fetched { reader, attempt, next } => {
+                if self.readers[reader].attempt == attempt {
+                    match next {
+                        Some(next) => self.readers[reader].position = next,
+                        None => self.readers[reader].target = self.guess_target(),
+                    }
+                    let delay = self.chance.between(MS, 6 * MS);
+                    self.after(delay, Happening::FetchNext { reader, attempt });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn produce_next(&mut self, client: usize) {
+        let stopping = self.healed_at.is_some_and(|at| self.now > at + 300 * MS);
+        let producer = &mut self.producers[client];
+        if stopping || producer.resending || producer.flights.len() >= producer.depth {
+            return;
+        }
+        let now = Timestamp((self.now / 1000) as i64);
+        let Some(batch) = producer.make(now, &mut self.chance) else {
+            return;
+        };
+        producer.flights.push_back(Flight { batch, attempt: 0 });
+        let last = producer.flights.len() - 1;
+        self.send_batch(client, last);
+        if self.producers[client].acks == Acks::None {
+            self.producers[client].flights.clear();
+            if self.chance.per_mille(50) {
+                self.producers[client].target = self.guess_target();
+            }
+        }
+    }
+
+    fn send_batch(&mut self, client: usize, position: usize) {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let delay = self.chance.delay(200, 12 * MS);
+        let producer = &mut self.producers[client];
+        let Some(flight) = producer.flights.get_mut(position) else {
+            return;
+        };
+        flight.attempt = attempt;
+        let what = AtProcess::Produce { client, attempt, batch: flight.batch.clone(), acks: producer.acks };
+        producer.last_arrival = (self.now + delay).max(producer.last_arrival + 1);
+        let (target, at) = (producer.target, producer.last_arrival);
+        self.to_process(target, at, what);
+        let patience = self.chance.between(60 * MS, 120 * MS);
+        self.after(patience, Happening::ProduceTimeout { client, attempt });
+    }
+
+    fn produced(&mut self, client: usize, attempt: u64, result: Result<Offset, ErrorCode>) {
+        let producer = &mut self.producers[client];
+        let Some(position) = producer.flights.iter().position(|flight| flight.attempt == attempt) else {
+            return;
+        };
+        match result {
+            Ok(base) => {
+                let Some(flight) = producer.flights.remove(position) else {
+                    return;
+                };
+                if producer.acks == Acks::All {
+                    let acknowledged = self.checker.acknowledged(base, &flight.batch);
+                    self.hold(acknowledged);
+                }
+            }
+            Err(_) => self.repeat(client),
+        }
+    }
+
+    /// Sends everything again, after a while and perhaps to another broker.
+    fn repeat(&mut self, client: usize) {
+        if self.producers[client].resending {
+            return;
+        }
+        let target = self.guess_target();
+        let producer = &mut self.producers[client];
+        producer.resending = true;
+        producer.round += 1;
+        producer.target = target;
+        producer.last_arrival = 0;
+        let round = producer.round;
+        let delay = self.chance.between(2 * MS, 20 * MS);
+        self.after(delay, Happening::Resend { client, round });
+    }
+
+    /// Mostly the leader, as far as the metadata knows.
+    fn guess_target(&mut self) -> usize {
+        let state = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
+        let leader = state.and_then(|state| state.leader).and_then(|leader| self.broker_index(leader));
+        match leader {
+            Some(leader) if !self.chance.per_mille(100) => leader,
+            _ => self.chance.below(BROKERS as u64) as usize,
+        }
+    }
+
+    fn fetch_next(&mut self, reader: usize) {
+        self.attempts += 1;
+        let attempt = self.attempts;
+        let known = &mut self.readers[reader];
+        known.attempt = attempt;
+        let what = AtProcess::Fetch { reader, attempt, offset: known.position, isolation: Isolation::ReadUncommitted };
+        let target = known.target;
+        let at = self.now + self.chance.delay(200, 12 * MS);
+        self.to_process(target, at, what);
+        if self.chance.per_mille(200) {
+            self.to_process(target, at, AtProcess::Latest);
+        }
+        let patience = self.chance.between(30 * MS, 90 * MS);
+        self.after(patience, Happening::Fetched { reader, attempt, next: None });
+    }
+
+    // ---- at a broker ----
+
+    pub fn produce(
+        &mut self,
+        index: usize,
+        process: &mut Process,
+        (client, attempt): (usize, u64),
+        batch: Batch,
+        acks: Acks,
+    ) {
+        let request = process.new_request(Asked::Produce { client, attempt });
+        let timeout = Duration::from_micros(self.chance.between(20 * MS, 80 * MS));
+        let produce = Produce { request, batch, acks, timeout, origin: Origin::Client };
+        self.feed(index, process, Event::Produce(Box::new(produce)));
+    }
+
+    pub fn fetch(
+        &mut self,
+        index: usize,
+        process: &mut Process,
+        (reader, attempt): (usize, u64),
+        offset: Offset,
+        isolation: Isolation,
+    ) {
+        let from = if self.readers[reader].index == 0 { ReadFrom::Leader } else { ReadFrom::AnyReplica };
+        let replica = &process.replica;
+        if replica.check_read(LeaderEpoch::NONE, from).is_err() {
+            return self.fetched(reader, attempt, None);
+        }
+        if replica.check_fetch_offset(offset).is_err() {
+            let start = Offset::from(replica.log_start());
+            if offset < start {
+                return self.fetched(reader, attempt, Some(start));
+            }
+            let newest = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
+            let newest = newest.map(|state| state.leader_epoch);
+            if let Role::Leader { leader_epoch } = replica.role()
+                && Some(leader_epoch) == newest
+            {
+                self.hold(Err(format!("the leader tells a reader that offset {offset} is out of range")));
+            }
+            return self.fetched(reader, attempt, None);
+        }
+        let bound = replica.fetch_bound(isolation);
+        if offset >= bound {
+            let request = process.new_request(Asked::Fetch { reader, attempt, offset, isolation });
+            return self.feed(index, process, Event::ParkFetch { request, beyond: offset, isolation });
+        }
+        match read_batches(process, offset, 2_000, bound) {
+            Ok(batches) => {
+                for batch in &batches {
+                    let read = self.checker.read(batch);
+                    self.hold(read);
+                }
+                let next = batches.last().map_or(offset, Batch::next_offset);
+                self.fetched(reader, attempt, Some(next));
+            }
+            Err(problem) => self.hold(Err(format!("a reader cannot read at {offset}: {problem}"))),
+        }
+    }
+
+    fn fetched(&mut self, reader: usize, attempt: u64, next: Option<Offset>) {
+        let delay = self.chance.delay(200, 10 * MS);
+        self.after(delay, Happening::Fetched { reader, attempt, next });
+    }
+
+    pub fn latest(&mut self, process: &Process) {
+        let replica = &process.replica;
+        if replica.check_read(LeaderEpoch::NONE, ReadFrom::Leader).is_ok()
+            && let Ok(latest) = replica.latest_offset_answer(Isolation::ReadUncommitted)
+        {
+            let told = self.checker.told_latest(latest.leader_epoch, latest.offset);
+            self.hold(told);
+        }
+    }
+}

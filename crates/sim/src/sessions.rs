@@ -1,0 +1,171 @@
+//! What the controller does with requests, and whom it holds for dead.
+//!
+//! Sessions and probes are not simulated message by message: a broker that can be reached counts as heard of.
+
+use klamm_replication::{AlterAttempt, AlterOutcome};
+use klamm_schema::metadata::Cause;
+use klamm_types::BrokerEpoch;
+
+use crate::plan::{BROKERS, MS};
+use crate::world::{AtProcess, CONTROLLER, Happening, World};
+
+impl World {
+    pub fn at_controller(&mut self, happening: Happening) {
+        match happening {
+            Happening::ControllerTick => {
+                self.controller_tick();
+                self.look_around();
+                self.after(5 * MS, Happening::ControllerTick);
+            }
+            Happening::ControllerBack => {
+                self.controller_silent = false;
+                // A new controller gives everybody a whole time-out.
+                self.last_seen = [self.now; BROKERS];
+                self.say(format_args!("controller"), format_args!("is back"));
+            }
+            Happening::CrashNoticed { broker, life } => {
+                if self.brokers[broker].life == life && self.brokers[broker].process.is_none() {
+                    self.fence(broker, Cause::ProcessEnded);
+                }
+            }
+            Happening::Register { broker, life, registration } => {
+                let stale = self.brokers[broker].life != life;
+                if stale || !self.hears(broker) {
+                    return;
+                }
+                match self.controller.register(&registration) {
+                    Ok(epoch) => self.reply(broker, life, AtProcess::Registered { epoch }),
+                    Err(problem) => self.hold(Err(problem)),
+                }
+            }
+            Happening::Alter { broker, life, epoch, asked } => {
+                if !self.hears(broker) {
+                    return;
+                }
+                let leader = self.brokers[broker].node;
+                let before = self.controller.entries_count();
+                match self.controller.alter_partition(leader, epoch, &asked) {
+                    Ok(outcome) => {
+                        self.say_alter(broker, &asked, outcome, before);
+                        if asked.attempt != AlterAttempt(u64::MAX) {
+                            self.reply(broker, life, AtProcess::AlterAnswer { attempt: asked.attempt, outcome });
+                        }
+                    }
+                    Err(problem) => self.hold(Err(problem)),
+                }
+            }
+            Happening::Damage { broker, life, epoch } => self.damage(broker, life, epoch),
+            _ => {}
+        }
+        self.spread_entries();
+    }
+
+    /// Requests get lost, and so do replies.
+    fn hears(&mut self, broker: usize) -> bool {
+        let lost = self.healed_at.is_none() && self.chance.per_mille(40);
+        !lost && !self.controller_silent && self.is_link_up(broker, CONTROLLER)
+    }
+
+    fn reply(&mut self, broker: usize, life: u32, what: AtProcess) {
+        if self.hears(broker) {
+            let at = self.now + self.chance.delay(600, 40 * MS);
+            self.at(at, Happening::Process { broker, life, what });
+        }
+    }
+
+    fn damage(&mut self, broker: usize, life: u32, epoch: BrokerEpoch) {
+        if !self.hears(broker) {
+            return;
+        }
+        let node = self.brokers[broker].node;
+        match self.controller.report_damage(node, epoch) {
+            Ok(true) => {
+                let entries = self.controller.entries_count();
+                self.reply(broker, life, AtProcess::DamageHeard { entries });
+            }
+            Ok(false) => {}
+            Err(problem) => self.hold(Err(problem)),
+        }
+    }
+
+    fn controller_tick(&mut self) {
+        if self.controller_silent {
+            return;
+        }
+        for broker in 0..BROKERS {
+            let up = self.brokers[broker].process.is_some() && !self.brokers[broker].paused;
+            if up && self.is_link_up(broker, CONTROLLER) {
+                self.last_seen[broker] = self.now;
+            }
+            let node = self.brokers[broker].node;
+            let Some((fenced, epoch)) = self.controller.image().broker(node).map(|it| (it.fenced, it.epoch)) else {
+                continue;
+            };
+            let silent = self.now - self.last_seen[broker];
+            if !fenced && silent > self.plan.session_timeout {
+                self.fence(broker, Cause::SessionTimeout);
+            } else if fenced && silent == 0 && self.now >= self.held_until[broker] && self.is_ready(broker, epoch) {
+                match self.controller.unfence(node, epoch) {
+                    Ok(_) => self.say(format_args!("controller"), format_args!("unfences broker {node}")),
+                    Err(problem) => self.hold(Err(problem)),
+                }
+            }
+        }
+    }
+
+    /// The broker has stored its epoch and its image shows its own registration.
+    fn is_ready(&self, broker: usize, epoch: BrokerEpoch) -> bool {
+        let broker = &self.brokers[broker];
+        let shown = broker.image.broker(broker.node).map(|registered| registered.epoch);
+        let process = broker.process.as_ref();
+        process.is_some_and(|process| process.broker_epoch == epoch) && shown == Some(epoch)
+    }
+
+    pub fn fence(&mut self, broker: usize, cause: Cause) {
+        if self.controller_silent {
+            return;
+        }
+        let node = self.brokers[broker].node;
+        match self.controller.fence(node, cause) {
+            Ok(true) => self.say(format_args!("controller"), format_args!("fences broker {node}: {cause:?}")),
+            Ok(false) => {}
+            Err(problem) => self.hold(Err(problem)),
+        }
+    }
+
+    /// Sends every broker on its way to the newest entry.
+    fn spread_entries(&mut self) {
+        let newest = self.controller.entries_count();
+        for index in 0..BROKERS {
+            let reachable = self.is_link_up(index, CONTROLLER) && !self.controller_silent;
+            let broker = &mut self.brokers[index];
+            let behind = broker.process.is_some() && broker.image.applied_index() < newest;
+            if behind && reachable && !broker.entry_coming {
+                broker.entry_coming = true;
+                let at = self.now + self.chance.delay(600, 80 * MS);
+                self.to_process(index, at, AtProcess::Entry);
+            }
+        }
+    }
+
+    fn say_alter(
+        &mut self,
+        broker: usize,
+        asked: &klamm_replication::AlterPartition,
+        outcome: AlterOutcome,
+        entries_before: u64,
+    ) {
+        if self.trace.is_on() {
+            let isr: Vec<String> = asked.isr.iter().map(|(node, epoch)| format!("{node}@{epoch}")).collect();
+            let state = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
+            let state = state.map(|it| format!("leader {:?} epoch {} isr {:?} elr {:?}", it.leader, it.leader_epoch, it.isr, it.elr));
+            let wrote = self.controller.entries_count() > entries_before;
+            let line = format!(
+                "broker {} asks for isr {isr:?} on partition epoch {}: {outcome:?}, written {wrote}, now {state:?}",
+                broker + 1,
+                asked.partition_epoch
+            );
+            self.trace.line(self.now, format_args!("controller"), format_args!("{line}"));
+        }
+    }
+}
