@@ -13,12 +13,12 @@ use klamm_types::{ClusterId, DirectoryId, ErrorCode, NodeId, Offset, ProducerId,
 
 use crate::api::{
     EpochEnd, EpochEndRequest, FetchRequest, FetchedPartition, ListOffsetRequest, ListedOffset, PartitionError,
-    ProduceRequest, Produced,
+    ProduceError, ProduceRequest, Produced,
 };
 
 /// The outcome of one append: it resolves when the batch is acknowledged at the level that was asked for, refused,
 /// or out of time. Dropping it takes nothing back.
-pub type ProduceTicket = BoxFuture<'static, Result<Produced, PartitionError>>;
+pub type ProduceTicket = BoxFuture<'static, Result<Produced, ProduceError>>;
 
 /// What a front end needs of a broker.
 ///

@@ -8,10 +8,9 @@ use klamm_wire::Request;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-
+use crate::admin::Admin;
 use crate::config::ClientConfig;
 use crate::consumer::{Consumer, ConsumerConfig};
-use crate::admin::Admin;
 
 use crate::error::{MetadataError, RequestError};
 use crate::metadata::{Cluster, Keeper, LeaderHint, Topic};
@@ -77,7 +76,10 @@ impl Client {
         if bootstrap.is_empty() {
             return Err(MetadataError::NoBootstrap);
         }
-        let dialer = Dialer { client_id: config.client_id.clone(), timeout: config.connect_timeout };
+        let dialer = Dialer {
+            client_id: config.client_id.clone(),
+            timeout: config.connect_timeout,
+        };
         let keeper_config = crate::metadata::KeeperConfig {
             bootstrap: bootstrap.clone(),
             request_timeout: config.request_timeout,
@@ -89,7 +91,14 @@ impl Client {
         let kept = Arc::clone(&keeper);
         let keeper_task = tokio::spawn(async move { kept.run().await });
         let pool = Pool::new(dialer);
-        let inner = Inner { config, bootstrap, pool, keeper, keeper_task, started: Instant::now() };
+        let inner = Inner {
+            config,
+            bootstrap,
+            pool,
+            keeper,
+            keeper_task,
+            started: Instant::now(),
+        };
         Ok(Client { inner: Arc::new(inner) })
     }
 
@@ -155,14 +164,18 @@ impl Client {
             match topic.error {
                 None => Some(Ok(Arc::clone(topic))),
                 Some(code) if code.is_retriable() => None,
-                Some(code) => Some(Err(MetadataError::Refused { topic: name.to_owned(), code })),
+                Some(code) => Some(Err(MetadataError::Refused {
+                    topic: name.to_owned(),
+                    code,
+                })),
             }
         });
         match found.await {
             Ok(outcome) => outcome,
-            Err(MetadataError::NoBroker { cause: None, waited }) => {
-                Err(MetadataError::UnknownTopic { topic: name.to_owned(), waited })
-            }
+            Err(MetadataError::NoBroker { cause: None, waited }) => Err(MetadataError::UnknownTopic {
+                topic: name.to_owned(),
+                waited,
+            }),
             Err(failure) => Err(failure),
         }
     }
@@ -198,23 +211,34 @@ impl Client {
 
     /// Sends a short request to one broker.
     pub(crate) async fn call<R: Request>(&self, node: NodeId, request: &R) -> Result<Reply, RequestError> {
-        self.connection(node).await?.call(request, self.inner.config.request_timeout).await
+        self.connection(node)
+            .await?
+            .call(request, self.inner.config.request_timeout)
+            .await
     }
 
     /// A connection to any broker: the first that can be had, starting with `first` if it is given.
     pub(crate) async fn any_connection(&self, first: Option<NodeId>) -> Result<Connection, RequestError> {
         let cluster = self.cluster();
-        let first = first.and_then(|id| cluster.brokers.get(&id)).map(crate::metadata::Broker::address);
+        let first = first
+            .and_then(|id| cluster.brokers.get(&id))
+            .map(crate::metadata::Broker::address);
         let known = cluster.brokers.values().map(crate::metadata::Broker::address);
         let mut failure = None;
-        for address in first.into_iter().chain(known).chain(self.inner.bootstrap.iter().cloned()) {
+        for address in first
+            .into_iter()
+            .chain(known)
+            .chain(self.inner.bootstrap.iter().cloned())
+        {
             match self.inner.pool.get(&address).await {
                 Ok(connection) => return Ok(connection),
                 Err(cause) => failure = Some(cause),
             }
         }
         let failure = failure.map(RequestError::Connect);
-        Err(failure.unwrap_or(RequestError::UnknownBroker { node: first_id(&cluster) }))
+        Err(failure.unwrap_or(RequestError::UnknownBroker {
+            node: first_id(&cluster),
+        }))
     }
 }
 

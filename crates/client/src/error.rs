@@ -13,17 +13,33 @@ use crate::net::address::HostPort;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("resolving the name {address}")]
-    Resolve { address: HostPort, #[source] cause: std::io::Error },
+    Resolve {
+        address: HostPort,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("the name {address} resolves to no address")]
     NoAddress { address: HostPort },
     #[error("dialling {address}")]
-    Dial { address: HostPort, #[source] cause: std::io::Error },
+    Dial {
+        address: HostPort,
+        #[source]
+        cause: std::io::Error,
+    },
     #[error("dialling {address} took longer than {waited:?}")]
     TimedOut { address: HostPort, waited: Duration },
     #[error("asking {address} for its API versions")]
-    Handshake { address: HostPort, #[source] cause: Box<RequestError> },
+    Handshake {
+        address: HostPort,
+        #[source]
+        cause: Box<RequestError>,
+    },
     #[error("{address} refused to tell its API versions")]
-    Refused { address: HostPort, #[source] code: ErrorCode },
+    Refused {
+        address: HostPort,
+        #[source]
+        code: ErrorCode,
+    },
 }
 
 /// Why a request got no usable answer.
@@ -43,16 +59,28 @@ pub enum RequestError {
     Lost { address: HostPort, api: ApiKey },
     /// No answer in time. The connection was closed, because answers come in order.
     #[error("{address} did not answer the {api} request within {waited:?}")]
-    TimedOut { address: HostPort, api: ApiKey, waited: Duration },
+    TimedOut {
+        address: HostPort,
+        api: ApiKey,
+        waited: Duration,
+    },
     /// The broker speaks no version of this API that we speak.
     #[error("{address} offers no version of {api} that this client knows")]
     Unsupported { address: HostPort, api: ApiKey },
     /// The request cannot be expressed in the negotiated version. It was not sent.
     #[error("writing the {api} request")]
-    Encode { api: ApiKey, #[source] cause: EncodeError },
+    Encode {
+        api: ApiKey,
+        #[source]
+        cause: EncodeError,
+    },
     /// The answer cannot be read.
     #[error("reading the answer to the {api} request")]
-    Decode { api: ApiKey, #[source] cause: DecodeError },
+    Decode {
+        api: ApiKey,
+        #[source]
+        cause: DecodeError,
+    },
 }
 
 impl RequestError {
@@ -91,13 +119,21 @@ pub enum MetadataError {
     BadBootstrap(#[source] AddressError),
     /// Nobody answered in time; the cause is the last failure, if there was one.
     #[error("no broker answered within {waited:?}")]
-    NoBroker { waited: Duration, #[source] cause: Option<Box<RequestError>> },
+    NoBroker {
+        waited: Duration,
+        #[source]
+        cause: Option<Box<RequestError>>,
+    },
     /// The cluster does not know the topic, or it has no partitions yet, after all of the time allowed.
     #[error("topic \"{topic}\" was not found within {waited:?}")]
     UnknownTopic { topic: String, waited: Duration },
     /// The cluster refuses the topic.
     #[error("looking up topic \"{topic}\"")]
-    Refused { topic: String, #[source] code: ErrorCode },
+    Refused {
+        topic: String,
+        #[source]
+        code: ErrorCode,
+    },
     #[error("the client was closed")]
     Closed,
 }

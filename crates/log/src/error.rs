@@ -77,7 +77,8 @@ pub enum Failure {
     /// A write failed and may have left a part of itself. [`Log::truncate_to`](crate::Log::truncate_to) mends it.
     #[error("a write failed in part")]
     Write,
-    /// A flush failed: what the disk holds is unknown. Only opening the log again, after a look at the disk, helps.
+    /// A flush failed: what the disk holds is unknown, and reading it back shows only what memory holds. The replica
+    /// on this disk is lost; opening the log again on the same running machine MUST NOT be taken for a recovery.
     #[error("a flush failed")]
     Flush,
     /// Recovery or a read found damage. Truncation to its offset or below mends it.

@@ -14,7 +14,8 @@ use crate::read::{explain, locate};
 use crate::scan::{BatchScan, Wait};
 use crate::segment::{Hint, ReadFault, SegmentView};
 
-/// Iterates over batches; each has its checksum checked. Ends after the first error. Waits for the disk.
+/// Iterates over batches; each has its checksum checked. Ends after the first error. Waits for the disk, and leaves
+/// files open that [`Log::release_files`] closes.
 #[derive(Debug)]
 pub struct Replay {
     shared: Arc<Shared>,

@@ -47,8 +47,8 @@ pub struct Broker {
     /// Stopped by SIGSTOP: everything that reaches it waits here.
     pub paused: bool,
     pub backlog: VecDeque<Happening>,
-    /// Flushed offset when the process ended; what its disk still proves.
-    pub flushed_at_end: Offset,
+    /// What the disk holds for certain, as whoever watches from outside knows it. A starting process knows less.
+    pub flushed: Offset,
     /// An entry is on its way.
     pub entry_coming: bool,
 }
@@ -118,7 +118,7 @@ impl Broker {
             disk_failed: false,
             paused: false,
             backlog: VecDeque::new(),
-            flushed_at_end: Offset(0),
+            flushed: Offset(0),
             entry_coming: false,
         }
     }

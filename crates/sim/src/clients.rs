@@ -21,6 +21,9 @@ use crate::world::{AtProcess, Happening, World};
 pub struct Flight {
     batch: Batch,
     attempt: u64,
+    /// Counts the producer's batches. None is sent more than `depth` after the oldest that waits: brokers remember
+    /// only a few batches per producer.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -28,9 +31,11 @@ pub struct Producer {
     idempotent: Option<ProducerId>,
     acks: Acks,
     depth: usize,
-    target: usize,
+    /// The broker and the run of its process that the connection leads to.
+    target: (usize, u32),
     sequence: i32,
     made: u64,
+    batches: u64,
     pub flights: VecDeque<Flight>,
     /// Arrival of the last request on this connection.
     last_arrival: Time,
@@ -61,9 +66,10 @@ impl Producer {
             idempotent,
             acks,
             depth: if idempotent.is_some() { chance.between(1, 4) as usize } else { 1 },
-            target: chance.below(BROKERS as u64) as usize,
+            target: (chance.below(BROKERS as u64) as usize, 1),
             sequence: 0,
             made: 0,
+            batches: 0,
             flights: VecDeque::new(),
             last_arrival: 0,
             round: 0,
@@ -144,22 +150,34 @@ impl World {
     fn produce_next(&mut self, client: usize) {
         let stopping = self.healed_at.is_some_and(|at| self.now > at + 300 * MS);
         let producer = &mut self.producers[client];
-        if stopping || producer.resending || producer.flights.len() >= producer.depth {
+        let oldest = producer.flights.front().map_or(producer.batches, |flight| flight.number);
+        let too_many = producer.batches >= oldest + producer.depth as u64;
+        if stopping || producer.resending || too_many {
             return;
         }
         let now = Timestamp((self.now / 1000) as i64);
         let Some(batch) = producer.make(now, &mut self.chance) else {
             return;
         };
-        producer.flights.push_back(Flight { batch, attempt: 0 });
+        producer.flights.push_back(Flight { batch, attempt: 0, number: producer.batches });
+        producer.batches += 1;
         let last = producer.flights.len() - 1;
         self.send_batch(client, last);
         if self.producers[client].acks == Acks::None {
             self.producers[client].flights.clear();
             if self.chance.per_mille(50) {
-                self.producers[client].target = self.guess_target();
+                self.connect(client);
             }
         }
+    }
+
+    /// A new connection, perhaps to another broker.
+    fn connect(&mut self, client: usize) {
+        let target = self.guess_target();
+        let life = self.brokers[target].life;
+        let producer = &mut self.producers[client];
+        producer.target = (target, life);
+        producer.last_arrival = 0;
     }
 
     fn send_batch(&mut self, client: usize, position: usize) {
@@ -173,8 +191,8 @@ impl World {
         flight.attempt = attempt;
         let what = AtProcess::Produce { client, attempt, batch: flight.batch.clone(), acks: producer.acks };
         producer.last_arrival = (self.now + delay).max(producer.last_arrival + 1);
-        let (target, at) = (producer.target, producer.last_arrival);
-        self.to_process(target, at, what);
+        let ((broker, life), at) = (producer.target, producer.last_arrival);
+        self.at(at, Happening::Process { broker, life, what });
         let patience = self.chance.between(60 * MS, 120 * MS);
         self.after(patience, Happening::ProduceTimeout { client, attempt });
     }
@@ -203,12 +221,10 @@ impl World {
         if self.producers[client].resending {
             return;
         }
-        let target = self.guess_target();
+        self.connect(client);
         let producer = &mut self.producers[client];
         producer.resending = true;
         producer.round += 1;
-        producer.target = target;
-        producer.last_arrival = 0;
         let round = producer.round;
         let delay = self.chance.between(2 * MS, 20 * MS);
         self.after(delay, Happening::Resend { client, round });

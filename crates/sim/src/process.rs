@@ -69,7 +69,6 @@ impl World {
         // How a run ended is told at the next registration; a run that never registered tells of the one before it.
         let registered = broker.process.as_ref().is_some_and(|process| process.is_registered);
         if let Some(process) = broker.process.take() {
-            broker.flushed_at_end = process.log.flushed_offset();
             lost = process.log.flushed_offset() < process.log.log_end_offset();
             drop(process);
         }
@@ -291,6 +290,7 @@ impl World {
             Ok(flushed) => {
                 let offset = flushed.offset;
                 process.log.flush_done(flushed);
+                self.brokers[index].flushed = self.brokers[index].flushed.max(process.log.flushed_offset());
                 Event::FlushedTo { flush, offset }
             }
             Err(_) => Event::FlushFailed { flush },
@@ -300,7 +300,12 @@ impl World {
 
     fn cut_done(&mut self, index: usize, process: &mut Process, to: Offset, restart: bool) {
         let broker = &mut self.brokers[index];
-        broker.recovery_point = Some(broker.recovery_point.unwrap_or(Offset(0)).min(to));
+        // A cut inside a batch takes the whole batch: the recovery point must lie at or below its beginning.
+        let end = process.log.log_end_offset();
+        let holding = if to < end { read_batches(process, to, 1, end).unwrap_or_default() } else { Vec::new() };
+        let to_batch = holding.first().map_or(to, |batch| batch.base_offset().min(to));
+        broker.recovery_point = Some(broker.recovery_point.unwrap_or(Offset(0)).min(to_batch));
+        broker.flushed = broker.flushed.min(to);
         let wall = process.now(self.now).wall;
         process.snapshot = None;
         let cut = if restart {
@@ -334,7 +339,10 @@ impl World {
     fn checkpoint(&mut self, index: usize, process: &mut Process) {
         let broker = &mut self.brokers[index];
         broker.high_watermark = process.replica.high_watermark();
-        broker.recovery_point = Some(process.log.flushed_offset());
+        // A log that has failed knows nothing for certain any more.
+        if process.log.failure().is_none() {
+            broker.recovery_point = Some(process.log.flushed_offset());
+        }
         if self.chance.per_mille(100) {
             self.feed(index, process, Event::FlushDue);
         }

@@ -7,7 +7,7 @@ use klamm_types::{BrokerEpoch, NodeId, Offset};
 
 use crate::broker::{Asked, Process, counts_flushed};
 use crate::network::{Message, Side};
-use crate::plan::{BROKERS, MS, Plant};
+use crate::plan::{MS, Plant};
 use crate::process::read_batches;
 use crate::world::{AtProcess, Happening, PushWish, World};
 
@@ -300,18 +300,10 @@ impl World {
         }
         let grew = self.checker.committed_end() > before;
         if grew && matches!(role, Role::Leader { .. }) && counts_flushed(self.plan.durability) && self.disk_losses == 0 {
-            let flushed: Vec<Offset> = (0..BROKERS).map(|other| self.flushed_of(other, index, process)).collect();
+            let flushed: Vec<Offset> = self.brokers.iter().map(|broker| broker.flushed).collect();
             let copies = self.plan.min_insync_replicas;
             let durable = self.checker.is_durable(high_watermark, &flushed, copies);
             self.hold(durable);
-        }
-    }
-
-    fn flushed_of(&self, broker: usize, index: usize, process: &Process) -> Offset {
-        match &self.brokers[broker].process {
-            _ if broker == index => process.log.flushed_offset(),
-            Some(other) => other.log.flushed_offset(),
-            None => self.brokers[broker].flushed_at_end,
         }
     }
 

@@ -98,6 +98,8 @@ settings! {
     background_threads: usize = 2, "threads", "1 to 64", |&count| (1..=64).contains(&count);
     /// Produced batches that may wait in front of one partition thread; further ones wait in their connections.
     partition_queue_bytes_max: usize = 64 << 20, "bytes", "1048576 or more", |&bytes| bytes >= 1 << 20;
+    /// Replicated batches that may wait in front of one partition thread, over all leaders.
+    replica_queue_bytes_max: usize = 64 << 20, "bytes", "1048576 or more", |&bytes| bytes >= 1 << 20;
     /// Memory for recent batches of one partition, so that followers and tail readers need no file.
     tail_bytes_per_partition: usize = 1 << 20, "bytes", "65536 or more", |&bytes| bytes >= 65_536;
     /// The largest request a client may send.

@@ -71,7 +71,7 @@ impl Backend for NodeBackend {
         let partitions = self.partitions.clone();
         async move {
             let ticket = partitions.produce(request).await;
-            async move { ticket.wait().await.map_err(|refused| refused.error) }.boxed()
+            async move { ticket.wait().await }.boxed()
         }
         .boxed()
     }

@@ -134,6 +134,7 @@ impl Starting {
             flush_threads: self.config.flush_threads,
             background_threads: self.config.background_threads,
             inbox_bytes_max: self.config.partition_queue_bytes_max,
+            replica_bytes_max: self.config.replica_queue_bytes_max,
             tail_bytes_max: self.config.tail_bytes_per_partition,
             checkpoint_interval: Duration::from_millis(self.config.checkpoint_interval_ms),
             retention_interval: Duration::from_millis(self.config.retention_check_interval_ms),

@@ -30,6 +30,11 @@ impl Board {
         self.lock().get(&partition).map(|role| role_of(*role))
     }
 
+    /// How many partitions have taken up a role since they were opened.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Returns when `holds` is true of the role.
     pub async fn wait(&self, partition: TopicPartition, holds: impl Fn(Option<PartitionRole>) -> bool) {
         loop {

@@ -17,7 +17,6 @@ use crate::replica::convert::{self, Bounds, SubscriptionKey};
 
 /// Carries out one effect. Gives the event that answers it, if it was answered at once.
 pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, effect: Effect) -> Option<Event> {
-    eprintln!("DBG {} eff {:.300}", ctx.shared.config.node, format!("{effect:?}"));
     match effect {
         Effect::Append { append, batches } => return Some(self::append(ctx, hosted, log, append, &batches)),
         Effect::Flush { flush, .. } => ctx.flushes.push((hosted.id, flush)),
@@ -161,7 +160,9 @@ fn subscribe(ctx: &Context, hosted: &mut Hosted, effect: &Effect) -> Option<Even
         return None;
     };
     let key = SubscriptionKey { partition: hosted.id, number: subscription, leader_epoch };
-    let message = convert::to_subscription(key, next_offset, last_epoch, credit_bytes);
+    // What is written is granted again, so the first grant bounds what is under way for as long as the stream lives.
+    let credit = credit_bytes.min(ctx.shared.credit_share());
+    let message = convert::to_subscription(key, next_offset, last_epoch, credit);
     let link = ctx.shared.target(leader).map(|target| ctx.shared.links.link(&target, &ctx.shared));
     let lost = Event::StreamLost { leader, subscription };
     let Some(link) = link else {

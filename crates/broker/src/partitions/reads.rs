@@ -49,6 +49,7 @@ pub(crate) fn fetch(slots: &mut Slots, ctx: &mut Context, command: FetchCommand)
         };
         match read_part(hosted, log, part, &command, &gathered) {
             Ok((read, bytes, beyond)) => {
+                ctx.touch(hosted);
                 let diverged = matches!(&read, Part::Done(done) if done.result.as_ref().is_ok_and(|data| data.diverging.is_some()));
                 gathered.urgent |= diverged;
                 gathered.bytes += bytes;
@@ -59,7 +60,8 @@ pub(crate) fn fetch(slots: &mut Slots, ctx: &mut Context, command: FetchCommand)
             Err(refusal) => {
                 gathered.urgent = true;
                 if let Some(event) = refusal.event {
-                    ctx.feed(hosted, log, event);
+                    // By way of the queue, as from the threads that read cold data.
+                    let _ = ctx.inbox().push(one_event(part.partition, event));
                 }
                 gathered.parts.push((*index, done(part, Err(refusal.error))));
             }

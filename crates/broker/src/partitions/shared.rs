@@ -28,6 +28,9 @@ use crate::flush::Pool;
 use crate::replica::followers::{FollowerPair, Followers};
 use crate::replica::links::{Links, Target};
 
+/// However many partitions share, each gets this: enough for an ordinary batch or two.
+const CREDIT_BYTES_MIN: usize = 64 << 10;
+
 /// How the data path of one broker is run.
 #[derive(Clone, Debug)]
 pub struct PartitionsConfig {
@@ -43,6 +46,8 @@ pub struct PartitionsConfig {
     pub inbox_bytes_max: usize,
     /// Memory for recent batches of one partition.
     pub tail_bytes_max: usize,
+    /// What leaders may have under way to this broker, over all partitions that it follows.
+    pub replica_bytes_max: usize,
     pub checkpoint_interval: Duration,
     pub retention_interval: Duration,
     pub limits: Limits,
@@ -141,6 +146,12 @@ impl Shared {
 
     pub(crate) fn topic_settings(&self, topic: TopicId) -> Option<Arc<TopicSettings>> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).get(&topic).cloned()
+    }
+
+    /// One partition's part of what leaders may have under way to this broker.
+    pub(crate) fn credit_share(&self) -> u64 {
+        let share = self.config.replica_bytes_max / self.board.count().max(1);
+        share.max(CREDIT_BYTES_MIN) as u64
     }
 
     /// What a client is told whose partition is not hosted here, or not just now.

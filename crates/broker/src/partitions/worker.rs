@@ -56,7 +56,6 @@ impl Context {
 
     /// Gives an event to the core and carries out everything that follows from it.
     pub fn feed(&mut self, hosted: &mut Hosted, log: &mut Log, event: Event) {
-        eprintln!("DBG {} ev {:.300}", self.shared.config.node, format!("{event:?}"));
         let mut pending = VecDeque::new();
         let mut effects = std::mem::take(&mut self.effects);
         hosted.replica.step(self.now, event, &mut effects);
@@ -99,6 +98,8 @@ pub(crate) struct Worker {
     pub(super) stopping: bool,
     /// Dropped when every log is closed.
     pub(super) stopped: Option<Applying>,
+    /// Touched before the last checkpoint.
+    cooling: Vec<TopicPartition>,
 }
 
 impl Worker {
@@ -114,7 +115,7 @@ impl Worker {
             next_request: 0,
             effects: Vec::new(),
         };
-        Worker { slots: HashMap::new(), ctx, stopping: false, stopped: None }
+        Worker { slots: HashMap::new(), ctx, stopping: false, stopped: None, cooling: Vec::new() }
     }
 
     /// Runs until the inbox is closed or everything is stopped.
@@ -357,9 +358,18 @@ impl Worker {
         }
     }
 
-    /// Brings the recovery points of what was written forward, and hands the marks over.
+    /// Brings the recovery points of what was written forward, and hands the marks over. Partitions that were not
+    /// touched since the last time keep no file open.
     fn checkpoint(&mut self) {
-        for partition in std::mem::take(&mut self.ctx.touched) {
+        let touched = std::mem::take(&mut self.ctx.touched);
+        for partition in std::mem::replace(&mut self.cooling, touched.clone()) {
+            if let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition)
+                && !hosted.touched
+            {
+                log.release_files();
+            }
+        }
+        for partition in touched {
             let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition) else {
                 continue;
             };

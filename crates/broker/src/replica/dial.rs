@@ -10,17 +10,13 @@ use klamm_proto::replica::v1::replica_client::ReplicaClient;
 use klamm_proto::replica::v1::{LeaderMessage, leader_message};
 use klamm_replication::Event;
 use klamm_types::TopicPartition;
-use tonic::transport::Endpoint;
 
 use super::convert::{self, MessageError};
 use super::links::LeaderLink;
 use super::outbox::{Outbox, SILENCE_MAX, ToLeader};
+use crate::grpc;
 use crate::partitions::Shared;
 
-/// HTTP/2 frames of this size: measured to be worth half the throughput.
-pub const FRAME_BYTES_MAX: u32 = 256 * 1024;
-/// Bytes in flight per stream and connection before the receiver must give more.
-pub const WINDOW_BYTES: u32 = 8 << 20;
 /// Above the largest batch that a topic can allow, with room for what goes around it.
 pub const MESSAGE_BYTES_MAX: usize = 256 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -74,15 +70,8 @@ async fn carry(
     outbox: fn(&LeaderLink) -> &Outbox<ToLeader>,
 ) -> Result<(), LinkError> {
     let address = &link.target.address;
-    let connect_error = |cause| LinkError::Connect { address: address.clone(), cause };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(connect_error)?;
-    let endpoint = endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .max_frame_size(FRAME_BYTES_MAX);
-    let channel = endpoint.connect().await.map_err(connect_error)?;
+    let channel = grpc::dial_data(address, CONNECT_TIMEOUT).await;
+    let channel = channel.map_err(|cause| LinkError::Connect { address: address.clone(), cause })?;
     let mut client = ReplicaClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);

@@ -80,7 +80,14 @@ pub struct EndedPair {
 /// All pairs, at most one per follower: the newest.
 #[derive(Default)]
 pub struct Followers {
-    pairs: Mutex<HashMap<NodeId, Arc<FollowerPair>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    pairs: HashMap<NodeId, Arc<FollowerPair>>,
+    /// This broker is stopping: nobody joins any more.
+    closed: bool,
 }
 
 /// What a follower said when it opened a stream.
@@ -93,10 +100,13 @@ pub struct Opening {
 
 impl Followers {
     /// The pair to which a new stream belongs, and the pair that it replaces. `None`: the stream belongs to a
-    /// registration older than the one that has streams here.
+    /// registration older than the one that has streams here, or this broker is stopping.
     pub fn join(&self, leader: NodeId, opening: Opening) -> Option<(Arc<FollowerPair>, Option<EndedPair>)> {
-        let mut pairs = lock(&self.pairs);
-        if let Some(current) = pairs.get(&opening.follower) {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return None;
+        }
+        if let Some(current) = state.pairs.get(&opening.follower) {
             let same = current.number == opening.number && current.broker_epoch == opening.broker_epoch;
             if same && !current.has_ended() {
                 return Some((Arc::clone(current), None));
@@ -107,25 +117,27 @@ impl Followers {
         }
         let pair = FollowerPair::new(leader, opening.follower, opening.broker_epoch, opening.number);
         let pair = Arc::new(pair);
-        let replaced = pairs.insert(opening.follower, Arc::clone(&pair));
-        drop(pairs);
+        let replaced = state.pairs.insert(opening.follower, Arc::clone(&pair));
+        drop(state);
         let replaced = replaced.map(|old| EndedPair { subscriptions: old.end(), pair: old });
         Some((pair, replaced))
     }
 
     /// A stream of the pair has ended.
     pub fn leave(&self, pair: &Arc<FollowerPair>) -> EndedPair {
-        let mut pairs = lock(&self.pairs);
-        if pairs.get(&pair.follower).is_some_and(|current| Arc::ptr_eq(current, pair)) {
-            pairs.remove(&pair.follower);
+        let mut state = lock(&self.state);
+        if state.pairs.get(&pair.follower).is_some_and(|current| Arc::ptr_eq(current, pair)) {
+            state.pairs.remove(&pair.follower);
         }
-        drop(pairs);
+        drop(state);
         EndedPair { subscriptions: pair.end(), pair: Arc::clone(pair) }
     }
 
     /// Ends everything, for a stop.
     pub fn end_all(&self) {
-        for (_, pair) in lock(&self.pairs).drain() {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        for (_, pair) in state.pairs.drain() {
             pair.end();
         }
     }

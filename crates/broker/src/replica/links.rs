@@ -194,7 +194,6 @@ async fn run(shared: Arc<Shared>, link: Arc<LeaderLink>, pause: Duration) {
     tokio::time::sleep(pause).await;
     let outcome = dial::run(&shared, &link).await;
     if let Err(error) = &outcome {
-        eprintln!("DBG link to {} {}: {}", link.target.leader, link.target.address, error.chain());
         let cause = error.chain();
         tracing::info!(leader = link.target.leader.0, address = link.target.address, "replica stream ended: {cause}");
     }

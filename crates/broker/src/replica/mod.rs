@@ -10,5 +10,5 @@ pub(crate) mod links;
 pub(crate) mod outbox;
 mod service;
 
-pub use dial::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, WINDOW_BYTES};
+pub use dial::MESSAGE_BYTES_MAX;
 pub use service::ReplicaService;

@@ -103,7 +103,6 @@ async fn listen(shared: Arc<Shared>, pair: Arc<FollowerPair>, mut incoming: Stre
             break "another stream has taken its place".to_owned();
         }
     };
-    eprintln!("DBG listen end {} {reason}", pair.follower);
     let ended = shared.followers.leave(&pair);
     if !ended.subscriptions.is_empty() {
         tracing::info!(follower = pair.follower.0, "a follower's stream ended: {reason}");

@@ -1,10 +1,10 @@
 //! Settings of topics and brokers: reading them, changing single ones.
 
+use klamm_types::NodeId;
 use klamm_wire::describe_configs_request::DescribeConfigsResource;
 use klamm_wire::describe_configs_response::DescribeConfigsResourceResult;
 use klamm_wire::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use klamm_wire::{ApiKey, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
-use klamm_types::NodeId;
 
 use super::{Admin, AdminError, Kind, accept, decode};
 
@@ -78,9 +78,13 @@ pub enum ConfigValueType {
 impl ConfigValueType {
     fn from_wire(number: i8) -> ConfigValueType {
         use ConfigValueType::*;
-        const BY_NUMBER: [ConfigValueType; 10] =
-            [Unknown, Boolean, String, Int, Short, Long, Double, List, Class, Password];
-        usize::try_from(number).ok().and_then(|index| BY_NUMBER.get(index).copied()).unwrap_or(Unknown)
+        const BY_NUMBER: [ConfigValueType; 10] = [
+            Unknown, Boolean, String, Int, Short, Long, Double, List, Class, Password,
+        ];
+        usize::try_from(number)
+            .ok()
+            .and_then(|index| BY_NUMBER.get(index).copied())
+            .unwrap_or(Unknown)
     }
 }
 
@@ -110,13 +114,24 @@ pub struct ConfigSynonym {
 /// A change of one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AlterConfig {
-    Set { name: String, value: String },
+    Set {
+        name: String,
+        value: String,
+    },
     /// Back to the default.
-    Delete { name: String },
+    Delete {
+        name: String,
+    },
     /// Adds to a list.
-    Append { name: String, value: String },
+    Append {
+        name: String,
+        value: String,
+    },
     /// Takes away from a list.
-    Subtract { name: String, value: String },
+    Subtract {
+        name: String,
+        value: String,
+    },
 }
 
 impl AlterConfig {
@@ -127,7 +142,11 @@ impl AlterConfig {
             AlterConfig::Append { name, value } => (name, 2, Some(value.as_str())),
             AlterConfig::Subtract { name, value } => (name, 3, Some(value.as_str())),
         };
-        AlterableConfig { name, config_operation, value }
+        AlterableConfig {
+            name,
+            config_operation,
+            value,
+        }
     }
 }
 
@@ -153,9 +172,16 @@ impl Admin {
             _ => self.call_any(Kind::Read, &request).await?,
         };
         let response = decode::<DescribeConfigsRequest<'_>>(&reply)?;
-        let missing = || AdminError::Missing { api: ApiKey::DescribeConfigs, what: name.clone() };
+        let missing = || AdminError::Missing {
+            api: ApiKey::DescribeConfigs,
+            what: name.clone(),
+        };
         let result = response.results.first().ok_or_else(missing)?;
-        accept(&format!("describing settings of {}", show(resource)), result.error_code, result.error_message)?;
+        accept(
+            &format!("describing settings of {}", show(resource)),
+            result.error_code,
+            result.error_message,
+        )?;
         Ok(result.configs.iter().map(entry).collect())
     }
 
@@ -170,15 +196,25 @@ impl Admin {
             resource_name: &name,
             configs: changes.iter().map(AlterConfig::to_wire).collect(),
         };
-        let request = IncrementalAlterConfigsRequest { resources: vec![asked], validate_only: false };
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![asked],
+            validate_only: false,
+        };
         let reply = match resource {
             ConfigResource::Broker(node) => self.call_node(*node, &request).await?,
             _ => self.call_any(Kind::Change, &request).await?,
         };
         let response = decode::<IncrementalAlterConfigsRequest<'_>>(&reply)?;
-        let missing = || AdminError::Missing { api: ApiKey::IncrementalAlterConfigs, what: name.clone() };
+        let missing = || AdminError::Missing {
+            api: ApiKey::IncrementalAlterConfigs,
+            what: name.clone(),
+        };
         let result = response.responses.first().ok_or_else(missing)?;
-        accept(&format!("changing settings of {}", show(resource)), result.error_code, result.error_message)
+        accept(
+            &format!("changing settings of {}", show(resource)),
+            result.error_code,
+            result.error_message,
+        )
     }
 }
 

@@ -78,7 +78,10 @@ impl Admin {
     /// The topic is not known, or the cluster cannot be reached.
     pub async fn describe_topic(&self, name: &str) -> Result<TopicDescription, AdminError> {
         let mut topics = self.topics_from_metadata(Some(&[name])).await?;
-        let missing = AdminError::Missing { api: klamm_wire::ApiKey::Metadata, what: name.to_owned() };
+        let missing = AdminError::Missing {
+            api: klamm_wire::ApiKey::Metadata,
+            what: name.to_owned(),
+        };
         topics.pop().unwrap_or(Err(missing))
     }
 
@@ -86,9 +89,16 @@ impl Admin {
         &self,
         names: Option<&[&'n str]>,
     ) -> Result<Vec<Result<TopicDescription, AdminError>>, AdminError> {
-        let topic = |name: &&'n str| MetadataRequestTopic { name: Some(*name), ..Default::default() };
+        let topic = |name: &&'n str| MetadataRequestTopic {
+            name: Some(*name),
+            ..Default::default()
+        };
         let topics = names.map(|names| names.iter().map(topic).collect());
-        let request = MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() };
+        let request = MetadataRequest {
+            topics,
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
         let reply = self.call_any(Kind::Read, &request).await?;
         let response = decode::<MetadataRequest<'_>>(&reply)?;
         Ok(response.topics.iter().map(description).collect())
@@ -99,7 +109,10 @@ impl Admin {
     /// # Errors
     /// The cluster cannot be reached or does not know the request (Kafka before 2.8).
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, AdminError> {
-        let request = DescribeClusterRequest { include_fenced_brokers: true, ..Default::default() };
+        let request = DescribeClusterRequest {
+            include_fenced_brokers: true,
+            ..Default::default()
+        };
         let reply = self.call_any(Kind::Read, &request).await?;
         let response = decode::<DescribeClusterRequest>(&reply)?;
         accept("describing the cluster", response.error_code, response.error_message)?;
@@ -137,7 +150,12 @@ fn description(topic: &MetadataResponseTopic<'_>) -> Result<TopicDescription, Ad
     }
     let mut partitions: Vec<_> = topic.partitions.iter().map(partition).collect();
     partitions.sort_by_key(|partition| partition.partition);
-    Ok(TopicDescription { name, id: TopicId(topic.topic_id), internal: topic.is_internal, partitions })
+    Ok(TopicDescription {
+        name,
+        id: TopicId(topic.topic_id),
+        internal: topic.is_internal,
+        partitions,
+    })
 }
 
 fn partition(partition: &MetadataResponsePartition) -> PartitionDescription {

@@ -10,16 +10,28 @@ use crate::error::{MetadataError, RequestError};
 pub enum AdminError {
     /// The request got no answer.
     #[error("sending the {api} request")]
-    Request { api: ApiKey, #[source] cause: RequestError },
+    Request {
+        api: ApiKey,
+        #[source]
+        cause: RequestError,
+    },
     /// The answer cannot be read.
     #[error("reading the answer to the {api} request")]
-    Decode { api: ApiKey, #[source] cause: DecodeError },
+    Decode {
+        api: ApiKey,
+        #[source]
+        cause: DecodeError,
+    },
     /// The cluster could not be looked up.
     #[error("looking up the cluster")]
     Metadata(#[from] MetadataError),
     /// The cluster refused; the message is the broker's.
     #[error("{what}: {} ({}): {message}", code.name(), code.code())]
-    Refused { what: String, code: ErrorCode, message: String },
+    Refused {
+        what: String,
+        code: ErrorCode,
+        message: String,
+    },
     /// The answer does not speak of what was asked for.
     #[error("the answer to the {api} request lacks {what}")]
     Missing { api: ApiKey, what: String },

@@ -10,6 +10,7 @@ mod error;
 mod offsets;
 mod quorum;
 mod topics;
+mod versions;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub use error::AdminError;
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec};
 pub use quorum::{QuorumDescription, QuorumNode, QuorumReplica, Voter};
 pub use topics::{CreateMode, CreatedTopic, NewTopic};
+pub use versions::ApiVersions;
 
 use crate::client::Client;
 use crate::error::RequestError;
@@ -83,7 +85,10 @@ impl Admin {
             };
             let repeatable = kind == Kind::Read || !failure.may_have_had_effect();
             if !failure.is_retriable() || !repeatable || Instant::now() >= deadline {
-                return Err(AdminError::Request { api: R::KEY, cause: failure });
+                return Err(AdminError::Request {
+                    api: R::KEY,
+                    cause: failure,
+                });
             }
             self.client.refresh();
             sleep(self.client.config().retry_backoff).await;
@@ -102,7 +107,9 @@ impl Admin {
 
 /// Reads the answer to an `R`.
 fn decode<R: Request>(reply: &Reply) -> Result<R::Response<'_>, AdminError> {
-    reply.decode::<R>().map_err(|cause| AdminError::Decode { api: R::KEY, cause })
+    reply
+        .decode::<R>()
+        .map_err(|cause| AdminError::Decode { api: R::KEY, cause })
 }
 
 /// Turns a code and its text into a result.
@@ -114,6 +121,12 @@ fn accept(what: &str, code: i16, message: Option<&str>) -> Result<(), AdminError
 }
 
 fn refused(what: &str, code: ErrorCode, message: Option<&str>) -> AdminError {
-    let message = message.filter(|text| !text.is_empty()).unwrap_or_else(|| code.sentence());
-    AdminError::Refused { what: what.to_owned(), message: message.to_owned(), code }
+    let message = message
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| code.sentence());
+    AdminError::Refused {
+        what: what.to_owned(),
+        message: message.to_owned(),
+        code,
+    }
 }

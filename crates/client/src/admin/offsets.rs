@@ -56,17 +56,35 @@ impl Admin {
             OffsetSpec::MaxTimestamp => -3,
             OffsetSpec::AtOrAfter(timestamp) => timestamp.0,
         };
-        let asked = ListOffsetsPartition { partition_index: partition.0, timestamp, ..Default::default() };
+        let asked = ListOffsetsPartition {
+            partition_index: partition.0,
+            timestamp,
+            ..Default::default()
+        };
         let request = ListOffsetsRequest {
             replica_id: -1,
-            topics: vec![ListOffsetsTopic { name: topic, partitions: vec![asked] }],
+            topics: vec![ListOffsetsTopic {
+                name: topic,
+                partitions: vec![asked],
+            }],
             ..Default::default()
         };
         self.ask_leader(topic, partition, &request, |reply| {
             let response = decode::<ListOffsetsRequest<'_>>(reply)?;
-            let missing = || AdminError::Missing { api: ApiKey::ListOffsets, what: format!("{topic}-{partition}") };
-            let found = response.topics.first().and_then(|topic| topic.partitions.first()).ok_or_else(missing)?;
-            accept(&format!("looking up an offset in {topic}-{partition}"), found.error_code, None)?;
+            let missing = || AdminError::Missing {
+                api: ApiKey::ListOffsets,
+                what: format!("{topic}-{partition}"),
+            };
+            let found = response
+                .topics
+                .first()
+                .and_then(|topic| topic.partitions.first())
+                .ok_or_else(missing)?;
+            accept(
+                &format!("looking up an offset in {topic}-{partition}"),
+                found.error_code,
+                None,
+            )?;
             Ok((found.offset >= 0).then_some(ListedOffset {
                 offset: Offset(found.offset),
                 timestamp: Timestamp(found.timestamp),
@@ -93,14 +111,27 @@ impl Admin {
         };
         let request = OffsetForLeaderEpochRequest {
             replica_id: -1,
-            topics: vec![OffsetForLeaderTopic { topic, partitions: vec![asked] }],
+            topics: vec![OffsetForLeaderTopic {
+                topic,
+                partitions: vec![asked],
+            }],
         };
         self.ask_leader(topic, partition, &request, |reply| {
             let response = decode::<OffsetForLeaderEpochRequest<'_>>(reply)?;
-            let missing =
-                || AdminError::Missing { api: ApiKey::OffsetForLeaderEpoch, what: format!("{topic}-{partition}") };
-            let found = response.topics.first().and_then(|topic| topic.partitions.first()).ok_or_else(missing)?;
-            accept(&format!("looking up an epoch of {topic}-{partition}"), found.error_code, None)?;
+            let missing = || AdminError::Missing {
+                api: ApiKey::OffsetForLeaderEpoch,
+                what: format!("{topic}-{partition}"),
+            };
+            let found = response
+                .topics
+                .first()
+                .and_then(|topic| topic.partitions.first())
+                .ok_or_else(missing)?;
+            accept(
+                &format!("looking up an epoch of {topic}-{partition}"),
+                found.error_code,
+                None,
+            )?;
             Ok((found.end_offset >= 0).then_some(EpochEnd {
                 leader_epoch: LeaderEpoch(found.leader_epoch),
                 end_offset: Offset(found.end_offset),
@@ -137,8 +168,14 @@ impl Admin {
         let found = self.client.topic(topic).await?;
         let what = format!("looking up {topic}-{partition}");
         let Some(state) = found.partition(partition) else {
-            return Err(super::refused(&what, klamm_types::ErrorCode::UnknownTopicOrPartition, None));
+            return Err(super::refused(
+                &what,
+                klamm_types::ErrorCode::UnknownTopicOrPartition,
+                None,
+            ));
         };
-        state.leader.ok_or_else(|| super::refused(&what, klamm_types::ErrorCode::LeaderNotAvailable, None))
+        state
+            .leader
+            .ok_or_else(|| super::refused(&what, klamm_types::ErrorCode::LeaderNotAvailable, None))
     }
 }

@@ -61,20 +61,29 @@ impl Admin {
     /// There is no active controller just now, or the cluster cannot be reached.
     pub async fn describe_quorum(&self) -> Result<QuorumDescription, AdminError> {
         let asked = PartitionData { partition_index: 0 };
-        let topic = TopicData { topic_name: METADATA_TOPIC, partitions: vec![asked] };
+        let topic = TopicData {
+            topic_name: METADATA_TOPIC,
+            partitions: vec![asked],
+        };
         let request = DescribeQuorumRequest { topics: vec![topic] };
         let reply = self.call_any(Kind::Read, &request).await?;
         let response = decode::<DescribeQuorumRequest<'_>>(&reply)?;
         let what = "describing the quorum";
         accept(what, response.error_code, response.error_message)?;
         let partition = response.topics.first().and_then(|topic| topic.partitions.first());
-        let missing = || AdminError::Missing { api: ApiKey::DescribeQuorum, what: METADATA_TOPIC.to_owned() };
+        let missing = || AdminError::Missing {
+            api: ApiKey::DescribeQuorum,
+            what: METADATA_TOPIC.to_owned(),
+        };
         let partition = partition.ok_or_else(missing)?;
         accept(what, partition.error_code, partition.error_message)?;
         let nodes = response.nodes.iter().map(|node| {
             let listeners = node.listeners.iter();
             let show = listeners.map(|listener| format!("{}://{}:{}", listener.name, listener.host, listener.port));
-            QuorumNode { node: NodeId(node.node_id), listeners: show.collect() }
+            QuorumNode {
+                node: NodeId(node.node_id),
+                listeners: show.collect(),
+            }
         });
         Ok(QuorumDescription {
             leader: (partition.leader_id >= 0).then_some(NodeId(partition.leader_id)),
@@ -91,7 +100,11 @@ impl Admin {
     /// # Errors
     /// It is one already (`DUPLICATE_VOTER`), it cannot be reached, or the quorum has no majority.
     pub async fn add_voter(&self, voter: &Voter) -> Result<(), AdminError> {
-        let listener = Listener { name: "CONTROLLER", host: &voter.host, port: voter.port };
+        let listener = Listener {
+            name: "CONTROLLER",
+            host: &voter.host,
+            port: voter.port,
+        };
         let request = AddRaftVoterRequest {
             timeout_ms: self.timeout_ms(),
             voter_id: voter.node.0,
@@ -101,7 +114,11 @@ impl Admin {
         };
         let reply = self.call_any(Kind::Change, &request).await?;
         let response = decode::<AddRaftVoterRequest<'_>>(&reply)?;
-        accept(&format!("adding voter {}", voter.node), response.error_code, response.error_message)
+        accept(
+            &format!("adding voter {}", voter.node),
+            response.error_code,
+            response.error_message,
+        )
     }
 
     /// Takes a voter out of the quorum.
@@ -109,11 +126,18 @@ impl Admin {
     /// # Errors
     /// There is no such voter (`VOTER_NOT_FOUND`), or the quorum has no majority.
     pub async fn remove_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), AdminError> {
-        let request =
-            RemoveRaftVoterRequest { voter_id: node.0, voter_directory_id: directory.0, ..Default::default() };
+        let request = RemoveRaftVoterRequest {
+            voter_id: node.0,
+            voter_directory_id: directory.0,
+            ..Default::default()
+        };
         let reply = self.call_any(Kind::Change, &request).await?;
         let response = decode::<RemoveRaftVoterRequest<'_>>(&reply)?;
-        accept(&format!("removing voter {node}"), response.error_code, response.error_message)
+        accept(
+            &format!("removing voter {node}"),
+            response.error_code,
+            response.error_message,
+        )
     }
 }
 

@@ -23,7 +23,10 @@ pub struct NewTopic {
 impl NewTopic {
     /// A topic of this name.
     pub fn new(name: impl Into<String>) -> NewTopic {
-        NewTopic { name: name.into(), ..NewTopic::default() }
+        NewTopic {
+            name: name.into(),
+            ..NewTopic::default()
+        }
     }
 
     /// How many partitions; the default is `num.partitions`.
@@ -53,16 +56,30 @@ impl NewTopic {
     fn to_wire(&self) -> CreatableTopic<'_> {
         let by_hand = !self.assignments.is_empty();
         let default = |given: Option<i32>| given.unwrap_or(-1);
-        let assignments = self.assignments.iter().zip(0..).map(|(brokers, partition_index)| {
-            CreatableReplicaAssignment { partition_index, broker_ids: brokers.clone() }
-        });
+        let assignments =
+            self.assignments
+                .iter()
+                .zip(0..)
+                .map(|(brokers, partition_index)| CreatableReplicaAssignment {
+                    partition_index,
+                    broker_ids: brokers.clone(),
+                });
         let configs = self.configs.iter();
         CreatableTopic {
             name: &self.name,
             num_partitions: if by_hand { -1 } else { default(self.partitions) },
-            replication_factor: if by_hand { -1 } else { self.replication_factor.unwrap_or(-1) },
+            replication_factor: if by_hand {
+                -1
+            } else {
+                self.replication_factor.unwrap_or(-1)
+            },
             assignments: assignments.collect(),
-            configs: configs.map(|(name, value)| CreatableTopicConfig { name, value: Some(value) }).collect(),
+            configs: configs
+                .map(|(name, value)| CreatableTopicConfig {
+                    name,
+                    value: Some(value),
+                })
+                .collect(),
         }
     }
 }
@@ -93,8 +110,13 @@ impl Admin {
     /// # Errors
     /// The cluster refuses (`TOPIC_ALREADY_EXISTS`, `INVALID_CONFIG`, …) or cannot be reached.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<CreatedTopic, AdminError> {
-        let mut results = self.create_topics(std::slice::from_ref(&topic), CreateMode::Create).await?;
-        let missing = AdminError::Missing { api: ApiKey::CreateTopics, what: topic.name };
+        let mut results = self
+            .create_topics(std::slice::from_ref(&topic), CreateMode::Create)
+            .await?;
+        let missing = AdminError::Missing {
+            api: ApiKey::CreateTopics,
+            what: topic.name,
+        };
         results.pop().unwrap_or(Err(missing))
     }
 
@@ -116,9 +138,16 @@ impl Admin {
         let response = decode::<CreateTopicsRequest<'_>>(&reply)?;
         let result = |topic: &NewTopic| {
             let found = response.topics.iter().find(|result| result.name == topic.name);
-            let missing = || AdminError::Missing { api: ApiKey::CreateTopics, what: topic.name.clone() };
+            let missing = || AdminError::Missing {
+                api: ApiKey::CreateTopics,
+                what: topic.name.clone(),
+            };
             let found = found.ok_or_else(missing)?;
-            accept(&format!("creating topic {}", topic.name), found.error_code, found.error_message)?;
+            accept(
+                &format!("creating topic {}", topic.name),
+                found.error_code,
+                found.error_message,
+            )?;
             Ok(CreatedTopic {
                 name: topic.name.clone(),
                 id: TopicId(found.topic_id),
@@ -134,12 +163,26 @@ impl Admin {
     /// # Errors
     /// The topic is not known, deletion is disabled, or the cluster cannot be reached.
     pub async fn delete_topic(&self, name: &str) -> Result<(), AdminError> {
-        let topic = DeleteTopicState { name: Some(name), topic_id: Uuid::ZERO };
-        let request = DeleteTopicsRequest { topics: vec![topic], timeout_ms: self.timeout_ms(), ..Default::default() };
+        let topic = DeleteTopicState {
+            name: Some(name),
+            topic_id: Uuid::ZERO,
+        };
+        let request = DeleteTopicsRequest {
+            topics: vec![topic],
+            timeout_ms: self.timeout_ms(),
+            ..Default::default()
+        };
         let reply = self.call_any(Kind::Change, &request).await?;
         let response = decode::<DeleteTopicsRequest<'_>>(&reply)?;
-        let missing = || AdminError::Missing { api: ApiKey::DeleteTopics, what: name.to_owned() };
-        let found = response.responses.iter().find(|result| result.name == Some(name)).ok_or_else(missing)?;
+        let missing = || AdminError::Missing {
+            api: ApiKey::DeleteTopics,
+            what: name.to_owned(),
+        };
+        let found = response
+            .responses
+            .iter()
+            .find(|result| result.name == Some(name))
+            .ok_or_else(missing)?;
         accept(&format!("deleting topic {name}"), found.error_code, found.error_message)
     }
 
@@ -149,14 +192,29 @@ impl Admin {
     /// The topic is not known, has as many or more (`INVALID_PARTITIONS`), or the cluster cannot be reached.
     pub async fn create_partitions(&self, topic: &str, count: i32) -> Result<(), AdminError> {
         let request = CreatePartitionsRequest {
-            topics: vec![CreatePartitionsTopic { name: topic, count, assignments: None }],
+            topics: vec![CreatePartitionsTopic {
+                name: topic,
+                count,
+                assignments: None,
+            }],
             timeout_ms: self.timeout_ms(),
             validate_only: false,
         };
         let reply = self.call_any(Kind::Change, &request).await?;
         let response = decode::<CreatePartitionsRequest<'_>>(&reply)?;
-        let missing = || AdminError::Missing { api: ApiKey::CreatePartitions, what: topic.to_owned() };
-        let found = response.results.iter().find(|result| result.name == topic).ok_or_else(missing)?;
-        accept(&format!("adding partitions to topic {topic}"), found.error_code, found.error_message)
+        let missing = || AdminError::Missing {
+            api: ApiKey::CreatePartitions,
+            what: topic.to_owned(),
+        };
+        let found = response
+            .results
+            .iter()
+            .find(|result| result.name == topic)
+            .ok_or_else(missing)?;
+        accept(
+            &format!("adding partitions to topic {topic}"),
+            found.error_code,
+            found.error_message,
+        )
     }
 }

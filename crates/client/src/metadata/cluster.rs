@@ -21,7 +21,10 @@ pub struct Broker {
 
 impl Broker {
     pub(crate) fn address(&self) -> HostPort {
-        HostPort { host: self.host.clone(), port: self.port }
+        HostPort {
+            host: self.host.clone(),
+            port: self.port,
+        }
     }
 }
 
@@ -112,7 +115,9 @@ impl Cluster {
 
     /// Takes over a hint; says whether it was news.
     pub(crate) fn apply_hint(&mut self, hint: LeaderHint) -> bool {
-        let Some(topic) = self.topics.get_mut(&hint.topic) else { return false };
+        let Some(topic) = self.topics.get_mut(&hint.topic) else {
+            return false;
+        };
         let known = topic.partition(hint.partition);
         if !known.is_some_and(|partition| partition.leader_epoch < hint.leader_epoch) {
             return false;
@@ -153,6 +158,8 @@ fn keep_newer(known: &Topic, topic: &mut Topic) {
     }
     // An answer from before partitions were added.
     if topic.error.is_none() && known.partitions.len() > topic.partitions.len() {
-        topic.partitions.extend_from_slice(&known.partitions[topic.partitions.len()..]);
+        topic
+            .partitions
+            .extend_from_slice(&known.partitions[topic.partitions.len()..]);
     }
 }

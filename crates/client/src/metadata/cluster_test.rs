@@ -7,7 +7,12 @@ use klamm_types::{ErrorCode, LeaderEpoch, NodeId, PartitionId, TopicId};
 use super::{Broker, Cluster, ClusterUpdate, LeaderHint, Partition, Topic};
 
 fn broker(id: i32) -> Broker {
-    Broker { id: NodeId(id), host: format!("host-{id}"), port: 9092, rack: None }
+    Broker {
+        id: NodeId(id),
+        host: format!("host-{id}"),
+        port: 9092,
+        rack: None,
+    }
 }
 
 fn partition(id: i32, leader: i32, epoch: i32) -> Partition {
@@ -23,7 +28,13 @@ fn partition(id: i32, leader: i32, epoch: i32) -> Partition {
 }
 
 fn topic(id: u128, partitions: Vec<Partition>) -> Topic {
-    Topic { name: Arc::from("t"), id: TopicId::from_u128(id), internal: false, error: None, partitions }
+    Topic {
+        name: Arc::from("t"),
+        id: TopicId::from_u128(id),
+        internal: false,
+        error: None,
+        partitions,
+    }
 }
 
 fn update(topic: Topic) -> ClusterUpdate {
@@ -61,7 +72,10 @@ fn a_topic_made_anew_starts_over() {
 fn a_topic_that_is_gone() {
     let mut cluster = Cluster::default();
     cluster.apply(update(topic(7, vec![partition(0, 2, 5)])));
-    let gone = Topic { error: Some(ErrorCode::UnknownTopicOrPartition), ..topic(0, vec![]) };
+    let gone = Topic {
+        error: Some(ErrorCode::UnknownTopicOrPartition),
+        ..topic(0, vec![])
+    };
     cluster.apply(update(gone));
     assert_eq!((cluster.topic("t"), leader(&cluster, 0)), (None, None));
 }
@@ -83,6 +97,9 @@ fn hints_count_by_their_epoch() {
     assert_eq!(leader(&cluster, 0), Some(2));
     assert!(cluster.apply_hint(hint(3, 7, Some(broker(3)))));
     assert_eq!(leader(&cluster, 0), Some(3));
-    let other = LeaderHint { partition: PartitionId(9), ..hint(1, 9, None) };
+    let other = LeaderHint {
+        partition: PartitionId(9),
+        ..hint(1, 9, None)
+    };
     assert!(!cluster.apply_hint(other));
 }

@@ -27,8 +27,14 @@ pub(crate) async fn fetch(
     timeout: Duration,
 ) -> Result<ClusterUpdate, RequestError> {
     let version = connection.version::<MetadataRequest<'_>>(i16::MAX)?;
-    let topic = |name| MetadataRequestTopic { name: Some(name), ..Default::default() };
-    let topics = query.topics.as_ref().map(|names| names.iter().map(|name| topic(&**name)).collect());
+    let topic = |name| MetadataRequestTopic {
+        name: Some(name),
+        ..Default::default()
+    };
+    let topics = query
+        .topics
+        .as_ref()
+        .map(|names| names.iter().map(|name| topic(&**name)).collect());
     let request = MetadataRequest {
         topics: match (topics, version) {
             // In version 0 an empty list means all topics, and there is no null.
@@ -42,7 +48,10 @@ pub(crate) async fn fetch(
     let reply = connection.call_in(&request, version, timeout).await?;
     let answer = reply
         .decode::<MetadataRequest<'_>>()
-        .map_err(|cause| RequestError::Decode { api: ApiKey::Metadata, cause })?;
+        .map_err(|cause| RequestError::Decode {
+            api: ApiKey::Metadata,
+            cause,
+        })?;
     Ok(read(&answer))
 }
 
@@ -73,7 +82,10 @@ fn read_topic(topic: &MetadataResponseTopic<'_>) -> Option<Topic> {
     let code = code_from_wire(topic.error_code);
     let mut partitions: Vec<Partition> = topic.partitions.iter().map(read_partition).collect();
     partitions.sort_by_key(|partition| partition.id);
-    let complete = partitions.iter().enumerate().all(|(index, partition)| partition.id.0 as usize == index);
+    let complete = partitions
+        .iter()
+        .enumerate()
+        .all(|(index, partition)| partition.id.0 as usize == index);
     let error = match code {
         ErrorCode::None if !complete || partitions.is_empty() => Some(ErrorCode::UnknownTopicOrPartition),
         ErrorCode::None => None,

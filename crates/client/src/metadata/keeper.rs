@@ -125,13 +125,17 @@ impl Keeper {
         };
         match tokio::time::timeout(timeout, seek).await {
             Ok(value) => Ok(value),
-            Err(_) => Err(MetadataError::NoBroker { waited: timeout, cause: self.state().failure.take() }),
+            Err(_) => Err(MetadataError::NoBroker {
+                waited: timeout,
+                cause: self.state().failure.take(),
+            }),
         }
     }
 
     /// Waits for the first answer of all.
     pub async fn wait_for_first(&self, timeout: Duration) -> Result<(), MetadataError> {
-        self.wait_for(timeout, |cluster| (!cluster.brokers.is_empty()).then_some(())).await
+        self.wait_for(timeout, |cluster| (!cluster.brokers.is_empty()).then_some(()))
+            .await
     }
 
     /// The task. Runs until it is dropped.
@@ -161,7 +165,8 @@ impl Keeper {
                 self.publish(update);
                 let cluster = self.cluster();
                 let known = |address: &HostPort| cluster.brokers.values().any(|broker| broker.address() == *address);
-                self.pool.retain(|address| known(address) || self.config.bootstrap.contains(address));
+                self.pool
+                    .retain(|address| known(address) || self.config.bootstrap.contains(address));
             }
             Some(Err(failure)) => {
                 tracing::debug!(%failure, "no broker answered for metadata");
@@ -178,7 +183,11 @@ impl Keeper {
         let cluster = self.cluster();
         let known = cluster.brokers.values().map(|broker| broker.address());
         let mut candidates: Vec<HostPort> = Vec::new();
-        for address in favourite.into_iter().chain(known).chain(self.config.bootstrap.iter().cloned()) {
+        for address in favourite
+            .into_iter()
+            .chain(known)
+            .chain(self.config.bootstrap.iter().cloned())
+        {
             if !candidates.contains(&address) {
                 candidates.push(address);
             }

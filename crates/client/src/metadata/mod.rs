@@ -7,8 +7,8 @@ mod fetch;
 mod hedge;
 mod keeper;
 
-pub use cluster::{Broker, Cluster, Partition, Topic};
 #[cfg(test)]
 pub(crate) use cluster::ClusterUpdate;
 pub(crate) use cluster::LeaderHint;
+pub use cluster::{Broker, Cluster, Partition, Topic};
 pub(crate) use keeper::{Keeper, KeeperConfig};

@@ -47,7 +47,10 @@ impl FromStr for HostPort {
         if host.is_empty() || port == 0 {
             return Err(refused());
         }
-        Ok(HostPort { host: host.to_owned(), port })
+        Ok(HostPort {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -62,7 +65,10 @@ impl fmt::Display for HostPort {
 
 /// Reads a bootstrap list, separated by commas. Empty entries are skipped.
 pub(crate) fn parse_list(text: &str) -> Result<Vec<HostPort>, AddressError> {
-    text.split(',').filter(|part| !part.trim().is_empty()).map(str::parse).collect()
+    text.split(',')
+        .filter(|part| !part.trim().is_empty())
+        .map(str::parse)
+        .collect()
 }
 
 #[cfg(test)]
@@ -71,7 +77,12 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let host = |host: &str, port| Ok(HostPort { host: host.to_owned(), port });
+        let host = |host: &str, port| {
+            Ok(HostPort {
+                host: host.to_owned(),
+                port,
+            })
+        };
         assert_eq!("localhost:19092".parse(), host("localhost", 19092));
         assert_eq!("broker".parse(), host("broker", 9092));
         assert_eq!("[::1]:9093".parse(), host("::1", 9093));

@@ -18,7 +18,11 @@ const SHORT_STEPS: u32 = 25;
 
 impl Backoff {
     pub fn new(first: Duration, max: Duration) -> Backoff {
-        Backoff { first, max: max.max(first), failures: 0 }
+        Backoff {
+            first,
+            max: max.max(first),
+            failures: 0,
+        }
     }
 
     /// Counts a failure and says how long to wait.

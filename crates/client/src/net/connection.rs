@@ -125,13 +125,6 @@ impl Connection {
         self.shared.closed.send_replace(true);
     }
 
-    /// Returns when the connection has ended.
-    pub async fn closed(&self) {
-        let mut closed = self.shared.closed.subscribe();
-        // The sender lives in `shared`, so waiting cannot fail.
-        let _ = closed.wait_for(|closed| *closed).await;
-    }
-
     /// Encodes a request and queues it, waiting for a place in the queue if there is none.
     pub async fn submit<R: Request>(
         &self,
@@ -188,7 +181,10 @@ impl Connection {
 
     /// The version in which to send an `R`.
     pub fn version<R: Request>(&self, max: i16) -> Result<i16, RequestError> {
-        let unsupported = || RequestError::Unsupported { address: self.shared.address.clone(), api: R::KEY };
+        let unsupported = || RequestError::Unsupported {
+            address: self.shared.address.clone(),
+            api: R::KEY,
+        };
         self.versions().choose_up_to(R::KEY, max).ok_or_else(unsupported)
     }
 
@@ -202,29 +198,60 @@ impl Connection {
         let frame = encode_request(request, version, correlation, Some(&self.shared.client_id))
             .map_err(|cause| RequestError::Encode { api: R::KEY, cause })?;
         let (sender, answer) = oneshot::channel();
-        let outgoing = Outgoing { frame, correlation, expect, answer: sender };
-        Ok((outgoing, PendingReply { answer, api: R::KEY, version, connection: self.clone() }))
+        let outgoing = Outgoing {
+            frame,
+            correlation,
+            expect,
+            answer: sender,
+        };
+        Ok((
+            outgoing,
+            PendingReply {
+                answer,
+                api: R::KEY,
+                version,
+                connection: self.clone(),
+            },
+        ))
     }
 
     fn not_sent(&self, api: ApiKey) -> RequestError {
-        RequestError::NotSent { address: self.shared.address.clone(), api }
+        RequestError::NotSent {
+            address: self.shared.address.clone(),
+            api,
+        }
     }
 
     fn timed_out(&self, api: ApiKey, waited: Duration) -> RequestError {
         self.close();
-        RequestError::TimedOut { address: self.shared.address.clone(), api, waited }
+        RequestError::TimedOut {
+            address: self.shared.address.clone(),
+            api,
+            waited,
+        }
     }
 }
 
 impl PendingReply {
     /// Waits for the answer, however long it takes. A request that is never answered is done when it is written.
     pub async fn wait(self) -> Result<Reply, RequestError> {
-        let PendingReply { answer, api, version, connection } = self;
+        let PendingReply {
+            answer,
+            api,
+            version,
+            connection,
+        } = self;
         let address = || connection.shared.address.clone();
         match answer.await {
             Ok(Ok(frame)) => Ok(Reply { frame, version }),
-            Ok(Err(Ended::NotSent)) => Err(RequestError::NotSent { address: address(), api }),
-            Ok(Err(Ended::Lost)) | Err(_) => Err(RequestError::Lost { address: address(), api }),
+            Ok(Err(Ended::NotSent)) => Err(RequestError::NotSent {
+                address: address(),
+                api,
+            }),
+            Ok(Err(Ended::Lost)) | Err(_) => Err(RequestError::Lost {
+                address: address(),
+                api,
+            }),
         }
     }
 
@@ -288,7 +315,10 @@ async fn write_requests(mut write: OwnedWriteHalf, mut outgoing: mpsc::Receiver<
         let done = match request.expect {
             Expect::Answer => {
                 // Before the write, because the answer may come before the write call returns.
-                let pending = Pending { correlation: request.correlation, answer: request.answer };
+                let pending = Pending {
+                    correlation: request.correlation,
+                    answer: request.answer,
+                };
                 shared.state().pending.push_back(pending);
                 None
             }

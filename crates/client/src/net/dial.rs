@@ -28,7 +28,10 @@ impl Dialer {
     pub async fn dial(&self, address: &HostPort) -> Result<Connection, ConnectError> {
         match tokio::time::timeout(self.timeout, self.dial_unbounded(address)).await {
             Ok(result) => result,
-            Err(_) => Err(ConnectError::TimedOut { address: address.clone(), waited: self.timeout }),
+            Err(_) => Err(ConnectError::TimedOut {
+                address: address.clone(),
+                waited: self.timeout,
+            }),
         }
     }
 
@@ -55,7 +58,10 @@ impl Dialer {
                 client_software_name: SOFTWARE_NAME,
                 client_software_version: SOFTWARE_VERSION,
             };
-            let reply = connection.call_in(&request, version, self.timeout).await.map_err(failed)?;
+            let reply = connection
+                .call_in(&request, version, self.timeout)
+                .await
+                .map_err(failed)?;
             match read_versions(&reply).map_err(failed)? {
                 Answer::Versions(versions) => return Ok(versions),
                 Answer::TryVersion(lower) if lower < version => version = lower,
@@ -66,7 +72,10 @@ impl Dialer {
                     });
                 }
                 Answer::Refused(code) => {
-                    return Err(ConnectError::Refused { address: connection.address().clone(), code });
+                    return Err(ConnectError::Refused {
+                        address: connection.address().clone(),
+                        code,
+                    });
                 }
             }
         }
@@ -77,7 +86,10 @@ impl Dialer {
 async fn open(address: &HostPort) -> Result<TcpStream, ConnectError> {
     let resolved = lookup_host((address.host.as_str(), address.port))
         .await
-        .map_err(|cause| ConnectError::Resolve { address: address.clone(), cause })?;
+        .map_err(|cause| ConnectError::Resolve {
+            address: address.clone(),
+            cause,
+        })?;
     let mut failure = None;
     for target in resolved {
         match TcpStream::connect(target).await {
@@ -86,8 +98,13 @@ async fn open(address: &HostPort) -> Result<TcpStream, ConnectError> {
         }
     }
     Err(match failure {
-        Some(cause) => ConnectError::Dial { address: address.clone(), cause },
-        None => ConnectError::NoAddress { address: address.clone() },
+        Some(cause) => ConnectError::Dial {
+            address: address.clone(),
+            cause,
+        },
+        None => ConnectError::NoAddress {
+            address: address.clone(),
+        },
     })
 }
 
@@ -99,25 +116,39 @@ enum Answer {
 }
 
 fn read_versions(reply: &Reply) -> Result<Answer, RequestError> {
-    let malformed = |cause| RequestError::Decode { api: ApiKey::ApiVersions, cause };
+    let malformed = |cause| RequestError::Decode {
+        api: ApiKey::ApiVersions,
+        cause,
+    };
     // The error code comes first in every version, right after the correlation id.
     let mut reader = Reader::new(&reply.frame);
     reader.i32().map_err(malformed)?;
     let code = code_from_wire(reader.i16().map_err(malformed)?);
     let refused = code == ErrorCode::UnsupportedVersion;
-    let readable = Reply { frame: reply.frame.clone(), version: if refused { 0 } else { reply.version } };
+    let readable = Reply {
+        frame: reply.frame.clone(),
+        version: if refused { 0 } else { reply.version },
+    };
     let answer = readable.decode::<ApiVersionsRequest<'_>>();
     if refused {
         // Very old brokers send no list along; version 0 is what all of them know.
         let listed = answer.ok().and_then(|answer| {
-            answer.api_keys.iter().find(|entry| entry.api_key == ApiVersionsRequest::KEY.code()).map(|e| e.max_version)
+            answer
+                .api_keys
+                .iter()
+                .find(|entry| entry.api_key == ApiVersionsRequest::KEY.code())
+                .map(|e| e.max_version)
         });
-        return Ok(Answer::TryVersion(listed.unwrap_or(0).clamp(0, ApiKey::ApiVersions.advertised().max)));
+        return Ok(Answer::TryVersion(
+            listed.unwrap_or(0).clamp(0, ApiKey::ApiVersions.advertised().max),
+        ));
     }
     if code.is_error() {
         return Ok(Answer::Refused(code));
     }
     let ranges = answer.map_err(malformed)?.api_keys;
-    let ranges = ranges.iter().map(|entry| (entry.api_key, VersionRange::new(entry.min_version, entry.max_version)));
+    let ranges = ranges
+        .iter()
+        .map(|entry| (entry.api_key, VersionRange::new(entry.min_version, entry.max_version)));
     Ok(Answer::Versions(BrokerVersions::new(ranges)))
 }

@@ -21,7 +21,10 @@ pub(crate) struct Pool {
 
 impl Pool {
     pub fn new(dialer: Dialer) -> Pool {
-        Pool { dialer, slots: Mutex::new(BTreeMap::new()) }
+        Pool {
+            dialer,
+            slots: Mutex::new(BTreeMap::new()),
+        }
     }
 
     pub fn dialer(&self) -> &Dialer {
@@ -45,7 +48,10 @@ impl Pool {
 
     /// Forgets the connections to addresses that are not wanted any more.
     pub fn retain(&self, wanted: impl Fn(&HostPort) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|address, _| wanted(address));
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|address, _| wanted(address));
     }
 
     fn slot(&self, address: &HostPort) -> Slot {

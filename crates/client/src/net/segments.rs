@@ -13,7 +13,10 @@ pub(crate) struct Segments {
 impl Segments {
     pub fn new(segments: Vec<Bytes>) -> Segments {
         let remaining = segments.iter().map(Bytes::len).sum();
-        Segments { segments: segments.into_iter().filter(|segment| !segment.is_empty()).collect(), remaining }
+        Segments {
+            segments: segments.into_iter().filter(|segment| !segment.is_empty()).collect(),
+            remaining,
+        }
     }
 }
 

@@ -12,7 +12,9 @@ pub(crate) struct BrokerVersions {
 
 impl BrokerVersions {
     pub fn new(ranges: impl IntoIterator<Item = (i16, VersionRange)>) -> BrokerVersions {
-        BrokerVersions { ranges: ranges.into_iter().collect() }
+        BrokerVersions {
+            ranges: ranges.into_iter().collect(),
+        }
     }
 
     /// The highest version that both sides know and hold for stable.
@@ -43,7 +45,11 @@ mod tests {
         let broker = BrokerVersions::new([(0, VersionRange::new(0, 11)), (22, VersionRange::new(0, 6))]);
         assert_eq!(broker.choose(ApiKey::Produce), Some(11));
         assert_eq!(broker.choose_up_to(ApiKey::Produce, 9), Some(9));
-        assert_eq!(broker.choose_up_to(ApiKey::Produce, 2), None, "we write no Produce below 3");
+        assert_eq!(
+            broker.choose_up_to(ApiKey::Produce, 2),
+            None,
+            "we write no Produce below 3"
+        );
         assert_eq!(broker.choose(ApiKey::InitProducerId), Some(5), "6 is not stable");
         assert_eq!(broker.choose(ApiKey::Fetch), None);
     }

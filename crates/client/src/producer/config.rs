@@ -108,7 +108,10 @@ pub enum ProducerConfigError {
     #[error("the batch size must be at least 1 byte and not above the request size of {request_size_max} bytes")]
     BatchSize { request_size_max: usize },
     #[error("the buffer of {buffer_memory} bytes must hold at least one request of {request_size_max} bytes")]
-    BufferMemory { buffer_memory: usize, request_size_max: usize },
+    BufferMemory {
+        buffer_memory: usize,
+        request_size_max: usize,
+    },
     #[error("a request may not be larger than 64 MiB")]
     RequestSize,
     #[error("between 1 and 5 requests may be in flight: brokers recognise no more than 5 repeated batches")]
@@ -130,7 +133,10 @@ impl ProducerConfig {
             return Err(ProducerConfigError::BatchSize { request_size_max });
         }
         if self.buffer_memory < request_size_max || u32::try_from(self.buffer_memory).is_err() {
-            return Err(ProducerConfigError::BufferMemory { buffer_memory: self.buffer_memory, request_size_max });
+            return Err(ProducerConfigError::BufferMemory {
+                buffer_memory: self.buffer_memory,
+                request_size_max,
+            });
         }
         if !(1..=5).contains(&self.in_flight_max) {
             return Err(ProducerConfigError::InFlight);

@@ -26,7 +26,10 @@ pub(super) struct Ticket {
 impl Ticket {
     pub fn new() -> Ticket {
         let (sender, receiver) = oneshot::channel();
-        Ticket { sender: Arc::new(Mutex::new(Some(sender))), outcome: receiver.shared() }
+        Ticket {
+            sender: Arc::new(Mutex::new(Some(sender))),
+            outcome: receiver.shared(),
+        }
     }
 
     /// Tells all who wait. Only the first call counts.
@@ -55,7 +58,13 @@ pub struct DeliveryFuture {
 
 impl DeliveryFuture {
     pub(super) fn new(ticket: &Ticket, topic: Arc<str>, partition: PartitionId, index: i32, at: Timestamp) -> Self {
-        DeliveryFuture { outcome: ticket.outcome.clone(), topic, partition, index, timestamp: at }
+        DeliveryFuture {
+            outcome: ticket.outcome.clone(),
+            topic,
+            partition,
+            index,
+            timestamp: at,
+        }
     }
 
     /// The partition that the record was put into; known before it is delivered.
@@ -72,7 +81,9 @@ impl Future for DeliveryFuture {
             return Poll::Pending;
         };
         // A batch whose end nobody tells any more belonged to a producer that is gone.
-        let outcome = received.unwrap_or(Err(ProduceError::Closed { effect: Effect::Possible }));
+        let outcome = received.unwrap_or(Err(ProduceError::Closed {
+            effect: Effect::Possible,
+        }));
         Poll::Ready(outcome.map(|written| Delivery {
             topic: Arc::clone(&self.topic),
             partition: self.partition,
@@ -80,7 +91,11 @@ impl Future for DeliveryFuture {
                 Offset::NONE => Offset::NONE,
                 base => Offset(base.0.saturating_add(i64::from(self.index))),
             },
-            timestamp: if written.append_time.is_none() { self.timestamp } else { written.append_time },
+            timestamp: if written.append_time.is_none() {
+                self.timestamp
+            } else {
+                written.append_time
+            },
         }))
     }
 }

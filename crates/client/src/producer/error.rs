@@ -14,7 +14,11 @@ pub enum SendError {
     #[error("looking up the topic of a record")]
     Topic(#[source] MetadataError),
     #[error("topic \"{topic}\" has {count} partitions and no partition {partition}")]
-    UnknownPartition { topic: Arc<str>, partition: PartitionId, count: usize },
+    UnknownPartition {
+        topic: Arc<str>,
+        partition: PartitionId,
+        count: usize,
+    },
     #[error("a record of {size} bytes is larger than the {size_max} bytes allowed")]
     TooLarge { size: usize, size_max: usize },
     #[error("the record cannot be written into a batch")]
@@ -57,10 +61,20 @@ pub enum Effect {
 pub enum ProduceError {
     /// A broker refused the batch, for a reason that a retry does not mend.
     #[error("the broker refused the batch{}", text(.message))]
-    Refused { #[source] code: ErrorCode, message: Option<String>, effect: Effect },
+    Refused {
+        #[source]
+        code: ErrorCode,
+        message: Option<String>,
+        effect: Effect,
+    },
     /// `delivery_timeout` is over. `last` is what the last attempt met, if there was one.
     #[error("not delivered within {waited:?}")]
-    TimedOut { waited: Duration, effect: Effect, #[source] last: Option<ErrorCode> },
+    TimedOut {
+        waited: Duration,
+        effect: Effect,
+        #[source]
+        last: Option<ErrorCode>,
+    },
     /// The connection was lost after the batch was sent, and the guarantee forbids to send it again.
     #[error("the connection was lost after the batch was sent")]
     ConnectionLost,

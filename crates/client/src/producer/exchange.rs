@@ -34,7 +34,10 @@ pub(super) struct Exchanged {
 
 impl Exchanged {
     fn plain(event: Event) -> Exchanged {
-        Exchanged { event, hints: Vec::new() }
+        Exchanged {
+            event,
+            hints: Vec::new(),
+        }
     }
 }
 
@@ -55,7 +58,11 @@ pub(super) fn submit(
         topic_data: topics(&order.parts, version),
         ..Default::default()
     };
-    let expect = if config.acks == 0 { Expect::Nothing } else { Expect::Answer };
+    let expect = if config.acks == 0 {
+        Expect::Nothing
+    } else {
+        Expect::Answer
+    };
     connection.submit_now(&request, version, expect)
 }
 
@@ -68,7 +75,11 @@ fn topics<'a>(parts: &'a [Part], version: i16) -> Vec<TopicProduceData<'a>> {
             names.push(&part.topic);
             topics.push(TopicProduceData {
                 name: if version < TOPIC_IDS_FROM { &part.topic } else { "" },
-                topic_id: if version < TOPIC_IDS_FROM { TopicId::ZERO.0 } else { part.topic_id.0 },
+                topic_id: if version < TOPIC_IDS_FROM {
+                    TopicId::ZERO.0
+                } else {
+                    part.topic_id.0
+                },
                 ..Default::default()
             });
             names.len() - 1
@@ -87,7 +98,11 @@ pub(super) async fn finish(pending: PendingReply, order: Order, config: Exchange
     match pending.wait_for(config.request_timeout).await {
         Ok(_) if config.acks == 0 => {
             let answers = order.parts.iter().map(unacknowledged).collect();
-            Exchanged::plain(Event::Answered { id, answers, throttle: Duration::ZERO })
+            Exchanged::plain(Event::Answered {
+                id,
+                answers,
+                throttle: Duration::ZERO,
+            })
         }
         Ok(reply) => read(&reply, &order).unwrap_or_else(|failure| failed(id, failure)),
         Err(failure) => failed(id, failure),
@@ -98,9 +113,15 @@ pub(super) async fn finish(pending: PendingReply, order: Order, config: Exchange
 pub(super) fn failed(id: u64, failure: RequestError) -> Exchanged {
     if failure.is_retriable() || failure.may_have_had_effect() {
         tracing::debug!(error = %failure, "produce request failed");
-        return Exchanged::plain(Event::Lost { id, sent: failure.may_have_had_effect() });
+        return Exchanged::plain(Event::Lost {
+            id,
+            sent: failure.may_have_had_effect(),
+        });
     }
-    Exchanged::plain(Event::Impossible { id, error: ProduceError::Request(Arc::new(failure)) })
+    Exchanged::plain(Event::Impossible {
+        id,
+        error: ProduceError::Request(Arc::new(failure)),
+    })
 }
 
 fn unacknowledged(part: &Part) -> PartitionAnswer {
@@ -117,25 +138,40 @@ fn unacknowledged(part: &Part) -> PartitionAnswer {
 fn read(reply: &Reply, order: &Order) -> Result<Exchanged, RequestError> {
     let response = reply
         .decode::<ProduceRequest<'_>>()
-        .map_err(|cause| RequestError::Decode { api: ApiKey::Produce, cause })?;
+        .map_err(|cause| RequestError::Decode {
+            api: ApiKey::Produce,
+            cause,
+        })?;
     let (mut answers, mut hints) = (Vec::new(), Vec::new());
     for topic in &response.responses {
         let named = |part: &&Part| match reply.version < TOPIC_IDS_FROM {
             true => *part.topic == *topic.name,
             false => part.topic_id.0 == topic.topic_id,
         };
-        let Some(part) = order.parts.iter().find(named) else { continue };
+        let Some(part) = order.parts.iter().find(named) else {
+            continue;
+        };
         for partition in &topic.partition_responses {
             hints.extend(hint(&part.topic, partition, &response.node_endpoints));
             answers.push(answer(&part.topic, partition));
         }
     }
     let throttle = Duration::from_millis(u64::try_from(response.throttle_time_ms).unwrap_or(0));
-    Ok(Exchanged { event: Event::Answered { id: order.id, answers, throttle }, hints })
+    Ok(Exchanged {
+        event: Event::Answered {
+            id: order.id,
+            answers,
+            throttle,
+        },
+        hints,
+    })
 }
 
 fn answer(topic: &Arc<str>, partition: &PartitionProduceResponse<'_>) -> PartitionAnswer {
-    let record_messages = partition.record_errors.iter().filter_map(|error| error.batch_index_error_message);
+    let record_messages = partition
+        .record_errors
+        .iter()
+        .filter_map(|error| error.batch_index_error_message);
     let message = partition.error_message.into_iter().chain(record_messages).next();
     PartitionAnswer {
         topic: Arc::clone(topic),
@@ -147,11 +183,7 @@ fn answer(topic: &Arc<str>, partition: &PartitionProduceResponse<'_>) -> Partiti
     }
 }
 
-fn hint(
-    topic: &Arc<str>,
-    partition: &PartitionProduceResponse<'_>,
-    nodes: &[NodeEndpoint<'_>],
-) -> Option<LeaderHint> {
+fn hint(topic: &Arc<str>, partition: &PartitionProduceResponse<'_>, nodes: &[NodeEndpoint<'_>]) -> Option<LeaderHint> {
     let leader = &partition.current_leader;
     if leader.leader_id < 0 {
         return None;

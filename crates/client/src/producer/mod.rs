@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 
 pub use self::config::{Acks, Guarantee, ProducerConfig, ProducerConfigError};
 use self::core::{AppendError, Core, CoreConfig, NewRecord};
-use self::delivery::Ticket;
 pub use self::delivery::DeliveryFuture;
+use self::delivery::Ticket;
 pub use self::error::{Effect, ProduceError, SendError};
 use self::exchange::ExchangeConfig;
 pub use self::partitioner::{murmur2, partition_for_key};
@@ -89,11 +89,21 @@ impl Producer {
             abandon_after: ABANDON_AFTER,
             seed: rand::random(),
         };
-        let shared = Arc::new(Shared::new(Core::new(core_config, client.cluster()), config.buffer_memory));
-        let exchange =
-            ExchangeConfig { acks: config.acks.code(), request_timeout: client.config().request_timeout };
+        let shared = Arc::new(Shared::new(
+            Core::new(core_config, client.cluster()),
+            config.buffer_memory,
+        ));
+        let exchange = ExchangeConfig {
+            acks: config.acks.code(),
+            request_timeout: client.config().request_timeout,
+        };
         let task = tokio::spawn(Task::new(client.clone(), Arc::clone(&shared), exchange).run());
-        Ok(Producer { client, shared, task: Some(task), config })
+        Ok(Producer {
+            client,
+            shared,
+            task: Some(task),
+            config,
+        })
     }
 
     /// Takes a record for delivery. The future it returns resolves when the record is acknowledged, or has failed; it
@@ -130,14 +140,23 @@ impl Producer {
         // A loop that does nothing but send would otherwise never let go of its thread.
         tokio::task::coop::consume_budget().await;
         let name = Arc::clone(&topic.name);
-        Ok(DeliveryFuture::new(&appended.ticket, name, appended.partition, appended.index, timestamp))
+        Ok(DeliveryFuture::new(
+            &appended.ticket,
+            name,
+            appended.partition,
+            appended.index,
+            timestamp,
+        ))
     }
 
     async fn topic(&self, name: &str) -> Result<Arc<Topic>, SendError> {
         if let Some(topic) = self.client.cluster().topic(name) {
             return Ok(Arc::clone(topic));
         }
-        self.client.topic_within(name, self.config.max_block).await.map_err(SendError::Topic)
+        self.client
+            .topic_within(name, self.config.max_block)
+            .await
+            .map_err(SendError::Topic)
     }
 
     /// Takes buffer memory for the record, which its batch gives back.
@@ -187,9 +206,11 @@ impl Producer {
 
 fn refusal(failure: AppendError, topic: &Topic) -> SendError {
     match failure {
-        AppendError::UnknownPartition(partition) => {
-            SendError::UnknownPartition { topic: Arc::clone(&topic.name), partition, count: topic.partitions.len() }
-        }
+        AppendError::UnknownPartition(partition) => SendError::UnknownPartition {
+            topic: Arc::clone(&topic.name),
+            partition,
+            count: topic.partitions.len(),
+        },
         AppendError::Build(cause) => SendError::Build(cause),
     }
 }

@@ -43,7 +43,11 @@ pub(super) struct Sticky {
 
 impl Sticky {
     pub fn new(seed: u64) -> Sticky {
-        Sticky { random: seed, current: None, bytes: 0 }
+        Sticky {
+            random: seed,
+            current: None,
+            bytes: 0,
+        }
     }
 
     /// The partition for the next record. `usable` says which partitions have a leader; without any, all count.
@@ -70,7 +74,9 @@ impl Sticky {
         // A new partition if there is a choice, else whatever there is.
         let mut usable = turned.filter(|&candidate| usable(candidate)).peekable();
         let fallback = usable.peek().copied().unwrap_or(start);
-        usable.find(|&candidate| Some(candidate) != self.current).unwrap_or(fallback)
+        usable
+            .find(|&candidate| Some(candidate) != self.current)
+            .unwrap_or(fallback)
     }
 
     /// SplitMix64: good enough to spread load, and it needs nothing but its seed.
@@ -111,7 +117,11 @@ mod tests {
         sticky.count(1);
         let second = sticky.choose(4, 100, |_| true);
         assert_ne!(second, first);
-        assert_ne!(sticky.choose(4, 100, |candidate| candidate != second), second, "its leader is gone");
+        assert_ne!(
+            sticky.choose(4, 100, |candidate| candidate != second),
+            second,
+            "its leader is gone"
+        );
         assert_eq!(Sticky::new(7).choose(1, 100, |_| false), 0);
     }
 

@@ -181,7 +181,12 @@ impl Task {
         let address = self.client.cluster().brokers.get(&node).map(Broker::address);
         let dialer = self.client.dialer().clone();
         let dialled = async move {
-            let failed = || Happened::Core(Exchanged { event: Event::DialFailed(node), hints: Vec::new() });
+            let failed = || {
+                Happened::Core(Exchanged {
+                    event: Event::DialFailed(node),
+                    hints: Vec::new(),
+                })
+            };
             let Some(address) = address else { return failed() };
             match dialer.dial(&address).await {
                 Ok(connection) => Happened::Connected(node, connection),
@@ -199,12 +204,17 @@ impl Task {
         let submitted = match self.links.get(&order.node) {
             Some(connection) => submit(connection, &order, config),
             None => {
-                self.events.push(Event::Lost { id: order.id, sent: false });
+                self.events.push(Event::Lost {
+                    id: order.id,
+                    sent: false,
+                });
                 return;
             }
         };
         match submitted {
-            Ok(pending) => self.running.push(async move { Happened::Core(finish(pending, order, config).await) }.boxed()),
+            Ok(pending) => self
+                .running
+                .push(async move { Happened::Core(finish(pending, order, config).await) }.boxed()),
             Err(failure) => self.events.push(failed(order.id, failure).event),
         }
     }
@@ -218,7 +228,10 @@ impl Task {
         let client = self.client.clone();
         let timeout = self.exchange.request_timeout.min(IDENTITY_TIMEOUT);
         let asked = async move {
-            Happened::Core(Exchanged { event: ask_identity(client, first, timeout).await, hints: Vec::new() })
+            Happened::Core(Exchanged {
+                event: ask_identity(client, first, timeout).await,
+                hints: Vec::new(),
+            })
         };
         self.running.push(asked.boxed());
     }

@@ -1,7 +1,7 @@
 //! Administration against a real cluster.
 
-use klamm_client::admin::NewTopic;
-use klamm_client::{ErrorCode, Client};
+use klamm_client::admin::{AlterConfig, ConfigResource, NewTopic, OffsetSpec};
+use klamm_client::{Client, ErrorCode, LeaderEpoch, PartitionId, ProducerConfig, ProducerRecord, Timestamp};
 
 use crate::support::{client, fresh_name};
 
@@ -18,7 +18,14 @@ async fn topics_come_and_go() {
     let again = admin.create_topic(NewTopic::new(&name)).await.unwrap_err();
     assert_eq!(again.code(), Some(ErrorCode::TopicAlreadyExists));
     client.topic(&name).await.unwrap();
-    assert!(admin.list_topics().await.unwrap().iter().any(|topic| topic.name == name));
+    assert!(
+        admin
+            .list_topics()
+            .await
+            .unwrap()
+            .iter()
+            .any(|topic| topic.name == name)
+    );
     admin.create_partitions(&name, 5).await.unwrap();
     admin.delete_topic(&name).await.unwrap();
     let gone = admin.delete_topic(&name).await.unwrap_err();
@@ -32,4 +39,65 @@ async fn the_cluster_and_its_quorum() {
     assert_eq!(described.brokers.len(), client.cluster().brokers.len());
     let quorum = client.admin().describe_quorum().await.unwrap();
     assert!(!quorum.voters.is_empty());
+    let node = *client.cluster().brokers.keys().next().unwrap();
+    let versions = client.admin().api_versions(node).await.unwrap();
+    assert!(
+        versions
+            .iter()
+            .any(|api| api.name == Some("Produce") && api.used.is_some())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_of_a_topic() {
+    let Some(client) = client().await else { return };
+    let (admin, name) = (client.admin(), fresh_name("settings"));
+    create(&client, &name).await;
+    client.topic(&name).await.unwrap();
+    let resource = ConfigResource::Topic(name);
+    let set = |value: &str| AlterConfig::Set {
+        name: "retention.ms".to_owned(),
+        value: value.to_owned(),
+    };
+    let value = async |key: &str| {
+        let entries = admin.describe_configs(&resource).await.unwrap();
+        entries.into_iter().find(|entry| entry.name == key).unwrap().value
+    };
+    assert_eq!(value("retention.ms").await.as_deref(), Some("60000"));
+    let change = set("70000");
+    admin.alter_configs(&resource, &[change]).await.unwrap();
+    assert_eq!(value("retention.ms").await.as_deref(), Some("70000"));
+    let bad = set("soon");
+    let refused = admin.alter_configs(&resource, &[bad]).await.unwrap_err();
+    assert_eq!(refused.code(), Some(ErrorCode::InvalidConfig));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_of_a_partition() {
+    let Some(client) = client().await else { return };
+    let (admin, name) = (client.admin(), fresh_name("offsets"));
+    create(&client, &name).await;
+    let producer = client.producer(ProducerConfig::default()).unwrap();
+    for number in 0..10 {
+        let record = ProducerRecord::to(name.as_str())
+            .partition(1)
+            .value("v")
+            .timestamp(Timestamp(1000 + number));
+        drop(producer.send(record).await.unwrap());
+    }
+    producer.close().await;
+    let offset = async |spec| {
+        let listed = admin.list_offset(&name, PartitionId(1), spec).await.unwrap();
+        listed.map(|listed| listed.offset.0)
+    };
+    assert_eq!(offset(OffsetSpec::Latest).await, Some(10));
+    assert_eq!(offset(OffsetSpec::Earliest).await, Some(0));
+    assert_eq!(offset(OffsetSpec::AtOrAfter(Timestamp(1004))).await, Some(4));
+    assert_eq!(offset(OffsetSpec::AtOrAfter(Timestamp(9999))).await, None);
+    let end = admin
+        .offset_for_leader_epoch(&name, PartitionId(1), LeaderEpoch(0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((end.leader_epoch, end.end_offset.0), (LeaderEpoch(0), 10));
 }

@@ -19,7 +19,12 @@ async fn every_codec_and_guarantee() {
             (Acks::All, Guarantee::AtMostOnce),
             (Acks::Leader, Guarantee::AtLeastOnce),
         ] {
-            let config = ProducerConfig { compression, acks, guarantee, ..ProducerConfig::default() };
+            let config = ProducerConfig {
+                compression,
+                acks,
+                guarantee,
+                ..ProducerConfig::default()
+            };
             round_trip(&client, config).await;
         }
     }
@@ -55,7 +60,11 @@ async fn round_trip(client: &Client, config: ProducerConfig) {
         assert_eq!(record.key.as_deref(), Some(format!("key-{number}").as_bytes()));
         let value = (number % 7 != 0).then(|| format!("value {number} ").repeat(40).into_bytes());
         assert_eq!(record.value.as_deref(), value.as_deref());
-        let headers = [Header::new("h", number.to_string()), Header::new("h", "again"), Header::null("none")];
+        let headers = [
+            Header::new("h", number.to_string()),
+            Header::new("h", "again"),
+            Header::null("none"),
+        ];
         assert_eq!(record.headers, headers);
     }
 }
@@ -68,7 +77,9 @@ async fn four_producers_at_once_keep_their_order() {
         let producer = client.producer(ProducerConfig::default()).unwrap();
         let mut deliveries = Vec::new();
         for number in 0..5000 {
-            let record = ProducerRecord::to(topic.as_str()).partition(number % 6).value(format!("{name} {number:08}"));
+            let record = ProducerRecord::to(topic.as_str())
+                .partition(number % 6)
+                .value(format!("{name} {number:08}"));
             deliveries.push(producer.send(record).await.unwrap());
         }
         for delivery in join_all(deliveries).await {
@@ -82,9 +93,14 @@ async fn four_producers_at_once_keep_their_order() {
     for partition in records.values() {
         for name in 0..4 {
             let prefix = format!("{name} ");
-            let of_producer = partition.iter().filter(|record| record.value.as_ref().unwrap().starts_with(prefix.as_bytes()));
+            let of_producer = partition
+                .iter()
+                .filter(|record| record.value.as_ref().unwrap().starts_with(prefix.as_bytes()));
             let values: Vec<_> = of_producer.map(|record| record.value.clone().unwrap()).collect();
-            assert!(values.is_sorted_by(|one, other| one < other), "in order, and none twice");
+            assert!(
+                values.is_sorted_by(|one, other| one < other),
+                "in order, and none twice"
+            );
         }
     }
 }
@@ -93,16 +109,27 @@ async fn four_producers_at_once_keep_their_order() {
 async fn keys_and_spreading() {
     let Some(client) = client().await else { return };
     let topic = fresh_topic(&client, "keys", 6).await;
-    let producer = client.producer(ProducerConfig { batch_size: 500, ..ProducerConfig::default() }).unwrap();
+    let producer = client
+        .producer(ProducerConfig {
+            batch_size: 500,
+            ..ProducerConfig::default()
+        })
+        .unwrap();
     for number in 0..200 {
         let key = format!("key-{number}");
-        let delivery = producer.send(ProducerRecord::to(topic.as_str()).key(key.clone()).value("v")).await.unwrap();
+        let delivery = producer
+            .send(ProducerRecord::to(topic.as_str()).key(key.clone()).value("v"))
+            .await
+            .unwrap();
         assert_eq!(delivery.partition().0 as usize, partition_for_key(key.as_bytes(), 6));
         delivery.await.unwrap();
     }
     let mut used = std::collections::BTreeSet::new();
     for _ in 0..500 {
-        let delivery = producer.send(ProducerRecord::to(topic.as_str()).value("v".repeat(50))).await.unwrap();
+        let delivery = producer
+            .send(ProducerRecord::to(topic.as_str()).value("v".repeat(50)))
+            .await
+            .unwrap();
         used.insert(delivery.partition());
     }
     producer.flush().await;
@@ -114,16 +141,26 @@ async fn keys_and_spreading() {
 async fn without_acknowledgement() {
     let Some(client) = client().await else { return };
     let topic = fresh_topic(&client, "acks0", 1).await;
-    let config = ProducerConfig { acks: Acks::NoneUnsafe, guarantee: Guarantee::AtMostOnce, ..Default::default() };
+    let config = ProducerConfig {
+        acks: Acks::NoneUnsafe,
+        guarantee: Guarantee::AtMostOnce,
+        ..Default::default()
+    };
     let producer = client.producer(config).unwrap();
     for number in 0..100 {
-        let delivery = producer.send(ProducerRecord::to(topic.as_str()).value(number.to_string())).await.unwrap();
+        let delivery = producer
+            .send(ProducerRecord::to(topic.as_str()).value(number.to_string()))
+            .await
+            .unwrap();
         assert_eq!(delivery.await.unwrap().offset.0, -1);
     }
     producer.close().await;
     // Another producer's acknowledged record comes after them: they went to the same leader earlier.
     let producer = client.producer(ProducerConfig::default()).unwrap();
-    let delivery = producer.send(ProducerRecord::to(topic.as_str()).value("last")).await.unwrap();
+    let delivery = producer
+        .send(ProducerRecord::to(topic.as_str()).value("last"))
+        .await
+        .unwrap();
     delivery.await.unwrap();
     producer.close().await;
     assert!(read_all(&client, &topic).await[&0].len() > 1);
@@ -133,16 +170,35 @@ async fn without_acknowledgement() {
 async fn what_a_producer_refuses() {
     let Some(client) = client().await else { return };
     let topic = fresh_topic(&client, "refuse", 1).await;
-    let bad = ProducerConfig { acks: Acks::Leader, ..ProducerConfig::default() };
-    assert_eq!(client.producer(bad).err(), Some(ProducerConfigError::IdempotenceNeedsAllAcks));
-    let config = ProducerConfig { max_block: Duration::from_secs(2), ..ProducerConfig::default() };
+    let bad = ProducerConfig {
+        acks: Acks::Leader,
+        ..ProducerConfig::default()
+    };
+    assert_eq!(
+        client.producer(bad).err(),
+        Some(ProducerConfigError::IdempotenceNeedsAllAcks)
+    );
+    let config = ProducerConfig {
+        max_block: Duration::from_secs(2),
+        ..ProducerConfig::default()
+    };
     let producer = client.producer(config).unwrap();
     let record = || ProducerRecord::to(topic.as_str());
     let refused = producer.send(record().partition(7)).await.err().unwrap();
-    assert!(matches!(refused, SendError::UnknownPartition { count: 1, .. }), "{refused:?}");
+    assert!(
+        matches!(refused, SendError::UnknownPartition { count: 1, .. }),
+        "{refused:?}"
+    );
     let refused = producer.send(record().value(vec![0u8; 2 << 20])).await.err().unwrap();
-    assert!(matches!(refused, SendError::TooLarge { .. }) && !refused.may_have_had_effect(), "{refused:?}");
-    let refused = producer.send(ProducerRecord::to("no such/topic").value("v")).await.err().unwrap();
+    assert!(
+        matches!(refused, SendError::TooLarge { .. }) && !refused.may_have_had_effect(),
+        "{refused:?}"
+    );
+    let refused = producer
+        .send(ProducerRecord::to("no such/topic").value("v"))
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(refused, SendError::Topic(_)), "{refused:?}");
     producer.send(record().value("good")).await.unwrap().await.unwrap();
     producer.close().await;
@@ -162,13 +218,21 @@ async fn a_small_buffer_holds_the_sender_back() {
     let producer = client.producer(config).unwrap();
     let mut deliveries = Vec::new();
     for _ in 0..1000 {
-        deliveries.push(producer.send(ProducerRecord::to(topic.as_str()).value(vec![7u8; 1000])).await.unwrap());
+        deliveries.push(
+            producer
+                .send(ProducerRecord::to(topic.as_str()).value(vec![7u8; 1000]))
+                .await
+                .unwrap(),
+        );
     }
     producer.close().await;
     for delivery in deliveries {
         delivery.await.unwrap();
     }
-    assert_eq!(read_all(&client, &topic).await.values().map(Vec::len).sum::<usize>(), 1000);
+    assert_eq!(
+        read_all(&client, &topic).await.values().map(Vec::len).sum::<usize>(),
+        1000
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +240,10 @@ async fn a_topic_that_is_created_by_naming_it() {
     let Some(client) = client().await else { return };
     let topic = fresh_name("auto");
     let producer = client.producer(ProducerConfig::default()).unwrap();
-    let delivery = producer.send(ProducerRecord::to(topic.as_str()).value("v")).await.unwrap();
+    let delivery = producer
+        .send(ProducerRecord::to(topic.as_str()).value("v"))
+        .await
+        .unwrap();
     assert_eq!(delivery.await.unwrap().offset.0, 0);
     producer.close().await;
 }

@@ -14,7 +14,10 @@ pub async fn client() -> Option<Client> {
         println!("skipped: KLAMM_TEST_BOOTSTRAP names no cluster");
         return None;
     };
-    let config = ClientConfig { api_timeout: Duration::from_secs(20), ..ClientConfig::new(bootstrap) };
+    let config = ClientConfig {
+        api_timeout: Duration::from_secs(20),
+        ..ClientConfig::new(bootstrap)
+    };
     Some(Client::connect(config).await.expect("the cluster answers"))
 }
 

@@ -29,6 +29,9 @@ use crate::raft::types::{Member, RaftId, Snapshot, Types, Vote};
 /// Snapshots travel in pieces of this size.
 const SNAPSHOT_PIECE_BYTES: usize = 64 * 1024;
 
+/// How long a member may take to put entries on its disk; openraft's own limit is meant for heartbeats.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Makes the connections of one member to the others.
 #[derive(Clone)]
 pub struct Peers {
@@ -124,7 +127,11 @@ impl RaftNetworkV2<Types> for Peer {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let message = messages::append_to_wire(&rpc, self.envelope.clone());
         let mut client = self.client().map_err(|status| rpc_error(&status))?;
-        let reply = within(option.soft_ttl(), client.append_entries(message)).await?;
+        let limit = match message.entries.is_empty() {
+            true => option.soft_ttl(),
+            false => APPEND_TIMEOUT,
+        };
+        let reply = within(limit, client.append_entries(message)).await?;
         messages::append_reply_from_wire(reply).map_err(malformed)
     }
 

@@ -28,15 +28,16 @@ use crate::node::{Node, Running};
 use crate::raft::convert::log_id_from_wire;
 use crate::raft::types::{LogId, Member, Raft, RaftId, Vote};
 
-/// How far apart the survivors campaign.
-const STAGGER: Duration = Duration::from_millis(20);
+/// How far apart the survivors campaign. The order is known beforehand as a rule, so that the first one wins, and a
+/// second campaign beside it would only do harm.
+const STAGGER: Duration = Duration::from_millis(60);
 /// How long a campaign may take, one's own or another's, before this member campaigns (again). Two campaigns at once
 /// can depose each other's winner, and then wait for its lease.
 const CAMPAIGN_TIME: Duration = Duration::from_millis(80);
 /// The pause after a pre-vote that was refused, because the other had not noticed the death yet.
 const PRE_VOTE_PAUSE: Duration = Duration::from_millis(30);
-/// How long fellow survivors may take to tell their last log id; one that does not is ranked behind.
-const RANK_TIMEOUT: Duration = Duration::from_millis(10);
+/// How long fellow survivors may take to tell their last log id; the log of one that does not counts as equal.
+const RANK_TIMEOUT: Duration = Duration::from_millis(15);
 /// Campaigns after one death; then the timers decide.
 const CAMPAIGNS_MAX: u32 = 12;
 /// The pause before a watch on a living leader is opened again.
@@ -71,7 +72,6 @@ pub async fn run(node: Arc<Node>, running: Running, mut hints: mpsc::Receiver<Ra
             () = node.stopped() => return,
             verdict = watch.until_end(&mut hints) => verdict,
         };
-        eprintln!("{} [{}] watch of {leader} ended {}", dbg_now(), running.raft_id, match verdict { Verdict::Dead => "dead", Verdict::Alive => "alive", Verdict::Deposed => "deposed" });
         match verdict {
             Verdict::Dead => {
                 tracing::info!(leader, "the leader of the quorum is dead");
@@ -173,15 +173,12 @@ impl Watch<'_> {
 }
 
 /// Campaigns in turn with the other survivors until one leads.
-fn dbg_now() -> u128 { std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 1000000 }
 async fn elect(running: &Running, dead: RaftId) {
-    eprintln!("{} [{}] elect start dead={dead}", dbg_now(), running.raft_id);
     let raft = &running.raft;
     let Ok(vote) = raft.with_raft_state(|state| *state.vote_ref()).await else {
         return;
     };
     if !vote.committed || vote.leader_id.node_id != dead {
-        eprintln!("{} [{}] vote moved {vote}", dbg_now(), running.raft_id);
         // Somebody campaigns already; its vote has ended the dead leader's lease here.
         return;
     }
@@ -202,18 +199,16 @@ async fn elect(running: &Running, dead: RaftId) {
     let mut seen = vote;
     for _ in 0..CAMPAIGNS_MAX {
         if wait_for_leader(running, &vote, turn).await {
-            eprintln!("{} [{}] leader {:?} {}", dbg_now(), running.raft_id, running.leader().map(|l| l.0), running.raft.server_metrics().borrow_watched().vote);
             return;
         }
         let now = raft.server_metrics().borrow_watched().vote;
         if now != seen {
             // A vote is on its way, for another or for this member: let it come to its end.
             seen = now;
-            eprintln!("{} [{}] vote {now}", dbg_now(), running.raft_id);
             turn = Instant::now() + CAMPAIGN_TIME + STAGGER * rank;
             continue;
         }
-        eprintln!("{} [{}] campaign rank {rank} last {last:?}", dbg_now(), running.raft_id);
+        tracing::info!(dead, rank, "campaigning after the leader's death");
         if raft.trigger().elect(true).await.is_err() {
             return;
         }
@@ -242,11 +237,12 @@ async fn rank(
                 envelope,
                 suspect_raft_id: dead,
             };
-            let reply = timeout(RANK_TIMEOUT, client(connection).suspect(request))
-                .await
-                .ok()?
-                .ok()?;
-            Some((id, reply.into_inner().last_log_id.as_ref().map(log_id_from_wire)))
+            match timeout(RANK_TIMEOUT, client(connection).suspect(request)).await {
+                Ok(Ok(reply)) => Some((id, reply.into_inner().last_log_id.as_ref().map(log_id_from_wire))),
+                // Not there, or not of this quorum any more.
+                Ok(Err(_)) => None,
+                Err(_) => Some((id, last)),
+            }
         });
     let known = join_all(asked).await.into_iter().flatten();
     known

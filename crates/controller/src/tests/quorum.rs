@@ -16,10 +16,9 @@ fn a_quorum_outlives_its_leaders() {
         let leader = cluster.wait_for_leader();
         cluster.write(broker);
         let killed = Instant::now();
-        eprintln!("{} kill {leader}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 1000000);
         cluster.kill(leader);
         let index = cluster.write(broker + 1);
-        eprintln!("leader {leader} killed; written again after {:?}", killed.elapsed());
+        println!("leader {leader} killed; written again after {:?}", killed.elapsed());
         cluster.start(leader, None);
         cluster.wait_for_applied(leader, index);
         broker += 2;

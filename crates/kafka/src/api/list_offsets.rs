@@ -24,31 +24,33 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: ListOffsetsRequest<'_> = request.decode(&body)?;
     let image = client.image();
-    let mut times = BTreeMap::new();
+    let mut times: BTreeMap<(&str, i32), usize> = BTreeMap::new();
     for topic in &asked.topics {
         for partition in &topic.partitions {
-            *times.entry((topic.name, partition.partition_index)).or_insert(0) += 1;
+            *times.entry((topic.name, partition.partition_index)).or_default() += 1;
         }
     }
-    let mut lookups = Vec::new();
+    let (mut shape, mut lookups) = (Vec::with_capacity(asked.topics.len()), Vec::new());
     for topic in &asked.topics {
+        let mut answered = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let twice = times.get(&(topic.name, partition.partition_index)) != Some(&1);
-            lookups.push(if twice {
-                refused(ErrorCode::InvalidRequest)
-            } else {
-                lookup(client, &image, request.version, (&asked, topic.name, partition))
+            // One named twice is refused, and answered once.
+            lookups.push(match times.remove(&(topic.name, partition.partition_index)) {
+                Some(1) => lookup(client, &image, request.version, (&asked, topic.name, partition)),
+                Some(_) => refused(ErrorCode::InvalidRequest),
+                None => continue,
             });
+            answered.push(partition.partition_index);
         }
+        shape.push((topic.name, answered));
     }
     let mut results = join_all(lookups).await.into_iter();
-    let topics = asked.topics.iter().map(|topic| ListOffsetsTopicResponse {
-        name: topic.name,
-        partitions: topic
-            .partitions
-            .iter()
+    let topics = shape.into_iter().map(|(name, indexes)| ListOffsetsTopicResponse {
+        name,
+        partitions: indexes
+            .into_iter()
             .zip(results.by_ref())
-            .map(|(partition, result)| response(partition.partition_index, request.version, result))
+            .map(|(index, result)| response(index, request.version, result))
             .collect(),
     });
     let topics = topics.collect();

@@ -89,9 +89,10 @@ fn refusal(asked: &MetadataRequest<'_>, version: i16) -> Option<ErrorCode> {
 
 fn refused<'a>(asked: &MetadataRequest<'a>, version: i16, code: ErrorCode) -> MetadataResponse<'a> {
     let topics = asked.topics.as_deref().unwrap_or_default();
-    let failed = |_: &MetadataRequestTopic<'_>| MetadataResponseTopic {
+    let failed = |topic: &MetadataRequestTopic<'a>| MetadataResponseTopic {
         error_code: code.code(),
-        name: Some(""),
+        name: Some(topic.name.unwrap_or("")),
+        topic_id: topic.topic_id,
         ..Default::default()
     };
     MetadataResponse {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use klamm_broker::api::{self, Acks, PartitionError, Produced};
+use klamm_broker::api::{self, Acks, PartitionError, ProduceError, Produced};
 use klamm_broker::backend::ProduceTicket;
 use klamm_broker::metadata::Image;
 use klamm_record::{BatchHeader, Compression};
@@ -43,7 +43,7 @@ struct Part {
 
 enum Outcome {
     Waiting(ProduceTicket),
-    Refused(PartitionError),
+    Refused(ProduceError),
 }
 
 /// One topic of the request. Owned: the answer is written long after the request was read.
@@ -126,7 +126,7 @@ async fn start_partition(
     let mut part = Part {
         index: data.index,
         partition: None,
-        outcome: Outcome::Refused(ErrorCode::None.into()),
+        outcome: Outcome::Refused(refusal(ErrorCode::None)),
     };
     let found = key
         .find(image)
@@ -134,14 +134,14 @@ async fn start_partition(
     let (found, partition) = match found {
         Ok(found) => found,
         Err(code) => {
-            part.outcome = Outcome::Refused(code.into());
+            part.outcome = Outcome::Refused(refusal(code));
             return part;
         }
     };
     part.partition = Some(partition);
     let internal = topics::is_internal(&found.name) && !rules.writes_internal;
     match checked(rules, internal, data.records.as_ref()) {
-        Err(error) => part.outcome = Outcome::Refused(error),
+        Err(error) => part.outcome = Outcome::Refused(error.into()),
         Ok((records, acks)) => {
             let batch = api::ProduceRequest {
                 partition,
@@ -203,7 +203,12 @@ fn refused(code: ErrorCode, text: &str) -> PartitionError {
     }
 }
 
-type Results = Vec<Vec<Result<Produced, PartitionError>>>;
+/// Refused here, before the log was looked at.
+fn refusal(code: ErrorCode) -> ProduceError {
+    PartitionError::from(code).into()
+}
+
+type Results = Vec<Vec<Result<Produced, ProduceError>>>;
 
 /// Waits for the acknowledgements and writes the answer.
 async fn finish(client: Arc<Client>, request: Request, acks: Option<Acks>, mut topics: Vec<TopicPart>) -> Answer {
@@ -211,7 +216,7 @@ async fn finish(client: Arc<Client>, request: Request, acks: Option<Acks>, mut t
     let mut tickets = Vec::new();
     for topic in &mut topics {
         for part in &mut topic.parts {
-            let refused = Outcome::Refused(ErrorCode::None.into());
+            let refused = Outcome::Refused(refusal(ErrorCode::None));
             tickets.push(match std::mem::replace(&mut part.outcome, refused) {
                 Outcome::Waiting(ticket) => ticket,
                 Outcome::Refused(error) => Box::pin(std::future::ready(Err(error))),
@@ -274,7 +279,8 @@ fn acknowledged(index: i32, produced: &Produced) -> PartitionProduceResponse<'st
     }
 }
 
-fn failed<'e>(part: &Part, error: &'e PartitionError, hints: Option<&mut Hints<'_>>) -> PartitionProduceResponse<'e> {
+fn failed<'e>(part: &Part, failure: &'e ProduceError, hints: Option<&mut Hints<'_>>) -> PartitionProduceResponse<'e> {
+    let error = &failure.error;
     let leader = match (part.partition, hints, error.code) {
         (Some(partition), Some(hints), ErrorCode::NotLeaderOrFollower) => hints.leader(partition, error),
         _ => None,
@@ -289,7 +295,8 @@ fn failed<'e>(part: &Part, error: &'e PartitionError, hints: Option<&mut Hints<'
     PartitionProduceResponse {
         index: part.index,
         error_code: error.code.code(),
-        base_offset: -1,
+        base_offset: failure.base_offset.0,
+        log_start_offset: failure.log_start_offset.0,
         record_errors: record_errors.collect(),
         error_message: error.message.as_deref(),
         current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |leader| LeaderIdAndEpoch {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use klamm_broker::api::{
     EpochEnd, EpochEndRequest, FetchRequest, FetchedData, FetchedPartition, ListOffsetRequest, ListedOffset,
-    OffsetSpec, PartitionError, ProduceRequest, Produced,
+    OffsetSpec, PartitionError, ProduceError, ProduceRequest, Produced,
 };
 use klamm_broker::backend::{
     Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange,
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::world::World;
 
-type Acknowledge = oneshot::Sender<Result<Produced, PartitionError>>;
+type Acknowledge = oneshot::Sender<Result<Produced, ProduceError>>;
 
 /// What the tests set and look at.
 #[derive(Default)]
@@ -55,11 +55,11 @@ impl State {
         let refused = self.errors.get(&request.partition).cloned();
         self.handed.push(request.clone());
         if let Some(error) = refused {
-            return std::future::ready(Err(error)).boxed();
+            return std::future::ready(Err(error.into())).boxed();
         }
         let batch = match Batch::parse(request.records) {
             Ok(batch) => batch,
-            Err(error) => return std::future::ready(Err(error.error_code().into())).boxed(),
+            Err(error) => return std::future::ready(Err(PartitionError::from(error.error_code()).into())).boxed(),
         };
         let batches = self.logs.entry(request.partition).or_default();
         let base_offset = end_of(batches);

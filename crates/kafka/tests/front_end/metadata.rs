@@ -210,22 +210,31 @@ async fn topics_by_id() {
 #[tokio::test]
 async fn ids_before_version_12_and_nothing_at_all_are_refused() {
     let front = front().await;
-    let refused = |code: i16, top: i16| MetadataResponse {
-        controller_id: -1,
-        cluster_id: None,
-        topics: vec![MetadataResponseTopic {
+    let refused = |id: u128, code: i16, top: i16| {
+        let topic = |name, topic_id| MetadataResponseTopic {
             error_code: code,
-            name: Some(""),
+            name: Some(name),
+            topic_id,
             ..Default::default()
-        }],
-        error_code: top,
-        ..Default::default()
+        };
+        MetadataResponse {
+            controller_id: -1,
+            cluster_id: None,
+            topics: vec![topic("", Uuid::from_u128(id)), topic("t", Uuid::ZERO)],
+            error_code: top,
+            ..Default::default()
+        }
     };
     for (version, id, code, top) in [(10, 1, 42, 0), (11, 0, 42, 0), (12, 0, -1, 0), (13, 0, -1, -1)] {
-        let reply = front.call(&by_id(&[id]), version).await;
+        let mut request = by_id(&[id]);
+        request.topics.as_mut().unwrap().push(MetadataRequestTopic {
+            topic_id: Uuid::ZERO,
+            name: Some("t"),
+        });
+        let reply = front.call(&request, version).await;
         assert_eq!(
             reply.read::<MetadataRequest<'_>>(),
-            refused(code, top),
+            refused(id, code, top),
             "version {version}"
         );
     }

@@ -1,9 +1,9 @@
 //! Produce: checks of the request, acknowledgements, leader hints.
 
 use bytes::Bytes;
-use klamm_broker::api::{Acks, LeaderHint, PartitionError};
+use klamm_broker::api::{Acks, LeaderHint, PartitionError, ProduceError};
 use klamm_record::{BatchBuilder, BatchOptions};
-use klamm_types::{ErrorCode, LeaderEpoch, NodeId, Timestamp, TopicId, TopicPartition, Uuid};
+use klamm_types::{ErrorCode, LeaderEpoch, LogStartOffset, NodeId, Offset, Timestamp, TopicId, TopicPartition, Uuid};
 use klamm_wire::produce_request::{PartitionProduceData, TopicProduceData};
 use klamm_wire::produce_response::{BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse};
 use klamm_wire::{ApiVersionsRequest, ProduceRequest};
@@ -211,6 +211,30 @@ async fn errors_carry_their_text_and_records() {
             [expected]
         );
     }
+}
+
+/// Out of time means "not known": the batch is in the log, and the answer says where.
+#[tokio::test]
+async fn out_of_time_names_the_offset() {
+    let front = front().await;
+    front.fake.with(|state| state.manual = true);
+    let mut client = front.client().await;
+    client.send(&produce_of("t", 0, batch(b"v"), -1), 9).await;
+    front.fake.until(|state| state.waiting.len() == 1).await;
+    let late = ProduceError {
+        error: ErrorCode::RequestTimedOut.into(),
+        base_offset: Offset(17),
+        log_start_offset: LogStartOffset(4),
+    };
+    let waiting = front.fake.with(|state| state.waiting.pop_front()).unwrap();
+    waiting.send(Err(late)).unwrap();
+    let reply = client.receive(9).await.unwrap();
+    let response = reply.read::<ProduceRequest<'_>>();
+    let answer = &response.responses[0].partition_responses[0];
+    assert_eq!(
+        (answer.error_code, answer.base_offset, answer.log_start_offset),
+        (7, 17, 4)
+    );
 }
 
 #[tokio::test]

@@ -1,24 +1,23 @@
 //! Brokers without a controller: a metadata image that tests change by records, and nodes that take it up.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_log::RealDisk;
+use klamm_log::{Disk, RealDisk, SimDisk};
 use klamm_metadata::Image;
-use klamm_proto as _;
 use klamm_record::{BatchBuilder, BatchOptions, Batches, DECOMPRESSED_SIZE_MAX};
 use klamm_replication::Limits;
 use klamm_schema::id_bytes;
 use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{self as schema, MetadataBatch, MetadataRecord};
 use klamm_types::{
-    BrokerEpoch, ClusterId, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
+    BrokerEpoch, ClusterId, ErrorCode, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
 };
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::watch;
+use tonic::service::Routes;
 
 use crate::api::{
     Acks, FetchPartition, FetchRequest, FetchedPartition, FollowerReads, Isolation, PartitionRole, ProduceError,
@@ -27,7 +26,7 @@ use crate::api::{
 use crate::partitions::{
     AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped,
 };
-use crate::replica::{FRAME_BYTES_MAX, WINDOW_BYTES};
+use crate::grpc;
 
 pub const CLUSTER: ClusterId = ClusterId(klamm_types::Uuid([7; 16]));
 
@@ -134,47 +133,44 @@ pub struct Node {
     pub partitions: Partitions,
     pub report: RecoveryReport,
     pub address: String,
-    shutdown: Option<oneshot::Sender<()>>,
+    shutdown: watch::Sender<bool>,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
-    pub async fn start(id: i32, data: &Path, last_stop: LastStop) -> Node {
+    pub async fn start(id: i32, storage: &Storage, last_stop: LastStop) -> Node {
         let config = PartitionsConfig {
             node: NodeId(id),
-            data_dir: data.to_owned(),
+            data_dir: storage.path.clone(),
             worker_threads: 2,
             flush_threads: 2,
             background_threads: 2,
             inbox_bytes_max: 16 << 20,
             tail_bytes_max: 1 << 20,
+            replica_bytes_max: 64 << 20,
             checkpoint_interval: Duration::from_millis(50),
-            retention_interval: Duration::from_millis(100),
+            retention_interval: Duration::from_secs(3600),
             limits: Limits::default(),
             data_runtime: Handle::current(),
         };
-        let disk = Arc::new(RealDisk);
+        let disk = Arc::clone(&storage.disk);
         let starting = tokio::task::spawn_blocking(move || Partitions::start(config, disk, last_stop).unwrap());
         let (partitions, report) = starting.await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (shutdown, stopping) = oneshot::channel::<()>();
-        let serving = tonic::transport::Server::builder()
-            .max_frame_size(FRAME_BYTES_MAX)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .tcp_nodelay(true)
-            .add_service(partitions.replica_service())
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
-                let _ = stopping.await;
-            });
-        let server = tokio::spawn(async move { serving.await.unwrap() });
-        Node { id: NodeId(id), partitions, report, address, shutdown: Some(shutdown), server }
+        let (shutdown, stopping) = watch::channel(false);
+        let services = grpc::Services {
+            control: Routes::default(),
+            data: Some(Routes::new(partitions.replica_service())),
+            data_runtime: Handle::current(),
+        };
+        let server = tokio::spawn(grpc::serve(listener, services, stopping));
+        Node { id: NodeId(id), partitions, report, address, shutdown, server }
     }
 
     /// Closes the logs and ends the server.
-    pub async fn stop(mut self) -> Stopped {
-        drop(self.shutdown.take());
+    pub async fn stop(self) -> Stopped {
+        self.shutdown.send_replace(true);
         let partitions = self.partitions.clone();
         let stopped = tokio::task::spawn_blocking(move || partitions.stop()).await.unwrap();
         self.server.await.unwrap();
@@ -182,18 +178,48 @@ impl Node {
     }
 }
 
-/// Several brokers that share metadata, and a task per broker that stands for the controller.
+/// Where a broker keeps its logs.
+pub struct Storage {
+    disk: Arc<dyn Disk>,
+    pub path: PathBuf,
+    /// Removed with it.
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Storage {
+    fn real() -> Storage {
+        let dir = tempfile::tempdir().unwrap();
+        Storage { disk: Arc::new(RealDisk), path: dir.path().to_owned(), _dir: Some(dir) }
+    }
+
+    fn simulated(disk: &Arc<SimDisk>) -> Storage {
+        let path = PathBuf::from("/data");
+        disk.create_dir(&path).unwrap();
+        Storage { disk: Arc::<SimDisk>::clone(disk), path, _dir: None }
+    }
+}
+
+/// Several brokers that share metadata.
 pub struct Cluster {
     pub meta: Arc<Mutex<Meta>>,
     pub nodes: Vec<Node>,
-    dirs: Vec<tempfile::TempDir>,
+    pub storage: Vec<Storage>,
 }
 
 impl Cluster {
     pub async fn start(count: i32) -> Cluster {
-        let mut cluster = Cluster { meta: Arc::default(), nodes: Vec::new(), dirs: Vec::new() };
+        Cluster::on((0..count).map(|_| Storage::real()).collect()).await
+    }
+
+    /// On disks that do as they are told.
+    pub async fn simulated(disks: &[Arc<SimDisk>]) -> Cluster {
+        Cluster::on(disks.iter().map(Storage::simulated).collect()).await
+    }
+
+    async fn on(storage: Vec<Storage>) -> Cluster {
+        let count = storage.len() as i32;
+        let mut cluster = Cluster { meta: Arc::default(), nodes: Vec::new(), storage };
         for id in 0..count {
-            cluster.dirs.push(tempfile::tempdir().unwrap());
             cluster.add(id, LastStop::Unclean).await;
         }
         cluster
@@ -201,7 +227,7 @@ impl Cluster {
 
     /// Starts a broker on its directory and registers it.
     pub async fn add(&mut self, id: i32, last_stop: LastStop) {
-        let node = Node::start(id, self.dirs[id as usize].path(), last_stop).await;
+        let node = Node::start(id, &self.storage[id as usize], last_stop).await;
         let broker_epoch = self.meta.lock().unwrap().register(node.id, &node.address);
         node.partitions.registered(CLUSTER, broker_epoch);
         self.nodes.retain(|other| other.id != node.id);
@@ -219,8 +245,12 @@ impl Cluster {
         self.nodes.remove(index)
     }
 
+    pub fn replace_disk(&mut self, id: usize, disk: Arc<SimDisk>) {
+        self.storage[id].disk = disk;
+    }
+
     pub fn directory(&self, id: i32) -> &Path {
-        self.dirs[id as usize].path()
+        &self.storage[id as usize].path
     }
 
     /// Gives the newest image to every broker and waits until it is taken up.
@@ -325,12 +355,16 @@ pub fn values(fetched: &FetchedPartition) -> Vec<String> {
 pub async fn read(node: &Node, at: TopicPartition, count: usize) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     while all.len() < count {
+        // An offset that is gone never comes back: only roles may be waited for.
         let request = fetch_request(at, all.len() as i64, Duration::from_secs(20));
         let answer = node.partitions.fetch(request).await;
-        if answer[0].result.is_ok() {
-            all.extend(values(&answer[0]));
-        } else {
-            node.partitions.wait_until_taken_up(at).await;
+        match &answer[0].result {
+            Ok(_) => all.extend(values(&answer[0])),
+            Err(error) if error.code == ErrorCode::NotLeaderOrFollower => {
+                node.partitions.wait_until_taken_up(at).await;
+            }
+            // A follower that has just come may hold less than its leader.
+            Err(error) => panic!("reading: {error:?}"),
         }
     }
     all

@@ -1,5 +1,6 @@
 //! The data path as a whole: real logs on temporary directories, real gRPC on loopback, metadata made by hand.
 
+mod faults;
 mod harness;
 mod replicated;
 mod single;

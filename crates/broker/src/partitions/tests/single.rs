@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, Offset, Timestamp};
+use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, Offset, Timestamp};
 
 use super::harness::*;
 use crate::api::{
     Acks, EpochEnd, EpochEndRequest, FollowerReads, Isolation, ListOffsetRequest, ListedOffset, OffsetSpec,
     PartitionRole, ProduceRequest,
 };
+use crate::partitions::command::Command;
 use crate::partitions::{LastStop, Stopped};
 
 const LONG: Duration = Duration::from_secs(30);
@@ -185,5 +186,20 @@ async fn acks_none_is_answered_too() {
     let produce = ProduceRequest { acks: Acks::None, ..request(at, batch(&["quiet"])) };
     cluster.node(0).partitions.produce(produce).await.wait().await.unwrap();
     assert_eq!(read(cluster.node(0), at, 1).await, ["quiet"]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_moves_the_log_start() {
+    let cluster = one_broker().await;
+    let (node, at) = (cluster.node(0), partition(1, 0));
+    // Written long ago by its timestamp, and the topic keeps seven days.
+    produce(node, at, "old").await.unwrap();
+    for worker in &node.partitions.shared.workers {
+        worker.push(Command::Retain).unwrap();
+    }
+    assert_eq!(produce(node, at, "new").await.unwrap().log_start_offset, LogStartOffset(1));
+    let gone = node.partitions.fetch(fetch_request(at, 0, LONG)).await;
+    assert_eq!(gone[0].result.as_ref().unwrap_err().code, ErrorCode::OffsetOutOfRange);
     cluster.stop().await;
 }

@@ -32,7 +32,10 @@ struct Attempt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Written,
-    Retry { refresh: bool, unknown: bool },
+    Retry {
+        refresh: bool,
+        unknown: bool,
+    },
     OutOfOrder,
     /// The broker does not accept the producer's identity.
     IdentityLost,
@@ -46,18 +49,36 @@ fn judge(code: ErrorCode, acks: Acks) -> Verdict {
         OutOfOrderSequenceNumber => Verdict::OutOfOrder,
         UnknownProducerId | InvalidProducerEpoch | ProducerFenced | InvalidProducerIdMapping => Verdict::IdentityLost,
         // A leader that steps down while a batch waits for its replicas answers so too, and they may have it.
-        NotLeaderOrFollower => Verdict::Retry { refresh: true, unknown: acks == Acks::All },
-        KafkaStorageError | NetworkException | ReplicaNotAvailable | BrokerNotAvailable => {
-            Verdict::Retry { refresh: true, unknown: true }
-        }
-        UnknownTopicOrPartition | LeaderNotAvailable | ListenerNotFound | UnknownTopicId | InconsistentTopicId
-        | FencedLeaderEpoch => Verdict::Retry { refresh: true, unknown: false },
-        RequestTimedOut | NotEnoughReplicasAfterAppend => Verdict::Retry { refresh: false, unknown: true },
-        NotEnoughReplicas | CorruptMessage | ThrottlingQuotaExceeded => {
-            Verdict::Retry { refresh: false, unknown: false }
-        }
+        NotLeaderOrFollower => Verdict::Retry {
+            refresh: true,
+            unknown: acks == Acks::All,
+        },
+        KafkaStorageError | NetworkException | ReplicaNotAvailable | BrokerNotAvailable => Verdict::Retry {
+            refresh: true,
+            unknown: true,
+        },
+        UnknownTopicOrPartition
+        | LeaderNotAvailable
+        | ListenerNotFound
+        | UnknownTopicId
+        | InconsistentTopicId
+        | FencedLeaderEpoch => Verdict::Retry {
+            refresh: true,
+            unknown: false,
+        },
+        RequestTimedOut | NotEnoughReplicasAfterAppend => Verdict::Retry {
+            refresh: false,
+            unknown: true,
+        },
+        NotEnoughReplicas | CorruptMessage | ThrottlingQuotaExceeded => Verdict::Retry {
+            refresh: false,
+            unknown: false,
+        },
         UnknownServerError => Verdict::Refused(error::Effect::Possible),
-        other if other.is_retriable() => Verdict::Retry { refresh: true, unknown: true },
+        other if other.is_retriable() => Verdict::Retry {
+            refresh: true,
+            unknown: true,
+        },
         _ => Verdict::Refused(error::Effect::None),
     }
 }
@@ -71,16 +92,23 @@ impl<T: Clone> Core<T> {
         throttle: Duration,
         effects: &mut Vec<Effect<T>>,
     ) {
-        let Some(request) = self.requests.remove(&id) else { return };
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
         let node = self.node(request.node);
         node.in_flight = node.in_flight.saturating_sub(1);
         node.resume_at = now + throttle;
         for answer in answers {
-            let slot = self.topics.get(&answer.topic).and_then(|entry| {
-                entry.slots.get(usize::try_from(answer.partition.0).ok()?).copied()
-            });
+            let slot = self
+                .topics
+                .get(&answer.topic)
+                .and_then(|entry| entry.slots.get(usize::try_from(answer.partition.0).ok()?).copied());
             if let Some(slot) = slot {
-                let attempt = Attempt { now, id, node: request.node };
+                let attempt = Attempt {
+                    now,
+                    id,
+                    node: request.node,
+                };
                 self.judge_answer(attempt, slot, answer, effects);
             }
         }
@@ -90,16 +118,12 @@ impl<T: Clone> Core<T> {
         }
     }
 
-    fn judge_answer(
-        &mut self,
-        attempt: Attempt,
-        slot: usize,
-        answer: PartitionAnswer,
-        effects: &mut Vec<Effect<T>>,
-    ) {
+    fn judge_answer(&mut self, attempt: Attempt, slot: usize, answer: PartitionAnswer, effects: &mut Vec<Effect<T>>) {
         let (config, now) = (self.config, attempt.now);
         let queue = &mut self.queues[slot];
-        let Some(index) = queue.sent_with(attempt.id) else { return };
+        let Some(index) = queue.sent_with(attempt.id) else {
+            return;
+        };
         let flight = &mut queue.flights[index];
         let first = matches!(flight.place, Place::Sent { first: true, .. });
         flight.last = Some(answer.code);
@@ -107,7 +131,10 @@ impl<T: Clone> Core<T> {
         match judge(answer.code, config.acks) {
             Verdict::Written => {
                 queue.written_at = Some(now);
-                let written = Written { base_offset: answer.base_offset, append_time: answer.append_time };
+                let written = Written {
+                    base_offset: answer.base_offset,
+                    append_time: answer.append_time,
+                };
                 if let Some(flight) = queue.flights.remove(index) {
                     effects.push(flight.meta.complete(Ok(written)));
                 }
@@ -137,7 +164,11 @@ impl<T: Clone> Core<T> {
             Verdict::OutOfOrder if queue.broken => queue.put_back_or_fail(index, effects),
             // Nothing is missing on our side, so the broker has lost what it acknowledged. That is not for us to hide.
             Verdict::OutOfOrder => {
-                let effect = if flight.unknown { error::Effect::Possible } else { error::Effect::None };
+                let effect = if flight.unknown {
+                    error::Effect::Possible
+                } else {
+                    error::Effect::None
+                };
                 queue.broken = true;
                 queue.fail(index, refused(&answer, effect), effects);
             }
@@ -147,7 +178,11 @@ impl<T: Clone> Core<T> {
                 queue.put_back_or_fail(index, effects);
             }
             Verdict::Refused(effect) => {
-                let effect = if flight.unknown { error::Effect::Possible } else { effect };
+                let effect = if flight.unknown {
+                    error::Effect::Possible
+                } else {
+                    effect
+                };
                 queue.fail(index, refused(&answer, effect), effects);
             }
         }
@@ -157,7 +192,9 @@ impl<T: Clone> Core<T> {
     }
 
     pub(super) fn lost(&mut self, now: Moment, id: RequestId, sent: bool, effects: &mut Vec<Effect<T>>) {
-        let Some(request) = self.requests.remove(&id) else { return };
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
         let node = self.node(request.node);
         node.in_flight = node.in_flight.saturating_sub(1);
         // The connection is gone as a whole. The next dial tells whether the broker is, too.
@@ -185,7 +222,9 @@ impl<T: Clone> Core<T> {
     }
 
     pub(super) fn impossible(&mut self, id: RequestId, error: &ProduceError, effects: &mut Vec<Effect<T>>) {
-        let Some(request) = self.requests.remove(&id) else { return };
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
         let node = self.node(request.node);
         node.in_flight = node.in_flight.saturating_sub(1);
         for slot in request.slots {
@@ -199,7 +238,11 @@ impl<T: Clone> Core<T> {
 }
 
 fn refused(answer: &PartitionAnswer, effect: error::Effect) -> ProduceError {
-    ProduceError::Refused { code: answer.code, message: answer.message.clone(), effect }
+    ProduceError::Refused {
+        code: answer.code,
+        message: answer.message.clone(),
+        effect,
+    }
 }
 
 impl<T> Queue<T> {
@@ -221,7 +264,9 @@ impl<T> Queue<T> {
 
     /// In a broken partition: keeps what is certain not to be written for another identity, and fails the rest.
     fn put_back_or_fail(&mut self, index: usize, effects: &mut Vec<Effect<T>>) {
-        let Some(flight) = self.flights.get_mut(index) else { return };
+        let Some(flight) = self.flights.get_mut(index) else {
+            return;
+        };
         if flight.unknown {
             self.fail(index, ProduceError::EarlierBatchFailed, effects);
         } else {

@@ -75,7 +75,9 @@ pub(super) struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum IdentityState {
     /// Not asked for, or not before this moment after a failure.
-    Missing { retry_at: Moment },
+    Missing {
+        retry_at: Moment,
+    },
     Asked,
     Known(Identity),
 }
@@ -88,11 +90,21 @@ pub(super) enum Event {
     Connected(NodeId),
     DialFailed(NodeId),
     /// A request was answered. `throttle` is how long the broker asks us to wait.
-    Answered { id: RequestId, answers: Vec<PartitionAnswer>, throttle: Duration },
+    Answered {
+        id: RequestId,
+        answers: Vec<PartitionAnswer>,
+        throttle: Duration,
+    },
     /// A request will not be answered. `sent` says whether it may have reached the broker.
-    Lost { id: RequestId, sent: bool },
+    Lost {
+        id: RequestId,
+        sent: bool,
+    },
     /// A request could not be made; trying again would not help.
-    Impossible { id: RequestId, error: ProduceError },
+    Impossible {
+        id: RequestId,
+        error: ProduceError,
+    },
     Identity(Identity),
     IdentityFailed,
 }
@@ -270,9 +282,18 @@ impl<T: Clone> Core<T> {
         let (config, ratio) = (&self.config, queue.compression_ratio);
         let open = queue.open.get_or_insert_with(|| {
             wake = true;
-            Open { builder: config.builder(ratio), meta: Meta { ticket: ticket(), created: now, reserved: 0 } }
+            Open {
+                builder: config.builder(ratio),
+                meta: Meta {
+                    ticket: ticket(),
+                    created: now,
+                    reserved: 0,
+                },
+            }
         });
-        let added = open.builder.append(record.timestamp, record.key, record.value, record.headers);
+        let added = open
+            .builder
+            .append(record.timestamp, record.key, record.value, record.headers);
         let index = match added {
             Ok(index) => index,
             Err(error) => {
@@ -285,7 +306,12 @@ impl<T: Clone> Core<T> {
         open.meta.reserved += size;
         let ticket = open.meta.ticket.clone();
         self.active.insert(slot);
-        Ok(Appended { ticket, partition, index, wake })
+        Ok(Appended {
+            ticket,
+            partition,
+            index,
+            wake,
+        })
     }
 
     /// The queue that a record belongs to.
@@ -330,7 +356,10 @@ impl<T: Clone> Core<T> {
         let entry = self
             .topics
             .entry(Arc::clone(&topic.name))
-            .or_insert_with(|| TopicEntry { slots: Vec::new(), sticky: Sticky::new(seed) });
+            .or_insert_with(|| TopicEntry {
+                slots: Vec::new(),
+                sticky: Sticky::new(seed),
+            });
         for partition in known..topic.partitions.len() {
             let mut queue = Queue::new(Arc::clone(&topic.name), PartitionId(partition as i32));
             queue.learn(&self.cluster);
@@ -351,7 +380,9 @@ impl<T: Clone> Core<T> {
             }
             Event::DialFailed(id) => {
                 let node = self.node(id);
-                node.link = Link::Down { retry_at: now + node.backoff.next() };
+                node.link = Link::Down {
+                    retry_at: now + node.backoff.next(),
+                };
                 self.refresh(now, effects);
             }
             Event::Answered { id, answers, throttle } => self.answered(now, id, answers, throttle, effects),
@@ -359,7 +390,9 @@ impl<T: Clone> Core<T> {
             Event::Impossible { id, error } => self.impossible(id, &error, effects),
             Event::Identity(identity) => self.identity = IdentityState::Known(identity),
             Event::IdentityFailed => {
-                self.identity = IdentityState::Missing { retry_at: now + self.config.retry_backoff };
+                self.identity = IdentityState::Missing {
+                    retry_at: now + self.config.retry_backoff,
+                };
             }
         }
     }
@@ -380,7 +413,12 @@ impl<T: Clone> Core<T> {
     fn node(&mut self, id: NodeId) -> &mut Node {
         let backoff = Backoff::new(self.config.retry_backoff, DIAL_BACKOFF_MAX);
         let link = Link::Down { retry_at: Moment(0) };
-        self.nodes.entry(id).or_insert(Node { link, backoff, in_flight: 0, resume_at: Moment(0) })
+        self.nodes.entry(id).or_insert(Node {
+            link,
+            backoff,
+            in_flight: 0,
+            resume_at: Moment(0),
+        })
     }
 
     /// Closes all batches that are being filled, so that they are sent at once, and gives the tickets of everything
@@ -395,6 +433,7 @@ impl<T: Clone> Core<T> {
     }
 
     /// Whether everything is delivered or failed.
+    #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.active.is_empty()
     }
@@ -415,7 +454,11 @@ impl<T: Clone> Core<T> {
     /// the second batch would be taken even if the first was not.
     fn flights_max(&self, queue: &Queue<T>, now: Moment) -> usize {
         let known = queue.written_at.is_some_and(|at| now.since(at) < KNOWN_FOR);
-        if self.is_idempotent() && known { self.config.in_flight_max } else { 1 }
+        if self.is_idempotent() && known {
+            self.config.in_flight_max
+        } else {
+            1
+        }
     }
 }
 

@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use klamm_record::{Batch, BatchBuilder, BuildError, ProducerStamp};
-use klamm_types::{
-    ErrorCode, LeaderEpoch, Moment, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId,
-};
+use klamm_types::{ErrorCode, LeaderEpoch, Moment, NodeId, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId};
 
 use super::{Completed, Effect, Identity, RequestId, Written};
 use crate::metadata::Cluster;
@@ -24,7 +22,11 @@ pub(super) struct Meta<T> {
 
 impl<T> Meta<T> {
     pub fn complete(self, outcome: Result<Written, ProduceError>) -> Effect<T> {
-        Effect::Complete(Completed { ticket: self.ticket, reserved: self.reserved, outcome })
+        Effect::Complete(Completed {
+            ticket: self.ticket,
+            reserved: self.reserved,
+            outcome,
+        })
     }
 }
 
@@ -116,7 +118,9 @@ impl<T> Queue<T> {
 
     /// Reads leader and topic id from the picture of the cluster.
     pub fn learn(&mut self, cluster: &Cluster) {
-        let found = cluster.topic(&self.topic).and_then(|topic| Some((topic, topic.partition(self.partition)?)));
+        let found = cluster
+            .topic(&self.topic)
+            .and_then(|topic| Some((topic, topic.partition(self.partition)?)));
         let Some((topic, partition)) = found else {
             self.leader = None;
             return;
@@ -132,14 +136,19 @@ impl<T> Queue<T> {
 
     pub fn seal(&mut self) {
         if let Some(open) = self.open.take() {
-            self.sealed.push_back(Sealed { content: Content::Records(open.builder), meta: open.meta });
+            self.sealed.push_back(Sealed {
+                content: Content::Records(open.builder),
+                meta: open.meta,
+            });
         }
     }
 
     /// Oldest first.
     pub fn tickets(&self) -> impl Iterator<Item = &T> {
         let flights = self.flights.iter().map(|flight| &flight.meta.ticket);
-        flights.chain(self.sealed.iter().map(|sealed| &sealed.meta.ticket)).chain(self.open.iter().map(|o| &o.meta.ticket))
+        flights
+            .chain(self.sealed.iter().map(|sealed| &sealed.meta.ticket))
+            .chain(self.open.iter().map(|o| &o.meta.ticket))
     }
 
     /// When the oldest batch came. Each of the three parts is in the order in which its batches were begun.
@@ -157,7 +166,9 @@ impl<T> Queue<T> {
         }
         self.seal();
         for sealed in std::mem::take(&mut self.sealed) {
-            effects.push(sealed.meta.complete(Err(ProduceError::Closed { effect: error::Effect::None })));
+            effects.push(sealed.meta.complete(Err(ProduceError::Closed {
+                effect: error::Effect::None,
+            })));
         }
     }
 
@@ -185,7 +196,10 @@ impl<T> Queue<T> {
             return None;
         }
         while let Some(flight) = self.flights.pop_back() {
-            self.sealed.push_front(Sealed { content: Content::Batch(flight.batch), meta: flight.meta });
+            self.sealed.push_front(Sealed {
+                content: Content::Batch(flight.batch),
+                meta: flight.meta,
+            });
         }
         self.broken = false;
         self.next_sequence = Sequence(0);
@@ -196,7 +210,10 @@ impl<T> Queue<T> {
             return Some(identity.producer_id);
         }
         let producer_epoch = ProducerEpoch(identity.producer_epoch.0 + 1);
-        self.identity = Some(Identity { producer_epoch, ..identity });
+        self.identity = Some(Identity {
+            producer_epoch,
+            ..identity
+        });
         None
     }
 
@@ -227,7 +244,13 @@ impl<T> Queue<T> {
         if self.identity.is_some() {
             self.next_sequence = self.next_sequence.plus(batch.records_count());
         }
-        let flight = Flight { batch, meta: sealed.meta, place: Place::Due, unknown: false, last: None };
+        let flight = Flight {
+            batch,
+            meta: sealed.meta,
+            place: Place::Due,
+            unknown: false,
+            last: None,
+        };
         self.flights.push_back(flight);
         Ok(())
     }

@@ -36,7 +36,11 @@ impl<T: Clone> Core<T> {
             }
             while let Some(index) = queue.flights.iter().position(|flight| expired(flight.meta.created)) {
                 let Some(flight) = queue.give_up(index) else { break };
-                let failure = ProduceError::TimedOut { waited, effect: flight.effect(), last: flight.last };
+                let failure = ProduceError::TimedOut {
+                    waited,
+                    effect: flight.effect(),
+                    last: flight.last,
+                };
                 effects.push(flight.meta.complete(Err(failure)));
             }
             if queue.open.as_ref().is_some_and(|open| expired(open.meta.created)) {
@@ -44,7 +48,11 @@ impl<T: Clone> Core<T> {
             }
             while queue.sealed.front().is_some_and(|sealed| expired(sealed.created())) {
                 let Some(sealed) = queue.sealed.pop_front() else { break };
-                let failure = ProduceError::TimedOut { waited, effect: error::Effect::None, last: None };
+                let failure = ProduceError::TimedOut {
+                    waited,
+                    effect: error::Effect::None,
+                    last: None,
+                };
                 effects.push(sealed.meta.complete(Err(failure)));
             }
         }
@@ -52,7 +60,9 @@ impl<T: Clone> Core<T> {
 
     fn mend(&mut self) {
         for &slot in &self.active {
-            let Some(used_up) = self.queues[slot].mend() else { continue };
+            let Some(used_up) = self.queues[slot].mend() else {
+                continue;
+            };
             if matches!(self.identity, IdentityState::Known(known) if known.producer_id == used_up) {
                 self.identity = IdentityState::Missing { retry_at: Moment(0) };
             }
@@ -151,7 +161,11 @@ impl<T: Clone> Core<T> {
                 if !self.is_ready(&self.queues[slot], now) {
                     continue;
                 }
-                let room = if parts.is_empty() { usize::MAX } else { self.config.request_size_max.saturating_sub(size) };
+                let room = if parts.is_empty() {
+                    usize::MAX
+                } else {
+                    self.config.request_size_max.saturating_sub(size)
+                };
                 if let Some(part) = self.take(slot, id, room, effects) {
                     size += part.batch.len() + PART_OVERHEAD;
                     parts.push(part);
@@ -163,7 +177,14 @@ impl<T: Clone> Core<T> {
             self.next_request += 1;
             self.node(node).in_flight += 1;
             let doubt_at = now + self.config.slow_after;
-            self.requests.insert(id, InFlight { node, slots: taken, doubt_at });
+            self.requests.insert(
+                id,
+                InFlight {
+                    node,
+                    slots: taken,
+                    doubt_at,
+                },
+            );
             effects.push(Effect::Send(Order { id, node, parts }));
         }
     }

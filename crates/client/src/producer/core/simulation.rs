@@ -45,7 +45,11 @@ struct Log {
 enum Owed {
     Answer(PartitionAnswer),
     /// The entry at this index, once it is committed in this epoch.
-    Commit { partition: usize, index: usize, epoch: i32 },
+    Commit {
+        partition: usize,
+        index: usize,
+        epoch: i32,
+    },
 }
 
 #[derive(Default)]
@@ -96,7 +100,12 @@ fn config(seed: u64) -> CoreConfig {
 
 impl Simulation {
     fn new(seed: u64) -> Simulation {
-        let log = |index: usize| Log { leader: NodeId(index as i32 + 1), epoch: 0, entries: vec![], committed: 0 };
+        let log = |index: usize| Log {
+            leader: NodeId(index as i32 + 1),
+            epoch: 0,
+            entries: vec![],
+            committed: 0,
+        };
         Simulation {
             random: StdRng::seed_from_u64(seed),
             now: Moment(0),
@@ -114,7 +123,12 @@ impl Simulation {
     }
 
     fn cluster(&self) -> Cluster {
-        let broker = |id| Broker { id: NodeId(id), host: "h".to_owned(), port: 1, rack: None };
+        let broker = |id| Broker {
+            id: NodeId(id),
+            host: "h".to_owned(),
+            port: 1,
+            rack: None,
+        };
         let partition = |(index, log): (usize, &Log)| Partition {
             id: PartitionId(index as i32),
             leader: Some(log.leader),
@@ -196,7 +210,10 @@ impl Simulation {
             Effect::Send(order) => {
                 let wire = self.wires.get_mut(&order.node).unwrap();
                 if !wire.open {
-                    return self.tell(Event::Lost { id: order.id, sent: false });
+                    return self.tell(Event::Lost {
+                        id: order.id,
+                        sent: false,
+                    });
                 }
                 wire.unanswered.push(order.id);
                 wire.to_broker.push_back(order);
@@ -214,10 +231,16 @@ impl Simulation {
                 }
                 self.next_producer += 1;
                 let producer_id = ProducerId(self.next_producer);
-                self.tell(Event::Identity(Identity { producer_id, producer_epoch: ProducerEpoch(0) }));
+                self.tell(Event::Identity(Identity {
+                    producer_id,
+                    producer_epoch: ProducerEpoch(0),
+                }));
             }
             Effect::Complete(Completed { ticket, outcome, .. }) => {
-                assert!(self.outcomes.insert(ticket, outcome).is_none(), "batch {ticket} was completed twice");
+                assert!(
+                    self.outcomes.insert(ticket, outcome).is_none(),
+                    "batch {ticket} was completed twice"
+                );
             }
         }
     }
@@ -278,20 +301,34 @@ impl Simulation {
             if epoch_now < last.producer_epoch {
                 return refuse(ErrorCode::InvalidProducerEpoch);
             }
-            let same = |entry: &&&Entry| {
-                entry.base_sequence == header.base_sequence.0 && entry.producer_epoch == epoch_now
-            };
+            let same =
+                |entry: &&&Entry| entry.base_sequence == header.base_sequence.0 && entry.producer_epoch == epoch_now;
             let recent = known.iter().rev().take(5).find(same);
             if let Some(same) = recent {
-                let place = log.entries.iter().position(|entry| entry.base_offset == same.base_offset).unwrap();
-                return Owed::Commit { partition: index, index: place, epoch };
+                let place = log
+                    .entries
+                    .iter()
+                    .position(|entry| entry.base_offset == same.base_offset)
+                    .unwrap();
+                return Owed::Commit {
+                    partition: index,
+                    index: place,
+                    epoch,
+                };
             }
-            let next = if epoch_now > last.producer_epoch { 0 } else { last.base_sequence + last.values.len() as i32 };
+            let next = if epoch_now > last.producer_epoch {
+                0
+            } else {
+                last.base_sequence + last.values.len() as i32
+            };
             if next != header.base_sequence.0 {
                 return refuse(ErrorCode::OutOfOrderSequenceNumber);
             }
         }
-        let base_offset = log.entries.last().map_or(0, |last| last.base_offset + last.values.len() as i64);
+        let base_offset = log
+            .entries
+            .last()
+            .map_or(0, |last| last.base_offset + last.values.len() as i64);
         let values = batch.records(10_000).unwrap().map(|record| {
             let value = record.unwrap().value.unwrap();
             u64::from_be_bytes(value[..].try_into().unwrap())
@@ -303,7 +340,11 @@ impl Simulation {
             base_offset,
             values: values.collect(),
         });
-        Owed::Commit { partition: index, index: log.entries.len() - 1, epoch }
+        Owed::Commit {
+            partition: index,
+            index: log.entries.len() - 1,
+            epoch,
+        }
     }
 
     /// The broker answers the oldest request that it can answer.
@@ -318,7 +359,11 @@ impl Simulation {
         for part in owed {
             match part {
                 Owed::Answer(answer) => answers.push(answer.clone()),
-                Owed::Commit { partition, index, epoch } => {
+                Owed::Commit {
+                    partition,
+                    index,
+                    epoch,
+                } => {
                     let log = &self.logs[*partition];
                     if log.epoch != *epoch {
                         answers.push(answer(*partition, ErrorCode::NotLeaderOrFollower, Offset::NONE));
@@ -335,7 +380,11 @@ impl Simulation {
         }
         let Some((id, _)) = wire.owed.pop_front() else { return };
         wire.unanswered.retain(|other| *other != id);
-        self.tell(Event::Answered { id, answers, throttle: Duration::ZERO });
+        self.tell(Event::Answered {
+            id,
+            answers,
+            throttle: Duration::ZERO,
+        });
     }
 
     fn commit(&mut self) {
@@ -410,12 +459,18 @@ impl Simulation {
         for (index, log) in self.logs.iter().enumerate() {
             let values: Vec<u64> = log.entries.iter().flat_map(|entry| entry.values.clone()).collect();
             assert!(values.is_sorted(), "partition {index} is out of order: {values:?}");
-            assert!(values.windows(2).all(|pair| pair[0] != pair[1]), "partition {index} has duplicates: {values:?}");
+            assert!(
+                values.windows(2).all(|pair| pair[0] != pair[1]),
+                "partition {index} has duplicates: {values:?}"
+            );
         }
         let mut acknowledged = 0;
         for (ticket, outcome) in &self.outcomes {
             let (partition, values) = &self.sent[ticket];
-            let entry = self.logs[*partition].entries.iter().find(|entry| entry.values == *values);
+            let entry = self.logs[*partition]
+                .entries
+                .iter()
+                .find(|entry| entry.values == *values);
             match outcome {
                 Ok(written) => {
                     acknowledged += 1;
@@ -423,7 +478,10 @@ impl Simulation {
                     assert_eq!(written.base_offset.0, entry.base_offset, "batch {ticket}");
                 }
                 Err(failure) if !failure.may_have_had_effect() => {
-                    assert!(entry.is_none(), "batch {ticket} was said not to be written: {failure:?}");
+                    assert!(
+                        entry.is_none(),
+                        "batch {ticket} was said not to be written: {failure:?}"
+                    );
                 }
                 Err(_) => {}
             }
@@ -468,5 +526,8 @@ fn nothing_is_lost_doubled_or_reordered() {
         all += total;
     }
     println!("{acknowledged} of {all} batches acknowledged");
-    assert!(acknowledged * 2 > all, "{acknowledged} of {all}: the faults leave too little to prove anything");
+    assert!(
+        acknowledged * 2 > all,
+        "{acknowledged} of {all}: the faults leave too little to prove anything"
+    );
 }

@@ -28,11 +28,22 @@ fn topic(leader: i32, epoch: i32) -> Topic {
         error: None,
     };
     let id = TopicId::from_u128(1);
-    Topic { name: Arc::from("t"), id, internal: false, error: None, partitions: vec![partition] }
+    Topic {
+        name: Arc::from("t"),
+        id,
+        internal: false,
+        error: None,
+        partitions: vec![partition],
+    }
 }
 
 fn cluster(leader: i32, epoch: i32) -> Arc<Cluster> {
-    let broker = |id| Broker { id: NodeId(id), host: "h".to_owned(), port: 1, rack: None };
+    let broker = |id| Broker {
+        id: NodeId(id),
+        host: "h".to_owned(),
+        port: 1,
+        rack: None,
+    };
     let topic = topic(leader, epoch);
     Arc::new(Cluster {
         cluster_id: None,
@@ -66,11 +77,17 @@ impl Story {
             abandon_after: Duration::from_millis(20),
             seed: 1,
         };
-        let mut story = Story { core: Core::new(config, cluster(1, 1)), tickets: 0 };
+        let mut story = Story {
+            core: Core::new(config, cluster(1, 1)),
+            tickets: 0,
+        };
         story.append(0);
         if guarantee == Guarantee::Idempotent {
             assert_eq!(story.poll(0), vec![Effect::AskIdentity]);
-            let identity = Identity { producer_id: ProducerId(7), producer_epoch: ProducerEpoch(0) };
+            let identity = Identity {
+                producer_id: ProducerId(7),
+                producer_epoch: ProducerEpoch(0),
+            };
             story.event(0, Event::Identity(identity));
         }
         assert_eq!(story.poll(0), vec![Effect::Dial(NodeId(1))]);
@@ -81,8 +98,13 @@ impl Story {
     }
 
     fn append(&mut self, now: u64) {
-        let record =
-            NewRecord { partition: None, timestamp: Timestamp(5), key: None, value: Some(b"v"), headers: &[] };
+        let record = NewRecord {
+            partition: None,
+            timestamp: Timestamp(5),
+            key: None,
+            value: Some(b"v"),
+            headers: &[],
+        };
         let tickets = &mut self.tickets;
         let ticket = || {
             *tickets += 1;
@@ -106,7 +128,14 @@ impl Story {
             append_time: Timestamp::NONE,
             message: None,
         };
-        self.event(now, Event::Answered { id, answers: vec![answer], throttle: Duration::ZERO })
+        self.event(
+            now,
+            Event::Answered {
+                id,
+                answers: vec![answer],
+                throttle: Duration::ZERO,
+            },
+        )
     }
 
     fn poll(&mut self, now: u64) -> Vec<Effect<u32>> {
@@ -117,12 +146,23 @@ impl Story {
 }
 
 fn done(ticket: u32, offset: i64) -> Effect<u32> {
-    let written = Written { base_offset: Offset(offset), append_time: Timestamp::NONE };
-    Effect::Complete(Completed { ticket, reserved: 25, outcome: Ok(written) })
+    let written = Written {
+        base_offset: Offset(offset),
+        append_time: Timestamp::NONE,
+    };
+    Effect::Complete(Completed {
+        ticket,
+        reserved: 25,
+        outcome: Ok(written),
+    })
 }
 
 fn failed(ticket: u32, error: ProduceError) -> Effect<u32> {
-    Effect::Complete(Completed { ticket, reserved: 25, outcome: Err(error) })
+    Effect::Complete(Completed {
+        ticket,
+        reserved: 25,
+        outcome: Err(error),
+    })
 }
 
 fn stamp(effect: &Effect<u32>) -> Option<(RequestId, i32, i16, Sequence)> {
@@ -133,7 +173,11 @@ fn stamp(effect: &Effect<u32>) -> Option<(RequestId, i32, i16, Sequence)> {
 
 /// Request, broker and base sequence of each request sent.
 fn requests(effects: &[Effect<u32>]) -> Vec<(RequestId, i32, i32)> {
-    effects.iter().filter_map(stamp).map(|(id, node, _, sequence)| (id, node, sequence.0)).collect()
+    effects
+        .iter()
+        .filter_map(stamp)
+        .map(|(id, node, _, sequence)| (id, node, sequence.0))
+        .collect()
 }
 
 #[test]
@@ -143,7 +187,10 @@ fn five_in_flight_and_in_order_after_the_leader_died() {
         story.append(10);
     }
     let sent = story.poll(10);
-    assert_eq!(requests(&sent), vec![(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 1, 4), (5, 1, 5)]);
+    assert_eq!(
+        requests(&sent),
+        vec![(1, 1, 1), (2, 1, 2), (3, 1, 3), (4, 1, 4), (5, 1, 5)]
+    );
     // The connection ends: everything is due again, the broker is dialled once more, and refuses.
     for id in 1..=5 {
         story.event(20, Event::Lost { id, sent: true });
@@ -157,7 +204,10 @@ fn five_in_flight_and_in_order_after_the_leader_died() {
     assert_eq!(story.poll(45), vec![Effect::Dial(NodeId(2))]);
     story.event(46, Event::Connected(NodeId(2)));
     let again = story.poll(46);
-    assert_eq!(requests(&again), vec![(6, 2, 1), (7, 2, 2), (8, 2, 3), (9, 2, 4), (10, 2, 5)]);
+    assert_eq!(
+        requests(&again),
+        vec![(6, 2, 1), (7, 2, 2), (8, 2, 3), (9, 2, 4), (10, 2, 5)]
+    );
     assert_eq!(story.answer(47, 6, ErrorCode::None, 101), vec![done(2, 101)]);
     assert_eq!(requests(&story.poll(47)), vec![(11, 2, 6)]);
 }
@@ -168,7 +218,11 @@ fn a_silent_leader_is_abandoned_for_the_new_one() {
     story.append(0);
     assert_eq!(requests(&story.poll(0)).len(), 1);
     assert_eq!(story.poll(249), vec![]);
-    assert_eq!(story.poll(250), vec![Effect::Refresh], "a quarter of a second of silence raises doubt");
+    assert_eq!(
+        story.poll(250),
+        vec![Effect::Refresh],
+        "a quarter of a second of silence raises doubt"
+    );
     story.event(300, Event::Cluster(cluster(2, 2)));
     assert_eq!(story.poll(300), vec![], "it may still answer");
     assert_eq!(story.poll(320), vec![Effect::Disconnect(NodeId(1))]);
@@ -183,14 +237,24 @@ fn those_behind_a_refused_batch_go_out_under_the_next_epoch() {
     let mut story = Story::new(Guarantee::Idempotent);
     (0..3).for_each(|_| story.append(0));
     assert_eq!(requests(&story.poll(0)), vec![(1, 1, 1), (2, 1, 2), (3, 1, 3)]);
-    let refused = ProduceError::Refused { code: ErrorCode::MessageTooLarge, message: None, effect: error_none() };
-    assert_eq!(story.answer(1, 1, ErrorCode::MessageTooLarge, -1), vec![failed(2, refused)]);
+    let refused = ProduceError::Refused {
+        code: ErrorCode::MessageTooLarge,
+        message: None,
+        effect: error_none(),
+    };
+    assert_eq!(
+        story.answer(1, 1, ErrorCode::MessageTooLarge, -1),
+        vec![failed(2, refused)]
+    );
     assert_eq!(story.answer(1, 2, ErrorCode::OutOfOrderSequenceNumber, -1), vec![]);
     story.append(1);
     assert_eq!(story.poll(1), vec![], "nothing new while one is unresolved");
     assert_eq!(story.answer(2, 3, ErrorCode::OutOfOrderSequenceNumber, -1), vec![]);
     // One at a time until the broker has seen the new epoch.
-    assert_eq!(story.poll(2).iter().filter_map(stamp).collect::<Vec<_>>(), vec![(4, 1, 1, Sequence(0))]);
+    assert_eq!(
+        story.poll(2).iter().filter_map(stamp).collect::<Vec<_>>(),
+        vec![(4, 1, 1, Sequence(0))]
+    );
     assert_eq!(story.answer(3, 4, ErrorCode::None, 101), vec![done(3, 101)]);
     let rest: Vec<_> = story.poll(3).iter().filter_map(stamp).collect();
     assert_eq!(rest, vec![(5, 1, 1, Sequence(1)), (6, 1, 1, Sequence(2))]);
@@ -203,24 +267,38 @@ fn too_old_and_perhaps_written() {
     assert_eq!(requests(&story.poll(0)).len(), 1);
     let effects = story.poll(10_000);
     let waited = Duration::from_secs(10);
-    let failure = ProduceError::TimedOut { waited, effect: crate::producer::Effect::Possible, last: None };
+    let failure = ProduceError::TimedOut {
+        waited,
+        effect: crate::producer::Effect::Possible,
+        last: None,
+    };
     assert_eq!(effects[0], failed(2, failure));
     // The answer that comes after all changes nothing.
     assert_eq!(story.answer(10_001, 1, ErrorCode::None, 101), vec![]);
     story.append(10_002);
-    assert_eq!(story.poll(10_002).iter().filter_map(stamp).collect::<Vec<_>>(), vec![(2, 1, 1, Sequence(0))]);
+    assert_eq!(
+        story.poll(10_002).iter().filter_map(stamp).collect::<Vec<_>>(),
+        vec![(2, 1, 1, Sequence(0))]
+    );
 }
 
 #[test]
 fn never_sent_is_never_written() {
     let mut story = Story::new(Guarantee::Idempotent);
     story.event(0, Event::Lost { id: 99, sent: true });
-    let nobody = Cluster { brokers: BTreeMap::new(), ..(*cluster(1, 1)).clone() };
+    let nobody = Cluster {
+        brokers: BTreeMap::new(),
+        ..(*cluster(1, 1)).clone()
+    };
     story.event(0, Event::Cluster(Arc::new(nobody)));
     story.append(0);
     assert_eq!(story.poll(0), vec![Effect::Refresh], "there is no leader to send to");
     let waited = Duration::from_secs(10);
-    let failure = ProduceError::TimedOut { waited, effect: error_none(), last: None };
+    let failure = ProduceError::TimedOut {
+        waited,
+        effect: error_none(),
+        last: None,
+    };
     assert_eq!(story.poll(10_000), vec![failed(2, failure)]);
 }
 
@@ -248,7 +326,10 @@ fn a_batch_waits_for_company_unless_somebody_waits_for_it() {
     story.append(3);
     let mut effects = Vec::new();
     assert_eq!(story.core.poll(ms(3), &mut effects), Some(ms(5)));
-    assert_eq!((requests(&effects), requests(&story.poll(5))), (vec![], vec![(1, 1, 1)]));
+    assert_eq!(
+        (requests(&effects), requests(&story.poll(5))),
+        (vec![], vec![(1, 1, 1)])
+    );
     story.append(6);
     assert_eq!(requests(&story.poll(6)), vec![]);
     assert_eq!(story.core.flush(), vec![2, 3]);
@@ -265,7 +346,10 @@ fn closing_tells_what_may_have_been_written() {
     let mut effects = Vec::new();
     story.core.abort(&mut effects);
     let closed = |effect| ProduceError::Closed { effect };
-    let expected = vec![failed(2, closed(crate::producer::Effect::Possible)), failed(3, closed(error_none()))];
+    let expected = vec![
+        failed(2, closed(crate::producer::Effect::Possible)),
+        failed(3, closed(error_none())),
+    ];
     assert_eq!(effects, expected);
 }
 

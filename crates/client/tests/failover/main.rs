@@ -1,0 +1,144 @@
+//! Brokers die while records are produced.
+//!
+//! Besides `KLAMM_TEST_BOOTSTRAP` this needs a hand that breaks and mends brokers: set `KLAMM_TEST_CLUSTER` to a
+//! command that takes `kill`, `pause`, `term`, `resume` or `restart` and a node's number.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "../cluster/support.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use klamm_client::{
+    Client, ConsumerConfig, ConsumerRecord, NodeId, PartitionId, ProducerConfig, ProducerRecord, Start,
+};
+use support::{client, fresh_topic, read_all};
+use tokio::sync::watch;
+
+/// Does something to a broker; false if nobody can.
+fn order(what: &str, node: NodeId) -> bool {
+    let Ok(command) = std::env::var("KLAMM_TEST_CLUSTER") else {
+        println!("skipped: KLAMM_TEST_CLUSTER names no command");
+        return false;
+    };
+    let script = format!("{command} {what} {node}");
+    // Its standard streams are not ours: a broker that it starts would keep the test's open.
+    let status = Command::new("bash")
+        .args(["-c", &format!("{script} >/dev/null 2>&1 </dev/null")])
+        .status()
+        .unwrap();
+    assert!(status.success(), "{script}");
+    true
+}
+
+/// Produces one record after another to one partition until told to stop; says what was acknowledged, and the longest
+/// time between two acknowledgements.
+async fn produce_until(client: Client, topic: String, stop: watch::Receiver<bool>) -> (Vec<u64>, Duration) {
+    let producer = client.producer(ProducerConfig::default()).unwrap();
+    let (mut acknowledged, mut gap, mut last) = (Vec::new(), Duration::ZERO, Instant::now());
+    let mut waiting = std::collections::VecDeque::new();
+    let mut number = 0u64;
+    while !*stop.borrow() || !waiting.is_empty() {
+        while waiting.len() < 20 && !*stop.borrow() {
+            number += 1;
+            let record = ProducerRecord::to(topic.as_str())
+                .partition(0)
+                .value(number.to_string());
+            waiting.push_back((number, producer.send(record).await.unwrap()));
+        }
+        let Some((number, delivery)) = waiting.pop_front() else {
+            continue;
+        };
+        delivery.await.unwrap();
+        acknowledged.push(number);
+        gap = gap.max(last.elapsed());
+        last = Instant::now();
+    }
+    producer.close().await;
+    (acknowledged, gap)
+}
+
+/// Reads from the start until all is produced and the end is reached; says what came, and the longest time without.
+async fn tail(client: Client, topic: String, produced: watch::Receiver<bool>) -> (Vec<ConsumerRecord>, Duration) {
+    let mut consumer = client.consumer(ConsumerConfig::default());
+    consumer.assign_topic(&topic, Start::Earliest).await.unwrap();
+    let (mut records, mut gap, mut last) = (Vec::new(), Duration::ZERO, Instant::now());
+    loop {
+        // Looked at first: what is produced before it turns true lies below the ends asked for afterwards.
+        let ends = if *produced.borrow() {
+            Some(consumer.end_offsets().await.unwrap())
+        } else {
+            None
+        };
+        if ends.is_some_and(|ends| consumer.has_reached(&ends)) {
+            return (records, gap);
+        }
+        let taken = consumer.poll(Duration::from_millis(200)).await.unwrap();
+        if !taken.is_empty() {
+            gap = gap.max(last.elapsed());
+            last = Instant::now();
+            records.extend(taken);
+        }
+    }
+}
+
+async fn survive(fault: &str, mend: &str) {
+    let Some(client) = client().await else { return };
+    let topic = fresh_topic(&client, "failover", 1).await;
+    let (stop, stopped) = watch::channel(false);
+    let producing = tokio::spawn(produce_until(client.clone(), topic.clone(), stopped));
+    let (all_produced, produced) = watch::channel(false);
+    let reading = tokio::spawn(tail(client.clone(), topic.clone(), produced));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let leader = client.cluster().leader(&topic, PartitionId(0)).unwrap().id;
+    if !order(fault, leader) {
+        stop.send_replace(true);
+        producing.await.unwrap();
+        all_produced.send_replace(true);
+        reading.await.unwrap();
+        return;
+    }
+    // Until another leads, and some time more.
+    let mut cluster = client.watch_cluster();
+    let moved = |now: &std::sync::Arc<klamm_client::Cluster>| {
+        now.leader(&topic, PartitionId(0))
+            .is_some_and(|broker| broker.id != leader)
+    };
+    tokio::time::timeout(Duration::from_secs(60), cluster.wait_for(moved))
+        .await
+        .unwrap()
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    order(mend, leader);
+    stop.send_replace(true);
+    let (acknowledged, gap) = producing.await.unwrap();
+    println!(
+        "{fault} of the leader: {} records acknowledged, write gap {gap:?}",
+        acknowledged.len()
+    );
+    all_produced.send_replace(true);
+    let (tailed, read_gap) = reading.await.unwrap();
+    println!("{} records read meanwhile, read gap {read_gap:?}", tailed.len());
+    let read = read_all(&client, &topic).await.remove(&0).unwrap();
+    assert_eq!(tailed, read, "a reader through it all sees what is there afterwards");
+    let read: Vec<u64> = read
+        .iter()
+        .map(|r| std::str::from_utf8(r.value.as_ref().unwrap()).unwrap().parse().unwrap())
+        .collect();
+    assert!(read.is_sorted_by(|one, other| one < other), "in order, and none twice");
+    let read: BTreeSet<u64> = read.into_iter().collect();
+    assert!(
+        acknowledged.iter().all(|number| read.contains(number)),
+        "nothing acknowledged is lost"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_dies() {
+    survive("kill", "restart").await;
+    survive("pause", "resume").await;
+    survive("term", "restart").await;
+}
