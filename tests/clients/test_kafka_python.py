@@ -55,13 +55,17 @@ def test_what_is_produced_is_read_in_order(bootstrap, topic, codec, idempotent):
 
 @pytest.mark.parametrize("acks", [0, 1, "all"])
 def test_every_acks_setting(bootstrap, topic, acks):
+    if acks == 0 and VERSION == (2, 3):
+        pytest.skip("kafka-python 2.3 calls acks=0 records sent and never writes them: Apache Kafka gets none either")
     settings = {"enable_idempotence": False} if VERSION >= (2, 1) else {}
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks=acks, **settings)
     for line in LINES[:10]:
         producer.send(topic, value=line, partition=1)
     producer.flush(timeout=30)
+    # With acks=0 nothing tells when the broker has the records, and closing too early throws them away.
+    values = [record.value for record in read(bootstrap, topic, 1, 10)]
     producer.close()
-    assert [record.value for record in read(bootstrap, topic, 1, 10)] == LINES[:10]
+    assert values == LINES[:10]
 
 
 def test_keys_headers_and_timestamps(bootstrap, topic):

@@ -1,7 +1,7 @@
 //! The port to a disk: files, directories and what makes them durable.
 //!
 //! Everything that this crate does to a disk goes through [`Disk`] and [`DiskFile`], so that the same log runs on a
-//! real file system ([`RealDisk`](crate::RealDisk)) and on a simulated one ([`SimDisk`](crate::SimDisk)). Calls
+//! real file system ([`RealDisk`]) and on a simulated one ([`SimDisk`]). Calls
 //! block; which thread may wait is the caller's business. Nothing here knows what is stored.
 //!
 //! ```text

@@ -22,7 +22,7 @@ pub enum Plant {
     AckBeforeFlush,
     /// A leader acts on its ISR proposal before the controller has committed it (what KIP-497 cured).
     CountProposedAway,
-    /// A follower takes batches of any leader epoch for its leader's.
+    /// The controller takes ISR changes without looking at the epochs they rest on (what KIP-497 and KIP-903 cured).
     AcceptStaleEpoch,
     /// A leader accepts every subscription without comparing the logs.
     SkipDivergenceCheck,

@@ -2,11 +2,12 @@
 //!
 //! Sessions and probes are not simulated message by message: a broker that can be reached counts as heard of.
 
-use klamm_replication::{AlterAttempt, AlterOutcome};
+use klamm_replication::{AlterAttempt, AlterOutcome, AlterPartition};
 use klamm_schema::metadata::Cause;
 use klamm_types::BrokerEpoch;
 
-use crate::plan::{BROKERS, MS};
+use crate::controller::PARTITION;
+use crate::plan::{BROKERS, MS, Plant};
 use crate::world::{AtProcess, CONTROLLER, Happening, World};
 
 impl World {
@@ -38,7 +39,10 @@ impl World {
                     Err(problem) => self.hold(Err(problem)),
                 }
             }
-            Happening::Alter { broker, life, epoch, asked } => {
+            Happening::Alter { broker, life, mut epoch, mut asked } => {
+                if self.options.plant == Some(Plant::AcceptStaleEpoch) {
+                    self.freshen(broker, &mut epoch, &mut asked);
+                }
                 if !self.hears(broker) {
                     return;
                 }
@@ -58,6 +62,20 @@ impl World {
             _ => {}
         }
         self.spread_entries();
+    }
+
+    /// Puts the newest epochs into a request, so that none can be found stale.
+    fn freshen(&self, broker: usize, epoch: &mut BrokerEpoch, asked: &mut AlterPartition) {
+        let image = self.controller.image();
+        let registered = |node| image.broker(node).map(|it| it.epoch);
+        *epoch = registered(self.brokers[broker].node).unwrap_or(*epoch);
+        for (node, member) in &mut asked.isr {
+            *member = registered(*node).unwrap_or(*member);
+        }
+        if let Some(state) = image.partition(self.controller.topic(), PARTITION) {
+            asked.leader_epoch = state.leader_epoch;
+            asked.partition_epoch = state.partition_epoch;
+        }
     }
 
     /// Requests get lost, and so do replies.
@@ -151,13 +169,13 @@ impl World {
     fn say_alter(
         &mut self,
         broker: usize,
-        asked: &klamm_replication::AlterPartition,
+        asked: &AlterPartition,
         outcome: AlterOutcome,
         entries_before: u64,
     ) {
         if self.trace.is_on() {
             let isr: Vec<String> = asked.isr.iter().map(|(node, epoch)| format!("{node}@{epoch}")).collect();
-            let state = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
+            let state = self.controller.image().partition(self.controller.topic(), PARTITION);
             let state = state.map(|it| format!("leader {:?} epoch {} isr {:?} elr {:?}", it.leader, it.leader_epoch, it.isr, it.elr));
             let wrote = self.controller.entries_count() > entries_before;
             let line = format!(

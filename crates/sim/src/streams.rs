@@ -73,7 +73,7 @@ impl World {
             }
             Side::Follower => {
                 let leader = self.brokers[known.leader.0].node;
-                self.from_leader(process, leader, message)
+                Self::from_leader(leader, message)
             }
         };
         if let Some(event) = event {
@@ -120,21 +120,12 @@ impl World {
         }
     }
 
-    fn from_leader(&mut self, process: &Process, leader: NodeId, message: Message) -> Option<Event> {
+    fn from_leader(leader: NodeId, message: Message) -> Option<Event> {
         match message {
             Message::Answer { subscription, leader_epoch, answer } => {
                 Some(Event::SubscribeAnswered { leader, subscription, leader_epoch, answer })
             }
-            Message::Batches(mut batches) => {
-                if self.options.plant == Some(Plant::AcceptStaleEpoch)
-                    && let Some((leader, subscription, leader_epoch)) = process.subscribed
-                {
-                    batches.leader = leader;
-                    batches.subscription = subscription;
-                    batches.leader_epoch = leader_epoch;
-                }
-                Some(Event::ReplicaBatches(batches))
-            }
+            Message::Batches(batches) => Some(Event::ReplicaBatches(batches)),
             Message::Subscribe(_) | Message::Acknowledge { .. } | Message::Unsubscribe { .. } => None,
         }
     }

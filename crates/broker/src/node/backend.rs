@@ -69,11 +69,8 @@ impl Backend for NodeBackend {
 
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, ProduceTicket> {
         let partitions = self.partitions.clone();
-        async move {
-            let ticket = partitions.produce(request).await;
-            async move { ticket.wait().await }.boxed()
-        }
-        .boxed()
+        let handed = async move { partitions.produce(request).await };
+        handed.map(|ticket| async move { ticket.wait().await }.boxed()).boxed()
     }
 
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'static, Vec<FetchedPartition>> {

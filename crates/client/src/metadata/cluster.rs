@@ -119,7 +119,7 @@ impl Cluster {
             return false;
         };
         let known = topic.partition(hint.partition);
-        if !known.is_some_and(|partition| partition.leader_epoch < hint.leader_epoch) {
+        if known.is_none_or(|partition| partition.leader_epoch >= hint.leader_epoch) {
             return false;
         }
         if !self.brokers.contains_key(&hint.leader) && hint.broker.is_none() {

@@ -56,7 +56,6 @@ pub(super) fn submit(
         acks: config.acks,
         timeout_ms: i32::try_from(broker_wait).unwrap_or(i32::MAX),
         topic_data: topics(&order.parts, version),
-        ..Default::default()
     };
     let expect = if config.acks == 0 {
         Expect::Nothing

@@ -16,8 +16,8 @@ async fn every_codec_and_guarantee() {
     for compression in Compression::ALL {
         for (acks, guarantee) in [
             (Acks::All, Guarantee::Idempotent),
-            (Acks::All, Guarantee::AtMostOnce),
-            (Acks::Leader, Guarantee::AtLeastOnce),
+            (Acks::All, Guarantee::AtLeastOnce),
+            (Acks::Leader, Guarantee::AtMostOnce),
         ] {
             let config = ProducerConfig {
                 compression,

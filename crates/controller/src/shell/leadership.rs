@@ -99,9 +99,7 @@ impl Shell {
         if self.leadership.acting.is_none() && self.leadership.suspended.is_none() {
             return Ok(());
         }
-        let acked = self.running.raft.metrics().borrow_watched().last_quorum_acked;
-        // None: just elected, no heartbeat was due yet.
-        let silent = acked.is_some_and(|at| at.elapsed() > QUORUM_SILENCE_MAX);
+        let silent = self.quorum_is_silent();
         if let Some(leader) = self.leadership.acting
             && silent
         {
@@ -124,6 +122,18 @@ impl Shell {
             });
         }
         Ok(())
+    }
+
+    fn quorum_is_silent(&self) -> bool {
+        let metrics = self.running.raft.metrics().borrow_watched().clone();
+        // A quorum of one asks nobody, and openraft notes no answer then.
+        if metrics.membership_config.voter_ids().eq([self.running.raft_id]) {
+            return false;
+        }
+        // None: just elected, no heartbeat was due yet.
+        metrics
+            .last_quorum_acked
+            .is_some_and(|at| at.elapsed() > QUORUM_SILENCE_MAX)
     }
 
     pub(super) async fn regained(&mut self, leader: LeaderId) -> Result<(), ShellError> {

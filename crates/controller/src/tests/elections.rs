@@ -99,6 +99,26 @@ fn a_living_leader_survives_rumours() {
 }
 
 #[test]
+fn a_leader_without_a_majority_stops_acting_until_it_has_one() {
+    let mut cluster = Cluster::started(3);
+    let leader = cluster.wait_for_leader();
+    let index = cluster.write(10);
+    let followers: Vec<NodeId> = cluster.alive().into_iter().filter(|id| *id != leader).collect();
+    for id in &followers {
+        cluster.kill(*id);
+    }
+    let mut acting = cluster.controller(leader).node.acting.subscribe();
+    cluster.on(leader, async move {
+        assert!(acting.wait_for(Option::is_none).await.is_ok())
+    });
+    for id in &followers {
+        cluster.start(*id, None);
+    }
+    cluster.wait_for_leader();
+    assert!(cluster.write(11) > index);
+}
+
+#[test]
 fn metadata_is_followed_from_survivors() {
     let mut cluster = Cluster::started(3);
     let leader = cluster.wait_for_leader();

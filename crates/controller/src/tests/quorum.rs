@@ -1,6 +1,6 @@
 //! Founding, writing, dying, restarting.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use klamm_types::{ClusterId, NodeId};
 
@@ -72,6 +72,13 @@ fn a_quorum_of_one_founds_itself() {
     cluster.wait_for_leader();
     let index = cluster.write(10);
     assert_eq!(cluster.running(NodeId(1)).cluster_id, ClusterId::from_u128(77));
+    // Nobody answers it, and it goes on acting all the same.
+    let mut acting = cluster.controller(NodeId(1)).node.acting.subscribe();
+    cluster.on(NodeId(1), async move {
+        let stopped = tokio::time::timeout(Duration::from_millis(1_300), acting.wait_for(Option::is_none));
+        assert!(stopped.await.is_err(), "it stopped acting");
+    });
+    cluster.write(11);
     cluster.kill(NodeId(1));
     cluster.start(NodeId(1), None);
     cluster.wait_for_leader();

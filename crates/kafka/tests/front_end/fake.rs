@@ -74,7 +74,12 @@ impl State {
         }
         let (acknowledge, acknowledged) = oneshot::channel();
         self.waiting.push_back(acknowledge);
-        async move { acknowledged.await.unwrap_or(Err(ErrorCode::NotLeaderOrFollower.into())) }.boxed()
+        async move {
+            acknowledged
+                .await
+                .unwrap_or(Err(PartitionError::from(ErrorCode::NotLeaderOrFollower).into()))
+        }
+        .boxed()
     }
 }
 
