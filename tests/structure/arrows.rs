@@ -14,32 +14,68 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("klamm-replication", &["klamm-types", "klamm-record"]),
     ("klamm-coordinator", &["klamm-types", "klamm-wire"]),
     ("klamm-log", &["klamm-types", "klamm-record"]),
-    ("klamm-controller", &["klamm-types", "klamm-schema", "klamm-metadata", "klamm-proto"]),
+    (
+        "klamm-controller",
+        &["klamm-types", "klamm-schema", "klamm-metadata", "klamm-proto"],
+    ),
     (
         "klamm-broker",
         &[
-            "klamm-types", "klamm-record", "klamm-wire", "klamm-schema", "klamm-proto", "klamm-metadata",
-            "klamm-replication", "klamm-coordinator", "klamm-log", "klamm-controller",
+            "klamm-types",
+            "klamm-record",
+            "klamm-wire",
+            "klamm-schema",
+            "klamm-proto",
+            "klamm-metadata",
+            "klamm-replication",
+            "klamm-coordinator",
+            "klamm-log",
+            "klamm-controller",
         ],
     ),
-    ("klamm-kafka", &["klamm-types", "klamm-record", "klamm-wire", "klamm-broker"]),
+    (
+        "klamm-kafka",
+        &["klamm-types", "klamm-record", "klamm-wire", "klamm-broker"],
+    ),
     ("klamm-client", &["klamm-types", "klamm-record", "klamm-wire"]),
     ("klamm-verify", &["klamm-client", "klamm-types"]),
-    ("klamm-testkit", &["klamm-broker", "klamm-controller", "klamm-kafka", "klamm-client"]),
+    (
+        "klamm-testkit",
+        &["klamm-broker", "klamm-controller", "klamm-kafka", "klamm-client"],
+    ),
     (
         "klamm-sim",
         &[
-            "klamm-types", "klamm-record", "klamm-wire", "klamm-schema", "klamm-metadata", "klamm-replication",
-            "klamm-coordinator", "klamm-log",
+            "klamm-types",
+            "klamm-record",
+            "klamm-wire",
+            "klamm-schema",
+            "klamm-metadata",
+            "klamm-replication",
+            "klamm-coordinator",
+            "klamm-log",
         ],
     ),
     ("klamm-faults", &["klamm-client", "klamm-verify", "klamm-types"]),
     (
         "klamm",
         &[
-            "klamm-types", "klamm-record", "klamm-wire", "klamm-schema", "klamm-proto", "klamm-metadata",
-            "klamm-replication", "klamm-coordinator", "klamm-log", "klamm-controller", "klamm-broker", "klamm-kafka",
-            "klamm-client", "klamm-verify", "klamm-faults", "klamm-testkit",
+            "klamm-types",
+            "klamm-record",
+            "klamm-wire",
+            "klamm-schema",
+            "klamm-proto",
+            "klamm-metadata",
+            "klamm-replication",
+            "klamm-coordinator",
+            "klamm-log",
+            "klamm-controller",
+            "klamm-broker",
+            "klamm-kafka",
+            "klamm-client",
+            "klamm-verify",
+            "klamm-faults",
+            "klamm-testkit",
         ],
     ),
     ("klamm-tests", &[]),
@@ -70,10 +106,18 @@ fn workspace() -> BTreeMap<String, Vec<Dependency>> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let dependencies = |package: &serde_json::Value| -> Vec<Dependency> {
         let list = package["dependencies"].as_array().expect("dependencies");
-        list.iter().map(|one| Dependency { name: text(&one["name"]), dev: one["kind"] == "dev" }).collect()
+        list.iter()
+            .map(|one| Dependency {
+                name: text(&one["name"]),
+                dev: one["kind"] == "dev",
+            })
+            .collect()
     };
     let packages = metadata["packages"].as_array().expect("packages");
-    packages.iter().map(|package| (text(&package["name"]), dependencies(package))).collect()
+    packages
+        .iter()
+        .map(|package| (text(&package["name"]), dependencies(package)))
+        .collect()
 }
 
 /// What is wrong with one crate's arrows.
@@ -103,8 +147,15 @@ fn forbidden(name: &str, dependencies: &[Dependency]) -> Vec<String> {
 #[test]
 fn every_arrow_is_in_the_table() {
     let workspace = workspace();
-    assert!(workspace.len() > 15, "cargo metadata listed {} packages", workspace.len());
-    let wrong: Vec<String> = workspace.iter().flat_map(|(name, list)| forbidden(name, list)).collect();
+    assert!(
+        workspace.len() > 15,
+        "cargo metadata listed {} packages",
+        workspace.len()
+    );
+    let wrong: Vec<String> = workspace
+        .iter()
+        .flat_map(|(name, list)| forbidden(name, list))
+        .collect();
     assert!(wrong.is_empty(), "forbidden arrows:\n{}", wrong.join("\n"));
 }
 
@@ -112,18 +163,41 @@ fn every_arrow_is_in_the_table() {
 fn rows_only_name_rows_above() {
     let mut above = BTreeSet::new();
     for (name, allowed) in ALLOWED {
-        assert!(*name == "klamm" || allowed.iter().all(|one| above.contains(one)), "{name} names a row below it");
+        assert!(
+            *name == "klamm" || allowed.iter().all(|one| above.contains(one)),
+            "{name} names a row below it"
+        );
         above.insert(*name);
     }
 }
 
 #[test]
 fn a_forbidden_arrow_is_found() {
-    let arrow = |name: &str, dev| [Dependency { name: name.to_owned(), dev }];
-    assert_eq!(forbidden("klamm-types", &arrow("klamm-log", false)), ["klamm-types may not use klamm-log"]);
-    assert_eq!(forbidden("klamm-broker", &arrow("sled", false)), ["klamm-broker may not know sled"]);
-    assert_eq!(forbidden("klamm-metadata", &arrow("tokio", true)), ["klamm-metadata decides and may not use tokio"]);
-    assert_eq!(forbidden("klamm-metadata", &arrow("klamm-log", true)), ["klamm-metadata may not use klamm-log"]);
+    let arrow = |name: &str, dev| {
+        [Dependency {
+            name: name.to_owned(),
+            dev,
+        }]
+    };
+    assert_eq!(
+        forbidden("klamm-types", &arrow("klamm-log", false)),
+        ["klamm-types may not use klamm-log"]
+    );
+    assert_eq!(
+        forbidden("klamm-broker", &arrow("sled", false)),
+        ["klamm-broker may not know sled"]
+    );
+    assert_eq!(
+        forbidden("klamm-metadata", &arrow("tokio", true)),
+        ["klamm-metadata decides and may not use tokio"]
+    );
+    assert_eq!(
+        forbidden("klamm-metadata", &arrow("klamm-log", true)),
+        ["klamm-metadata may not use klamm-log"]
+    );
     assert_eq!(forbidden("klamm-kafka", &arrow("klamm-testkit", true)), [""; 0]);
-    assert_eq!(forbidden("klamm-new", &[]), ["klamm-new has no row in the import table"]);
+    assert_eq!(
+        forbidden("klamm-new", &[]),
+        ["klamm-new has no row in the import table"]
+    );
 }

@@ -53,7 +53,11 @@ pub struct ProduceError {
 
 impl From<PartitionError> for ProduceError {
     fn from(error: PartitionError) -> Self {
-        Self { error, base_offset: Offset::NONE, log_start_offset: LogStartOffset(-1) }
+        Self {
+            error,
+            base_offset: Offset::NONE,
+            log_start_offset: LogStartOffset(-1),
+        }
     }
 }
 
@@ -78,7 +82,12 @@ pub struct PartitionError {
 
 impl From<ErrorCode> for PartitionError {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None, record_errors: Vec::new(), leader: None }
+        Self {
+            code,
+            message: None,
+            record_errors: Vec::new(),
+            leader: None,
+        }
     }
 }
 
@@ -213,5 +222,8 @@ pub enum PartitionRole {
 
 /// A shorthand used all over the broker.
 pub fn topic_partition(topic: TopicId, partition: i32) -> TopicPartition {
-    TopicPartition { topic, partition: PartitionId(partition) }
+    TopicPartition {
+        topic,
+        partition: PartitionId(partition),
+    }
 }

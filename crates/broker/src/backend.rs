@@ -146,8 +146,16 @@ pub struct Endpoint {
 /// A change of the set of voters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VoterChange {
-    Add { node: NodeId, directory: DirectoryId, listeners: Vec<Endpoint>, timeout: Duration },
-    Remove { node: NodeId, directory: DirectoryId },
+    Add {
+        node: NodeId,
+        directory: DirectoryId,
+        listeners: Vec<Endpoint>,
+        timeout: Duration,
+    },
+    Remove {
+        node: NodeId,
+        directory: DirectoryId,
+    },
 }
 
 /// Why a request as a whole was not carried out, or is not known to have been.
@@ -161,6 +169,9 @@ pub struct RequestError {
 
 impl From<ErrorCode> for RequestError {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: code.sentence().to_owned() }
+        Self {
+            code,
+            message: code.sentence().to_owned(),
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use klamm_schema::requests::controller_request::Request;
 use klamm_schema::requests::controller_reply::Reply;
+use klamm_schema::requests::controller_request::Request;
 
 use crate::backend::RequestError;
 

@@ -44,7 +44,9 @@ pub async fn serve(listener: TcpListener, services: Services, stop: watch::Recei
     let (control, control_incoming) = mpsc::channel(WAITING_CONNECTIONS_MAX);
     let (data, data_incoming) = mpsc::channel(WAITING_CONNECTIONS_MAX);
     if let Some(routes) = services.data {
-        services.data_runtime.spawn(run_server(routes, data_incoming, stop.clone()));
+        services
+            .data_runtime
+            .spawn(run_server(routes, data_incoming, stop.clone()));
     }
     tokio::spawn(run_server(services.control, control_incoming, stop.clone()));
     let mut stop = stop;

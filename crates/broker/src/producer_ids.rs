@@ -27,14 +27,25 @@ impl ProducerIds {
     /// Starts the task on the current runtime. It ends when the last handle is dropped.
     pub fn start(node: NodeId, epoch: watch::Receiver<BrokerEpoch>, controllers: Arc<dyn Controllers>) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(Task { node, epoch, controllers, next: 0, end: 0 }.run(receiver));
+        tokio::spawn(
+            Task {
+                node,
+                epoch,
+                controllers,
+                next: 0,
+                end: 0,
+            }
+            .run(receiver),
+        );
         Self(sender)
     }
 
     /// An id that nobody was given before; COORDINATOR_LOAD_IN_PROGRESS if the controller gives none just now.
     pub async fn allocate(&self) -> Result<ProducerId, ErrorCode> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(answer).map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
+        self.0
+            .try_send(answer)
+            .map_err(|_| ErrorCode::CoordinatorLoadInProgress)?;
         answered.await.unwrap_or(Err(ErrorCode::CoordinatorLoadInProgress))
     }
 }
@@ -67,8 +78,15 @@ impl Task {
 
     async fn refill(&mut self) {
         let epoch = *self.epoch.borrow();
-        let request = AllocateProducerIdsRequest { broker: self.node.0, broker_epoch: epoch.0 };
-        match self.controllers.submit(Request::AllocateProducerIds(request), ALLOCATE_TIMEOUT).await {
+        let request = AllocateProducerIdsRequest {
+            broker: self.node.0,
+            broker_epoch: epoch.0,
+        };
+        match self
+            .controllers
+            .submit(Request::AllocateProducerIds(request), ALLOCATE_TIMEOUT)
+            .await
+        {
             Ok(decided) => match decided.reply {
                 Reply::AllocateProducerIds(reply) if reply.error_code == 0 && reply.count > 0 => {
                     self.next = reply.first_producer_id;
@@ -101,10 +119,24 @@ mod tests {
             let mut asked = self.0.lock().unwrap();
             *asked += 1;
             let first_producer_id = *asked * 1000;
-            let reply = AllocateProducerIdsReply { first_producer_id, count: 2, ..Default::default() };
+            let reply = AllocateProducerIdsReply {
+                first_producer_id,
+                count: 2,
+                ..Default::default()
+            };
             let failed = *asked % 3 == 0;
-            let decided = Decided { reply: Reply::AllocateProducerIds(reply), applied_index: 0 };
-            async move { if failed { Err(ErrorCode::RequestTimedOut.into()) } else { Ok(decided) } }.boxed()
+            let decided = Decided {
+                reply: Reply::AllocateProducerIds(reply),
+                applied_index: 0,
+            };
+            async move {
+                if failed {
+                    Err(ErrorCode::RequestTimedOut.into())
+                } else {
+                    Ok(decided)
+                }
+            }
+            .boxed()
         }
     }
 

@@ -53,7 +53,9 @@ pub fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
 fn list() -> anyhow::Result<()> {
     let mut table = Table::new(&["NUMBER", "FAULT", "WRITE GAP P99 AT MOST"]);
     for fault in FAULTS {
-        let max = fault.gap_max.map_or_else(|| "-".to_owned(), |max| format!("{} ms", max.as_millis()));
+        let max = fault
+            .gap_max
+            .map_or_else(|| "-".to_owned(), |max| format!("{} ms", max.as_millis()));
         table.row(vec![fault.number.to_string(), fault.name.to_owned(), max]);
     }
     output::print_out(table.to_string().trim_end())
@@ -63,10 +65,18 @@ async fn run_all(common: &Common, args: RunArgs) -> Result<ExitCode, Failure> {
     let chosen: Vec<&Fault> = if args.names.is_empty() {
         FAULTS.iter().collect()
     } else {
-        let find = |name: &String| by_name(name).with_context(|| format!("there is no fault {name}; see `klamm faults list`"));
-        args.names.iter().map(find).collect::<Result<_, _>>().map_err(|error| Failure::new(2, error))?
+        let find =
+            |name: &String| by_name(name).with_context(|| format!("there is no fault {name}; see `klamm faults list`"));
+        args.names
+            .iter()
+            .map(find)
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::new(2, error))?
     };
-    let folder = args.folder.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("klamm-faults-{}", std::process::id())));
+    let folder = args
+        .folder
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("klamm-faults-{}", std::process::id())));
     let (mut good, mut summaries) = (true, Vec::new());
     for fault in chosen {
         let results = run_one(fault, &args, &folder.join(fault.name)).await?;
@@ -75,9 +85,14 @@ async fn run_all(common: &Common, args: RunArgs) -> Result<ExitCode, Failure> {
         eprintln!("{summed}");
         summaries.push(summed);
     }
-    output::print(common.output, &summaries, |all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    output::print(common.output, &summaries, |all| {
+        all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    })?;
     if !good {
-        return Err(Failure::check(format!("a promise was broken; the nodes' folders are under {}", folder.display())));
+        return Err(Failure::check(format!(
+            "a promise was broken; the nodes' folders are under {}",
+            folder.display()
+        )));
     }
     if args.folder.is_none() {
         let _ = std::fs::remove_dir_all(&folder);
@@ -94,11 +109,18 @@ async fn run_one(fault: &Fault, args: &RunArgs, folder: &Path) -> anyhow::Result
         let result = result.with_context(|| format!("{}, run {round}; see {}", fault.name, folder.display()))?;
         if let Some(path) = &args.record {
             let mut file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.as_mut().map_err(|error| anyhow::anyhow!("opening {}: {error}", path.display()))?;
+            let file = file
+                .as_mut()
+                .map_err(|error| anyhow::anyhow!("opening {}: {error}", path.display()))?;
             writeln!(file, "{}", serde_json::to_string(&result)?)?;
         }
         let longest = result.gaps_ms.iter().copied().fold(0.0, f64::max);
-        eprintln!("{} run {}: longest write gap {longest:.0} ms, verdict {}", fault.name, round + 1, verdict(&result));
+        eprintln!(
+            "{} run {}: longest write gap {longest:.0} ms, verdict {}",
+            fault.name,
+            round + 1,
+            verdict(&result)
+        );
         results.push(result);
     }
     nodes.stop().await?;

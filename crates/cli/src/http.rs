@@ -18,16 +18,27 @@ pub async fn is_ready(address: &str) -> bool {
 /// The body of a GET; an answer other than 200 is an error. Only for our own nodes: it speaks HTTP/1.0 and no more.
 pub async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
+        let mut stream = TcpStream::connect(address)
+            .await
+            .with_context(|| format!("connecting to {address}"))?;
+        stream
+            .write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())
+            .await?;
         let mut answer = Vec::new();
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
         anyhow::Ok(answer)
     };
     let answer = tokio::time::timeout(TIMEOUT, exchange).await;
     let answer = answer.with_context(|| format!("{address} did not answer within {TIMEOUT:?}"))??;
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("the answer is not HTTP")?;
+    let end = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .context("the answer is not HTTP")?;
     let status = answer.get(9..12).unwrap_or_default();
-    ensure!(status == b"200", "{address}{path} answered {}", String::from_utf8_lossy(status));
+    ensure!(
+        status == b"200",
+        "{address}{path} answered {}",
+        String::from_utf8_lossy(status)
+    );
     Ok(answer[end + 4..].to_vec())
 }

@@ -35,7 +35,13 @@ struct Arguments {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
     /// Where to find the cluster: HOST:PORT of one or more brokers.
-    #[arg(long, short, global = true, default_value = "localhost:9092", value_name = "HOST:PORT,…")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "localhost:9092",
+        value_name = "HOST:PORT,…"
+    )]
     bootstrap: String,
     /// How to print results.
     #[arg(long, short, global = true, value_enum, default_value_t)]

@@ -40,7 +40,10 @@ impl Failure {
     }
 
     pub fn check(text: impl Into<String>) -> Self {
-        Self { code: Self::CHECK, error: anyhow::anyhow!(text.into()) }
+        Self {
+            code: Self::CHECK,
+            error: anyhow::anyhow!(text.into()),
+        }
     }
 }
 
@@ -64,7 +67,10 @@ pub struct Table {
 
 impl Table {
     pub fn new(headings: &[&'static str]) -> Self {
-        Self { headings: headings.to_vec(), rows: Vec::new() }
+        Self {
+            headings: headings.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
@@ -116,6 +122,9 @@ mod tests {
         let mut table = Table::new(&["TOPIC", "PARTITIONS"]);
         table.row(vec!["a-long-name".into(), "3".into()]);
         table.row(vec!["b".into(), "12".into()]);
-        assert_eq!(table.to_string(), "TOPIC        PARTITIONS\na-long-name  3\nb            12\n");
+        assert_eq!(
+            table.to_string(),
+            "TOPIC        PARTITIONS\na-long-name  3\nb            12\n"
+        );
     }
 }

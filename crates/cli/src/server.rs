@@ -46,7 +46,9 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
 
 fn load(args: &Args) -> anyhow::Result<NodeConfig> {
     let pair = |text: &String| -> anyhow::Result<(String, String)> {
-        let (key, value) = text.split_once('=').with_context(|| format!("--set {text}: expected KEY=VALUE"))?;
+        let (key, value) = text
+            .split_once('=')
+            .with_context(|| format!("--set {text}: expected KEY=VALUE"))?;
         Ok((key.to_owned(), value.to_owned()))
     };
     let flags: Vec<_> = args.settings.iter().map(pair).collect::<Result<_, _>>()?;
@@ -74,18 +76,31 @@ async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<
     let http = status::bind(&config.http_bind).await?;
     let bound = if config.has_role(Role::Broker) {
         let settings = front_end_settings(&config);
-        Some(data.spawn(Bound::bind(settings)).await.context("binding listeners")?.context("binding listeners")?)
+        Some(
+            data.spawn(Bound::bind(settings))
+                .await
+                .context("binding listeners")?
+                .context("binding listeners")?,
+        )
     } else {
         None
     };
-    let listeners = bound.iter().flat_map(Bound::listeners).map(|listener| AdvertisedListener {
-        name: listener.name.clone(),
-        host: listener.advertised_host.clone().unwrap_or_default(),
-        port: listener.advertised_port,
-    });
+    let listeners = bound
+        .iter()
+        .flat_map(Bound::listeners)
+        .map(|listener| AdvertisedListener {
+            name: listener.name.clone(),
+            host: listener.advertised_host.clone().unwrap_or_default(),
+            port: listener.advertised_port,
+        });
     let listeners = listeners.collect();
-    let runtimes = Runtimes { control: control.handle().clone(), data: data.handle().clone() };
-    let node = Node::start(config, listeners, runtimes).await.context("starting the node")?;
+    let runtimes = Runtimes {
+        control: control.handle().clone(),
+        data: data.handle().clone(),
+    };
+    let node = Node::start(config, listeners, runtimes)
+        .await
+        .context("starting the node")?;
     let node = Arc::new(node);
     tokio::spawn(status::serve(http, node.clone()));
     let front_end = match (bound, node.backend()) {

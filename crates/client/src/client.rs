@@ -21,15 +21,18 @@ use crate::producer::{Producer, ProducerConfig, ProducerConfigError};
 ///
 /// Needs a tokio runtime. Connections close when the last clone, producer and consumer are dropped.
 ///
-/// ```no_run
+/// ```
 /// use klamm_client::{Client, ClientConfig};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::connect(ClientConfig::new("localhost:9092")).await?;
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let cluster = klamm_testkit::Cluster::start().await?;
+/// let client = Client::connect(ClientConfig::new(cluster.bootstrap())).await?;
 /// let topic = client.topic("orders").await?;
 /// println!("{} has {} partitions", topic.name, topic.partitions.len());
-/// # Ok(())
-/// # }
+/// # cluster.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Client {

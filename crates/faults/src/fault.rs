@@ -50,9 +50,27 @@ const fn ms(milliseconds: u64) -> Option<Duration> {
 
 /// Every fault that can be run.
 pub const FAULTS: &[Fault] = &[
-    Fault { number: 1, name: "kill-leader", target: Target::Leader, blow: Blow::Kill, gap_max: ms(300) },
-    Fault { number: 3, name: "kill-follower", target: Target::Follower, blow: Blow::Kill, gap_max: ms(300) },
-    Fault { number: 4, name: "kill-controller", target: Target::Controller, blow: Blow::Kill, gap_max: ms(500) },
+    Fault {
+        number: 1,
+        name: "kill-leader",
+        target: Target::Leader,
+        blow: Blow::Kill,
+        gap_max: ms(300),
+    },
+    Fault {
+        number: 3,
+        name: "kill-follower",
+        target: Target::Follower,
+        blow: Blow::Kill,
+        gap_max: ms(300),
+    },
+    Fault {
+        number: 4,
+        name: "kill-controller",
+        target: Target::Controller,
+        blow: Blow::Kill,
+        gap_max: ms(500),
+    },
     Fault {
         number: 5,
         name: "kill-leader-and-controller",
@@ -60,9 +78,27 @@ pub const FAULTS: &[Fault] = &[
         blow: Blow::Kill,
         gap_max: ms(500),
     },
-    Fault { number: 6, name: "kill-two", target: Target::TwoNodes, blow: Blow::Kill, gap_max: None },
-    Fault { number: 7, name: "kill-all", target: Target::AllNodes, blow: Blow::Kill, gap_max: None },
-    Fault { number: 2, name: "terminate-each", target: Target::EachInTurn, blow: Blow::Terminate, gap_max: ms(50) },
+    Fault {
+        number: 6,
+        name: "kill-two",
+        target: Target::TwoNodes,
+        blow: Blow::Kill,
+        gap_max: None,
+    },
+    Fault {
+        number: 7,
+        name: "kill-all",
+        target: Target::AllNodes,
+        blow: Blow::Kill,
+        gap_max: None,
+    },
+    Fault {
+        number: 2,
+        name: "terminate-each",
+        target: Target::EachInTurn,
+        blow: Blow::Terminate,
+        gap_max: ms(50),
+    },
     Fault {
         number: 11,
         name: "pause-leader",

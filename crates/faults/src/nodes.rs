@@ -34,15 +34,28 @@ impl Nodes {
         for setting in settings {
             command.arg("--set").arg(setting);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
-        let mut dev = command.spawn().with_context(|| format!("starting {}", program.display()))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true);
+        let mut dev = command
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
         let stdout = dev.stdout.take().context("the cluster has no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let first = timeout(PATIENCE, lines.next_line()).await.context("the cluster did not start in time")??;
+        let first = timeout(PATIENCE, lines.next_line())
+            .await
+            .context("the cluster did not start in time")??;
         let bootstrap = first.as_deref().and_then(|line| line.strip_prefix("ready "));
         let bootstrap = bootstrap.with_context(|| format!("the cluster did not start: see {}", folder.display()))?;
         let bootstrap = bootstrap.to_owned();
-        Ok(Nodes { program: program.to_owned(), folder: folder.to_owned(), dev, bootstrap })
+        Ok(Nodes {
+            program: program.to_owned(),
+            folder: folder.to_owned(),
+            dev,
+            bootstrap,
+        })
     }
 
     /// Sends a signal to a node's process.
@@ -54,16 +67,24 @@ impl Nodes {
     pub async fn ended(&self, node: i32) -> anyhow::Result<()> {
         let pid = self.pid(node)?;
         let wait = tokio::task::spawn_blocking(move || wait_for_end(pid));
-        timeout(PATIENCE, wait).await.with_context(|| format!("node {node} did not end"))??
+        timeout(PATIENCE, wait)
+            .await
+            .with_context(|| format!("node {node} did not end"))??
     }
 
     /// Starts a node that has ended.
     pub async fn start_node(&self, node: i32) -> anyhow::Result<()> {
         self.ended(node).await?;
         let mut command = Command::new(&self.program);
-        command.args(["dev", "start", &node.to_string(), "--in"]).arg(&self.folder);
+        command
+            .args(["dev", "start", &node.to_string(), "--in"])
+            .arg(&self.folder);
         let output = command.output().await.context("asking for the node to be started")?;
-        ensure!(output.status.success(), "starting node {node}: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "starting node {node}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(())
     }
 
@@ -73,16 +94,26 @@ impl Nodes {
 
     /// Stops everything cleanly.
     pub async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.dev.id().and_then(|id| Pid::from_raw(id.cast_signed())).context("the cluster has ended")?;
+        let pid = self
+            .dev
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+            .context("the cluster has ended")?;
         kill_process(pid, Signal::TERM)?;
-        timeout(PATIENCE, self.dev.wait()).await.context("the cluster did not stop")??;
+        timeout(PATIENCE, self.dev.wait())
+            .await
+            .context("the cluster did not stop")??;
         Ok(())
     }
 
     pub fn pid(&self, node: i32) -> anyhow::Result<Pid> {
         let path = self.folder.join(format!("node-{node}/klamm.pid"));
         let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        text.trim().parse().ok().and_then(Pid::from_raw).context("the process number is not one")
+        text.trim()
+            .parse()
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("the process number is not one")
     }
 }
 

@@ -19,7 +19,10 @@ pub fn plan(target: Target, nodes: &[NodeId], controller: NodeId, partitions: i3
     let some_other = others[round % others.len()];
     let (victims, leaders): (Vec<NodeId>, Vec<NodeId>) = match target {
         Target::Leader => (vec![some_other], nodes.to_vec()),
-        Target::Follower => (vec![some_other], nodes.iter().copied().filter(|&node| node != some_other).collect()),
+        Target::Follower => (
+            vec![some_other],
+            nodes.iter().copied().filter(|&node| node != some_other).collect(),
+        ),
         Target::Controller => (vec![controller], others),
         Target::LeaderAndController => (vec![controller], nodes.to_vec()),
         Target::TwoNodes => (vec![some_other, others[(round + 1) % others.len()]], nodes.to_vec()),
@@ -30,7 +33,10 @@ pub fn plan(target: Target, nodes: &[NodeId], controller: NodeId, partitions: i3
         let rest = nodes.iter().filter(|&&node| node != leader).map(|node| node.0);
         std::iter::once(leader.0).chain(rest).collect()
     });
-    Plan { victims, assignments: assignments.collect() }
+    Plan {
+        victims,
+        assignments: assignments.collect(),
+    }
 }
 
 #[cfg(test)]
@@ -50,11 +56,20 @@ mod tests {
     fn the_cast_fits_the_target() {
         let cast = |target| plan(target, &NODES, NodeId(2), 6, 0);
         let leader = cast(Target::Leader);
-        assert_eq!((leader.victims.as_slice(), leaders(&leader)), (&[NodeId(1)][..], vec![1, 2, 3]));
+        assert_eq!(
+            (leader.victims.as_slice(), leaders(&leader)),
+            (&[NodeId(1)][..], vec![1, 2, 3])
+        );
         let follower = cast(Target::Follower);
-        assert_eq!((follower.victims.as_slice(), leaders(&follower)), (&[NodeId(1)][..], vec![2, 3]));
+        assert_eq!(
+            (follower.victims.as_slice(), leaders(&follower)),
+            (&[NodeId(1)][..], vec![2, 3])
+        );
         let controller = cast(Target::Controller);
-        assert_eq!((controller.victims.as_slice(), leaders(&controller)), (&[NodeId(2)][..], vec![1, 3]));
+        assert_eq!(
+            (controller.victims.as_slice(), leaders(&controller)),
+            (&[NodeId(2)][..], vec![1, 3])
+        );
         assert_eq!(cast(Target::LeaderAndController).victims, [NodeId(2)]);
         assert_eq!(cast(Target::TwoNodes).victims, [NodeId(1), NodeId(3)]);
         assert_eq!(cast(Target::AllNodes).victims, NODES);

@@ -29,8 +29,11 @@ pub struct Summary {
 /// Sums the runs of a fault up.
 pub fn summary(fault: &Fault, runs: &[RunResult]) -> Summary {
     let sum = |of: fn(&RunResult) -> u64| runs.iter().map(of).sum();
-    let gaps: Vec<_> =
-        runs.iter().flat_map(|run| &run.gaps_ms).map(|&ms| Duration::from_secs_f64(ms / 1000.0)).collect();
+    let gaps: Vec<_> = runs
+        .iter()
+        .flat_map(|run| &run.gaps_ms)
+        .map(|&ms| Duration::from_secs_f64(ms / 1000.0))
+        .collect();
     Summary {
         number: fault.number,
         fault: fault.name.to_owned(),
@@ -41,7 +44,9 @@ pub fn summary(fault: &Fault, runs: &[RunResult]) -> Summary {
         reordered: sum(|run| run.verdict.reordered),
         inconsistent: sum(|run| run.verdict.inconsistent),
         gap: summarize(&gaps),
-        gap_max_ms: fault.gap_max.map(|max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX)),
+        gap_max_ms: fault
+            .gap_max
+            .map(|max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 
@@ -67,7 +72,13 @@ impl fmt::Display for Summary {
             self.fault, self.runs, self.acknowledged, self.lost, self.doubled, self.reordered, self.inconsistent
         )?;
         if let Some(gap) = self.gap {
-            write!(f, "; write gap p50 {:.0} p99 {:.0} max {:.0} ms", ms(gap.p50), ms(gap.p99), ms(gap.max))?;
+            write!(
+                f,
+                "; write gap p50 {:.0} p99 {:.0} max {:.0} ms",
+                ms(gap.p50),
+                ms(gap.p99),
+                ms(gap.max)
+            )?;
         }
         match (self.is_fast(), self.gap_max_ms) {
             (Some(true), Some(max)) => write!(f, " (target {max}: met)"),

@@ -44,7 +44,10 @@ pub struct RunResult {
 /// Runs a fault once against a cluster that is whole, and leaves it whole.
 pub async fn run(fault: &Fault, nodes: &Nodes, round: usize) -> anyhow::Result<RunResult> {
     let begin = Instant::now();
-    let mut load = Load::new(&nodes.bootstrap, format!("{}-{round}-{:08x}", fault.name, rand::random::<u32>()));
+    let mut load = Load::new(
+        &nodes.bootstrap,
+        format!("{}-{round}-{:08x}", fault.name, rand::random::<u32>()),
+    );
     let (controller, all) = cast(&nodes.bootstrap).await?;
     let Plan { victims, assignments } = plan(fault.target, &all, controller, load.partitions, round);
     load.assignments = assignments;
@@ -60,7 +63,12 @@ pub async fn run(fault: &Fault, nodes: &Nodes, round: usize) -> anyhow::Result<R
     } else {
         blows.push(strike(fault, nodes, &workload, &victims, all.len()).await?);
     }
-    steady(&workload, BACK, "writes did not go on after the cluster was whole again").await?;
+    steady(
+        &workload,
+        BACK,
+        "writes did not go on after the cluster was whole again",
+    )
+    .await?;
     let topic = workload.load().topic.clone();
     let history = workload.finish().await.context("reading everything back")?;
     admin.delete_topic(&topic).await.context("deleting the run's topic")?;
@@ -83,7 +91,11 @@ async fn cast(bootstrap: &str) -> anyhow::Result<(NodeId, Vec<NodeId>)> {
     let controller = quorum.leader.context("there is no active controller")?;
     let mut nodes: Vec<_> = quorum.voters.iter().map(|voter| voter.node).collect();
     nodes.sort_unstable();
-    ensure!(nodes.len() >= 3, "the faults need three nodes, there are {}", nodes.len());
+    ensure!(
+        nodes.len() >= 3,
+        "the faults need three nodes, there are {}",
+        nodes.len()
+    );
     Ok((controller, nodes))
 }
 
@@ -103,8 +115,12 @@ async fn strike(
     let (admin, topic) = (workload.client().admin(), workload.load().topic.clone());
     let description = admin.describe_topic(&topic).await?;
     let led = |node: Option<NodeId>| node.is_some_and(|leader| victims.contains(&leader));
-    let mut partitions: Vec<_> =
-        description.partitions.iter().filter(|one| led(one.leader)).map(|one| one.partition).collect();
+    let mut partitions: Vec<_> = description
+        .partitions
+        .iter()
+        .filter(|one| led(one.leader))
+        .map(|one| one.partition)
+        .collect();
     if partitions.is_empty() {
         partitions = description.partitions.iter().map(|one| one.partition).collect();
     }
@@ -144,11 +160,17 @@ async fn strike(
 /// Waits until every partition took `more` writes from now on.
 async fn steady(workload: &Workload, more: u64, otherwise: &'static str) -> anyhow::Result<()> {
     let since = workload.progress().counts();
-    if timeout(BACK_MAX, workload.progress().wait_for_more(&since, more)).await.is_ok() {
+    if timeout(BACK_MAX, workload.progress().wait_for_more(&since, more))
+        .await
+        .is_ok()
+    {
         return Ok(());
     }
     let now = workload.progress().counts();
-    let stuck: Vec<_> = (0..).zip(now.iter().zip(&since)).filter(|(_, (now, since))| **now < **since + more).collect();
+    let stuck: Vec<_> = (0..)
+        .zip(now.iter().zip(&since))
+        .filter(|(_, (now, since))| **now < **since + more)
+        .collect();
     anyhow::bail!("{otherwise}: within {BACK_MAX:?}, partitions (number, acknowledged now and before) {stuck:?}");
 }
 
@@ -158,7 +180,10 @@ async fn in_sync(admin: &Admin, topic: &str, replicas: usize) -> anyhow::Result<
     let healed = until(LOOK_INTERVAL, || async {
         let described = admin.describe_topic(topic).await;
         let whole = match &described {
-            Ok(topic) => topic.partitions.iter().all(|one| one.isr.len() == replicas && one.leader.is_some()),
+            Ok(topic) => topic
+                .partitions
+                .iter()
+                .all(|one| one.isr.len() == replicas && one.leader.is_some()),
             Err(_) => false,
         };
         if !whole {
@@ -179,5 +204,10 @@ async fn until<F: Future<Output = bool>>(pause: Duration, look: impl Fn() -> F) 
 
 fn gaps(history: &History, struck: &Struck) -> Vec<f64> {
     let gap = |&partition: &i32| longest_gap(history, partition, struck.at);
-    struck.partitions.iter().filter_map(gap).map(|gap| gap.length.as_secs_f64() * 1000.0).collect()
+    struck
+        .partitions
+        .iter()
+        .filter_map(gap)
+        .map(|gap| gap.length.as_secs_f64() * 1000.0)
+        .collect()
 }

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use klamm_broker::api::topic_partition;
 use klamm_broker::metadata::Image;
+use klamm_broker::metadata::config::is_internal_topic;
 use klamm_broker::metadata::image::Topic;
 use klamm_types::{ErrorCode, PartitionId, TopicId, TopicPartition, Uuid};
-
-/// Topics that belong to the cluster. Clients hide them and must not write to them.
-const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
 /// Bits of the operations that a client may carry out, without an authorizer: all that fit.
 pub(crate) const TOPIC_OPERATIONS: i32 = 3576;
@@ -16,8 +14,9 @@ pub(crate) const CLUSTER_OPERATIONS: i32 = 8096;
 /// The operations when nobody asked for them.
 pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
+/// Whether a topic belongs to the cluster itself. Clients hide such topics and must not write to them.
 pub(crate) fn is_internal(name: &str) -> bool {
-    INTERNAL.contains(&name)
+    is_internal_topic(name)
 }
 
 /// How a request names a topic: by name in old versions, by id in new ones.

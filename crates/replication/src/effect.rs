@@ -101,7 +101,7 @@ pub enum Role {
 }
 
 /// Everything that a replica can want done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Write these batches at the log's end, in this order, whole; offsets and leader epochs are set. Appends are
     /// carried out in the order given; successive ones may be written by one call.

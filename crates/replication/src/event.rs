@@ -84,7 +84,7 @@ pub enum Origin {
 }
 
 /// One batch to append.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Produce {
     pub request: RequestId,
     pub batch: Batch,
@@ -145,7 +145,7 @@ pub struct Acknowledge {
 }
 
 /// What a leader pushes. Without batches it only carries the high watermark and the log start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaBatches {
     pub leader: NodeId,
     pub subscription: SubscriptionNumber,
@@ -197,7 +197,7 @@ pub enum Isolation {
 }
 
 /// Everything that can happen to a replica.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A newer image. Also given once after opening. Images never go back.
     MetadataChanged(Box<PartitionView>),
@@ -235,7 +235,8 @@ pub enum Event {
         /// Rebuilt for the new log end from a snapshot at or below it and the batches behind that.
         producers: Box<ProducerTable>,
     },
-    /// Retention or DeleteRecords has moved the log start, or [`crate::Effect::AdvanceLogStart`] was carried out.
+    /// Retention has moved the log start, or [`crate::Effect::AdvanceLogStart`] was carried out. The log start MUST be
+    /// the first offset of a batch: a follower that begins there could not take a part of one.
     LogStartAdvanced { log_start: LogStartOffset },
     /// The disk under the replica failed elsewhere (truncation, read, directory).
     DiskFailed,
@@ -263,7 +264,8 @@ pub enum Event {
     },
     /// To a leader, from a follower.
     Acknowledged(Acknowledge),
-    /// [`crate::Effect::Push`] was carried out: batches up to `next` (exclusive) were handed to the stream.
+    /// [`crate::Effect::Push`] was carried out: batches up to `next` (exclusive) were handed to the stream. There is
+    /// always something to push; a shell that reads nothing answers `PushFailed`.
     Pushed {
         follower: NodeId,
         subscription: SubscriptionNumber,

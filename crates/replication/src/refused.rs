@@ -45,7 +45,11 @@ impl RefusedBatches {
                 self.producers.remove(&oldest);
             }
         }
-        let refused = Refused { epoch, base_sequence, at: now };
+        let refused = Refused {
+            epoch,
+            base_sequence,
+            at: now,
+        };
         self.producers.insert(header.producer_id, refused);
     }
 

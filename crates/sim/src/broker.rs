@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use klamm_log::{FlushJob, Log, LogConfig, OpenError, RecoveryHint, SimDisk};
+use klamm_log::{FlushJob, Log, LogConfig, OpenError, ReadError, RecoveryHint, SimDisk};
 use klamm_metadata::Image;
 use klamm_record::Batch;
 use klamm_replication::{
-    AlterAttempt, AppendId, BrokerState, BrokerView, Durability, FlushId, Isolation, Limits, Now, OpenedLog, PartitionView,
-    ProducerTable, Replica, RequestId, Settings, SubscriptionNumber,
+    AlterAttempt, AppendId, BrokerState, BrokerView, Durability, FlushId, Isolation, Limits, Now, OpenedLog,
+    PartitionView, ProducerTable, Replica, RequestId, Settings, SubscriptionNumber,
 };
 use klamm_schema::requests::LastRun;
 use klamm_types::{
@@ -22,7 +22,7 @@ use crate::network::ConnectionId;
 use crate::plan::{Plan, Time};
 use crate::world::Happening;
 
-const LOG_DIR: &str = "/sim-0";
+pub const LOG_DIR: &str = "/sim-0";
 
 /// What belongs to a broker whether its process lives or not.
 #[derive(Debug)]
@@ -44,6 +44,8 @@ pub struct Broker {
     pub last_run: LastRun,
     /// The disk is broken and waits to be replaced.
     pub disk_failed: bool,
+    /// Bits of the log have been flipped: what it holds may be damaged.
+    pub bits_flipped: bool,
     /// Stopped by SIGSTOP: everything that reaches it waits here.
     pub paused: bool,
     pub backlog: VecDeque<Happening>,
@@ -56,8 +58,16 @@ pub struct Broker {
 /// A request of a client that a replica has not answered.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked {
-    Produce { client: usize, attempt: u64 },
-    Fetch { reader: usize, attempt: u64, offset: Offset, isolation: Isolation },
+    Produce {
+        client: usize,
+        attempt: u64,
+    },
+    Fetch {
+        reader: usize,
+        attempt: u64,
+        offset: Offset,
+        isolation: Isolation,
+    },
 }
 
 /// A follower's connection as its leader's shell sees it.
@@ -116,6 +126,7 @@ impl Broker {
             process: None,
             last_run: LastRun::Clean,
             disk_failed: false,
+            bits_flipped: false,
             paused: false,
             backlog: VecDeque::new(),
             flushed: Offset(0),
@@ -149,18 +160,24 @@ impl Broker {
         let disk = Arc::new(self.disk.clone());
         let (mut log, recovery) = Log::open(disk, Path::new(LOG_DIR), log_config(), hint)?;
         if self.log_start > log.log_start_offset() && self.log_start <= log.log_end_offset() {
-            log.advance_log_start(self.log_start).map_err(|error| OpenFailure::Other(error.to_string()))?;
+            log.advance_log_start(self.log_start)
+                .map_err(|error| OpenFailure::Other(error.to_string()))?;
         }
-        let producers = match cut_at.filter(|&at| at < log.log_end_offset()) {
+        let (producers, damage_replayed) = match cut_at.filter(|&at| at < log.log_end_offset()) {
             Some(at) => {
                 self.recovery_point = self.recovery_point.min(Some(at));
-                log.truncate_to(at).map_err(|error| OpenFailure::Other(error.to_string()))?;
-                let state = log.producer_state().map_err(|error| OpenFailure::Other(error.to_string()))?;
+                log.truncate_to(at)
+                    .map_err(|error| OpenFailure::Other(error.to_string()))?;
+                let state = log
+                    .producer_state()
+                    .map_err(|error| OpenFailure::Other(error.to_string()))?;
                 let snapshot = state.0.map(|snapshot| (snapshot.offset, snapshot.bytes));
                 rebuild_producers(snapshot, log.log_start_offset(), state.1, now)?
             }
             None => {
-                let snapshot = recovery.producer_snapshot.map(|snapshot| (snapshot.offset, snapshot.bytes));
+                let snapshot = recovery
+                    .producer_snapshot
+                    .map(|snapshot| (snapshot.offset, snapshot.bytes));
                 rebuild_producers(snapshot, log.log_start_offset(), recovery.replay, now)?
             }
         };
@@ -171,8 +188,16 @@ impl Broker {
             epochs: log.epochs().iter().map(|entry| (entry.epoch, entry.start)).collect(),
             producers,
             high_watermark: self.high_watermark,
-            damaged_from: recovery.damage.as_ref().map(|_| log.log_end_offset()),
+            damaged_from: recovery
+                .damage
+                .map(|damage| damage.offset)
+                .into_iter()
+                .chain(damage_replayed)
+                .min(),
         };
+        if opened.damaged_from.is_some() {
+            log.mark_damaged();
+        }
         Ok(Process {
             incarnation,
             log,
@@ -244,20 +269,23 @@ impl From<OpenError> for OpenFailure {
     }
 }
 
-/// The producer state at the end of a log.
+/// The producer state at the end of a log, or where the log turns out to be damaged.
 pub fn rebuild_producers(
     snapshot: Option<(Offset, klamm_schema::Bytes)>,
     log_start: Offset,
     replay: klamm_log::Replay,
     now: Timestamp,
-) -> Result<ProducerTable, OpenFailure> {
+) -> Result<(ProducerTable, Option<Offset>), OpenFailure> {
     let decoded = snapshot.and_then(|(_, bytes)| ProducerTable::decode(&bytes).ok());
     let mut producers = decoded.unwrap_or_else(|| ProducerTable::new(log_start));
     for batch in replay {
-        let batch = batch.map_err(|error| OpenFailure::Other(format!("replaying: {error}")))?;
-        producers.replay(batch.header(), now);
+        match batch {
+            Ok(batch) => producers.replay(batch.header(), now),
+            Err(ReadError::Corrupt(damage)) => return Ok((producers, Some(damage.offset))),
+            Err(error) => return Err(OpenFailure::Other(format!("replaying: {error}"))),
+        }
     }
-    Ok(producers)
+    Ok((producers, None))
 }
 
 /// Small pushes and little credit, so that both run out.
@@ -286,8 +314,18 @@ pub fn view_of(image: &Image, topic: TopicId, plan: &Plan) -> Option<PartitionVi
     let state = image.partition(topic, PARTITION)?;
     let brokers = state.replicas.iter().filter_map(|&node| {
         let broker = image.broker(node)?;
-        let state = if image.may_lead(node) { BrokerState::Active } else { BrokerState::Fenced };
-        Some((node, BrokerView { epoch: broker.epoch, state }))
+        let state = if image.may_lead(node) {
+            BrokerState::Active
+        } else {
+            BrokerState::Fenced
+        };
+        Some((
+            node,
+            BrokerView {
+                epoch: broker.epoch,
+                state,
+            },
+        ))
     });
     Some(PartitionView {
         replicas: state.replicas.clone(),

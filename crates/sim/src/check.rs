@@ -34,6 +34,8 @@ pub struct Checker {
     assigned: BTreeMap<(LeaderEpoch, Offset), (Offset, u32)>,
     /// The next sequence of each idempotent producer in the committed log.
     sequences: BTreeMap<ProducerId, i32>,
+    /// Where each committed batch of an idempotent producer begins, by its first sequence.
+    places: BTreeMap<(ProducerId, i32), Offset>,
     /// The largest *latest* offset told to a client, per leader epoch of the answer.
     told: BTreeMap<LeaderEpoch, Offset>,
     pub acknowledged: u64,
@@ -76,11 +78,16 @@ impl Checker {
         if base < self.committed_end {
             return match self.committed.get(&base) {
                 Some(known) if *known == found => Ok(()),
-                known => Err(format!("offset {base} was committed as {known:?}, here it is {found:?}")),
+                known => Err(format!(
+                    "offset {base} was committed as {known:?}, here it is {found:?}"
+                )),
             };
         }
         if base != self.committed_end {
-            return Err(format!("committed up to {}, the next batch begins at {base}", self.committed_end));
+            return Err(format!(
+                "committed up to {}, the next batch begins at {base}",
+                self.committed_end
+            ));
         }
         self.check_sequence(batch)?;
         self.committed.insert(base, found);
@@ -104,7 +111,14 @@ impl Checker {
             ));
         }
         *expected = header.last_sequence().0 + 1;
+        let place = (header.producer_id, header.base_sequence.0);
+        self.places.insert(place, batch.base_offset());
         Ok(())
+    }
+
+    /// Where the batch that begins with this sequence was committed.
+    pub fn place_of(&self, producer: ProducerId, sequence: i32) -> Option<Offset> {
+        self.places.get(&(producer, sequence)).copied()
     }
 
     /// A producer was told that its batch is committed.
@@ -132,7 +146,9 @@ impl Checker {
     pub fn told_latest(&mut self, epoch: LeaderEpoch, offset: Offset) -> Result<(), String> {
         let before = self.told.range(..=epoch).map(|(_, &offset)| offset).max();
         if let Some(before) = before.filter(|&before| before > offset) {
-            return Err(format!("latest offset {offset} told in leader epoch {epoch}, after {before}"));
+            return Err(format!(
+                "latest offset {offset} told in leader epoch {epoch}, after {before}"
+            ));
         }
         self.told.insert(epoch, offset);
         Ok(())
@@ -143,14 +159,19 @@ impl Checker {
         // A leader that learns late of its election may find that later ones have gone on without it.
         let due = self.ends.range(..epoch).map(|(_, &end)| end).max().unwrap_or_default();
         if log_end < due {
-            return Err(format!("the leader of epoch {epoch} holds records up to {log_end}, committed are {due}"));
+            return Err(format!(
+                "the leader of epoch {epoch} holds records up to {log_end}, committed are {due}"
+            ));
         }
         Ok(())
     }
 
     /// A leader's high watermark rests on the flushed offsets of all disks.
     pub fn is_durable(&self, high_watermark: HighWatermark, flushed: &[Offset], copies: usize) -> Result<(), String> {
-        let holding = flushed.iter().filter(|&&offset| offset >= high_watermark.into()).count();
+        let holding = flushed
+            .iter()
+            .filter(|&&offset| offset >= high_watermark.into())
+            .count();
         if holding < copies {
             return Err(format!(
                 "the high watermark is {high_watermark}, flushed are {flushed:?}: fewer than {copies} copies"

@@ -13,7 +13,7 @@ use klamm_types::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Seq
 use crate::broker::{Asked, Process};
 use crate::chance::Chance;
 use crate::plan::{BROKERS, MS, Time};
-use crate::process::read_batches;
+use crate::process::{ReadProblem, read_batches};
 use crate::world::{AtProcess, Happening, World};
 
 /// A batch that is not acknowledged yet.
@@ -65,7 +65,11 @@ impl Producer {
         Producer {
             idempotent,
             acks,
-            depth: if idempotent.is_some() { chance.between(1, 4) as usize } else { 1 },
+            depth: if idempotent.is_some() {
+                chance.between(1, 4) as usize
+            } else {
+                1
+            },
             target: (chance.below(BROKERS as u64) as usize, 1),
             sequence: 0,
             made: 0,
@@ -77,6 +81,14 @@ impl Producer {
         }
     }
 
+    /// The first batch that waits for its acknowledgement, of an idempotent producer.
+    pub fn oldest_waiting(&self) -> Option<(ProducerId, i32)> {
+        let header = *self.flights.front()?.batch.header();
+        header
+            .has_producer_id()
+            .then_some((header.producer_id, header.base_sequence.0))
+    }
+
     fn make(&mut self, now: Timestamp, chance: &mut Chance) -> Option<Batch> {
         let producer = match self.idempotent {
             Some(producer_id) => ProducerStamp {
@@ -86,7 +98,10 @@ impl Producer {
             },
             None => ProducerStamp::NONE,
         };
-        let mut builder = BatchBuilder::new(BatchOptions { producer, ..BatchOptions::default() });
+        let mut builder = BatchBuilder::new(BatchOptions {
+            producer,
+            ..BatchOptions::default()
+        });
         let count = chance.between(1, 3);
         for _ in 0..count {
             self.made += 1;
@@ -102,7 +117,12 @@ impl Producer {
 
 impl Reader {
     pub fn new(index: usize) -> Reader {
-        Reader { index, position: Offset(0), attempt: 0, target: 0 }
+        Reader {
+            index,
+            position: Offset(0),
+            attempt: 0,
+            target: 0,
+        }
     }
 }
 
@@ -114,34 +134,46 @@ impl World {
                 let delay = self.chance.between(MS, 8 * MS);
                 self.after(delay, Happening::ProduceNext { client });
             }
-            Happening::Resend { client, round } => {
-                if self.producers[client].round == round {
-                    self.producers[client].resending = false;
-                    for position in 0..self.producers[client].flights.len() {
-                        self.send_batch(client, position);
-                    }
-                }
-            }
-            Happening::Produced { client, attempt, result } => self.produced(client, attempt, result),
+            Happening::Resend { client, round } => self.resend(client, round),
+            Happening::Produced {
+                client,
+                attempt,
+                result,
+            } => self.produced(client, attempt, result),
             Happening::ProduceTimeout { client, attempt } => {
-                if self.producers[client].flights.iter().any(|flight| flight.attempt == attempt) {
+                let waits = |flight: &Flight| flight.attempt == attempt;
+                let waiting = self.producers[client].flights.iter().any(waits);
+                if waiting {
                     self.repeat(client);
                 }
             }
-            Happening::FetchNext { reader, attempt } => {
-                if self.readers[reader].attempt == attempt {
-                    self.fetch_next(reader);
-                }
+            Happening::FetchNext { reader, .. } | Happening::Fetched { reader, .. } => {
+                self.at_reader(reader, happening);
             }
-            Happening::Fetched { reader, attempt, next } => {
-                if self.readers[reader].attempt == attempt {
-                    match next {
-                        Some(next) => self.readers[reader].position = next,
-                        None => self.readers[reader].target = self.guess_target(),
-                    }
-                    let delay = self.chance.between(MS, 6 * MS);
-                    self.after(delay, Happening::FetchNext { reader, attempt });
+            _ => {}
+        }
+    }
+
+    fn resend(&mut self, client: usize, round: u64) {
+        if self.producers[client].round == round {
+            self.producers[client].resending = false;
+            for position in 0..self.producers[client].flights.len() {
+                self.send_batch(client, position);
+            }
+        }
+    }
+
+    fn at_reader(&mut self, reader: usize, happening: Happening) {
+        let current = self.readers[reader].attempt;
+        match happening {
+            Happening::FetchNext { attempt, .. } if attempt == current => self.fetch_next(reader),
+            Happening::Fetched { attempt, next, .. } if attempt == current => {
+                match next {
+                    Some(next) => self.readers[reader].position = next,
+                    None => self.readers[reader].target = self.guess_target(),
                 }
+                let delay = self.chance.between(MS, 6 * MS);
+                self.after(delay, Happening::FetchNext { reader, attempt });
             }
             _ => {}
         }
@@ -150,7 +182,10 @@ impl World {
     fn produce_next(&mut self, client: usize) {
         let stopping = self.healed_at.is_some_and(|at| self.now > at + 300 * MS);
         let producer = &mut self.producers[client];
-        let oldest = producer.flights.front().map_or(producer.batches, |flight| flight.number);
+        let oldest = producer
+            .flights
+            .front()
+            .map_or(producer.batches, |flight| flight.number);
         let too_many = producer.batches >= oldest + producer.depth as u64;
         if stopping || producer.resending || too_many {
             return;
@@ -159,7 +194,11 @@ impl World {
         let Some(batch) = producer.make(now, &mut self.chance) else {
             return;
         };
-        producer.flights.push_back(Flight { batch, attempt: 0, number: producer.batches });
+        producer.flights.push_back(Flight {
+            batch,
+            attempt: 0,
+            number: producer.batches,
+        });
         producer.batches += 1;
         let last = producer.flights.len() - 1;
         self.send_batch(client, last);
@@ -189,7 +228,12 @@ impl World {
             return;
         };
         flight.attempt = attempt;
-        let what = AtProcess::Produce { client, attempt, batch: flight.batch.clone(), acks: producer.acks };
+        let what = AtProcess::Produce {
+            client,
+            attempt,
+            batch: flight.batch.clone(),
+            acks: producer.acks,
+        };
         producer.last_arrival = (self.now + delay).max(producer.last_arrival + 1);
         let ((broker, life), at) = (producer.target, producer.last_arrival);
         self.at(at, Happening::Process { broker, life, what });
@@ -232,8 +276,13 @@ impl World {
 
     /// Mostly the leader, as far as the metadata knows.
     fn guess_target(&mut self) -> usize {
-        let state = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
-        let leader = state.and_then(|state| state.leader).and_then(|leader| self.broker_index(leader));
+        let state = self
+            .controller
+            .image()
+            .partition(self.controller.topic(), crate::controller::PARTITION);
+        let leader = state
+            .and_then(|state| state.leader)
+            .and_then(|leader| self.broker_index(leader));
         match leader {
             Some(leader) if !self.chance.per_mille(100) => leader,
             _ => self.chance.below(BROKERS as u64) as usize,
@@ -245,15 +294,27 @@ impl World {
         let attempt = self.attempts;
         let known = &mut self.readers[reader];
         known.attempt = attempt;
-        let what = AtProcess::Fetch { reader, attempt, offset: known.position, isolation: Isolation::ReadUncommitted };
+        let what = AtProcess::Fetch {
+            reader,
+            attempt,
+            offset: known.position,
+            isolation: Isolation::ReadUncommitted,
+        };
         let target = known.target;
         let at = self.now + self.chance.delay(200, 12 * MS);
-        self.to_process(target, at, what);
+        self.tell_process(target, at, what);
         if self.chance.per_mille(200) {
-            self.to_process(target, at, AtProcess::Latest);
+            self.tell_process(target, at, AtProcess::Latest);
         }
         let patience = self.chance.between(30 * MS, 90 * MS);
-        self.after(patience, Happening::Fetched { reader, attempt, next: None });
+        self.after(
+            patience,
+            Happening::Fetched {
+                reader,
+                attempt,
+                next: None,
+            },
+        );
     }
 
     // ---- at a broker ----
@@ -268,7 +329,13 @@ impl World {
     ) {
         let request = process.new_request(Asked::Produce { client, attempt });
         let timeout = Duration::from_micros(self.chance.between(20 * MS, 80 * MS));
-        let produce = Produce { request, batch, acks, timeout, origin: Origin::Client };
+        let produce = Produce {
+            request,
+            batch,
+            acks,
+            timeout,
+            origin: Origin::Client,
+        };
         self.feed(index, process, Event::Produce(Box::new(produce)));
     }
 
@@ -280,7 +347,11 @@ impl World {
         offset: Offset,
         isolation: Isolation,
     ) {
-        let from = if self.readers[reader].index == 0 { ReadFrom::Leader } else { ReadFrom::AnyReplica };
+        let from = if self.readers[reader].index == 0 {
+            ReadFrom::Leader
+        } else {
+            ReadFrom::AnyReplica
+        };
         let replica = &process.replica;
         if replica.check_read(LeaderEpoch::NONE, from).is_err() {
             return self.fetched(reader, attempt, None);
@@ -290,19 +361,37 @@ impl World {
             if offset < start {
                 return self.fetched(reader, attempt, Some(start));
             }
-            let newest = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
+            let newest = self
+                .controller
+                .image()
+                .partition(self.controller.topic(), crate::controller::PARTITION);
             let newest = newest.map(|state| state.leader_epoch);
             if let Role::Leader { leader_epoch } = replica.role()
                 && Some(leader_epoch) == newest
             {
-                self.hold(Err(format!("the leader tells a reader that offset {offset} is out of range")));
+                self.hold(Err(format!(
+                    "the leader tells a reader that offset {offset} is out of range"
+                )));
             }
             return self.fetched(reader, attempt, None);
         }
         let bound = replica.fetch_bound(isolation);
         if offset >= bound {
-            let request = process.new_request(Asked::Fetch { reader, attempt, offset, isolation });
-            return self.feed(index, process, Event::ParkFetch { request, beyond: offset, isolation });
+            let request = process.new_request(Asked::Fetch {
+                reader,
+                attempt,
+                offset,
+                isolation,
+            });
+            return self.feed(
+                index,
+                process,
+                Event::ParkFetch {
+                    request,
+                    beyond: offset,
+                    isolation,
+                },
+            );
         }
         match read_batches(process, offset, 2_000, bound) {
             Ok(batches) => {
@@ -313,7 +402,19 @@ impl World {
                 let next = batches.last().map_or(offset, Batch::next_offset);
                 self.fetched(reader, attempt, Some(next));
             }
-            Err(problem) => self.hold(Err(format!("a reader cannot read at {offset}: {problem}"))),
+            Err(ReadProblem::Damaged(from)) if self.brokers[index].bits_flipped => {
+                process.log.mark_damaged();
+                self.fetched(reader, attempt, None);
+                self.feed(index, process, Event::DamageFound { from });
+            }
+            Err(ReadProblem::Damaged(from)) => {
+                self.hold(Err(format!(
+                    "a reader at {offset} meets damage at {from}, though no bit was flipped"
+                )));
+            }
+            Err(ReadProblem::Failed(problem)) => {
+                self.hold(Err(format!("a reader cannot read at {offset}: {problem}")));
+            }
         }
     }
 

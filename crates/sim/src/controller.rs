@@ -86,7 +86,10 @@ impl Controller {
             validate_only: false,
         });
         controller.commit(random, |overlay| decide(overlay, &request, Claim::Free))?;
-        let topic = controller.image.topic_by_name(TOPIC).ok_or("the topic could not be created")?;
+        let topic = controller
+            .image
+            .topic_by_name(TOPIC)
+            .ok_or("the topic could not be created")?;
         controller.topic = topic.id;
         Ok(controller)
     }
@@ -178,7 +181,8 @@ impl Controller {
             all: true,
             partitions: Vec::new(),
         });
-        self.commit(0, |overlay| decide(overlay, &request, Claim::Free)).map(|_| ())
+        self.commit(0, |overlay| decide(overlay, &request, Claim::Free))
+            .map(|_| ())
     }
 
     pub fn report_damage(&mut self, node: NodeId, broker_epoch: BrokerEpoch) -> Result<bool, String> {
@@ -222,8 +226,13 @@ impl Controller {
         };
         let result = reply.partitions.first();
         let code = result.map_or(reply.error_code, |result| result.error_code);
-        let code = i16::try_from(code).ok().and_then(ErrorCode::from_code).unwrap_or(ErrorCode::UnknownServerError);
-        let epoch = result.and_then(|result| result.leadership.as_ref()).map(|state| state.partition_epoch);
+        let code = i16::try_from(code)
+            .ok()
+            .and_then(ErrorCode::from_code)
+            .unwrap_or(ErrorCode::UnknownServerError);
+        let epoch = result
+            .and_then(|result| result.leadership.as_ref())
+            .map(|state| state.partition_epoch);
         Ok(match code {
             ErrorCode::None => AlterOutcome::Committed {
                 partition_epoch: PartitionEpoch(epoch.unwrap_or(asked.partition_epoch.0)),

@@ -42,7 +42,11 @@ pub fn event(event: &Event) -> String {
             "MetadataChanged leader {:?} epoch {} partition epoch {} isr {:?} elr {:?} brokers {:?}",
             view.leader, view.leader_epoch, view.partition_epoch, view.isr, view.elr, view.brokers
         ),
-        Event::Truncated { log_start, log_end, producers } => {
+        Event::Truncated {
+            log_start,
+            log_end,
+            producers,
+        } => {
             format!("Truncated {log_start}..{log_end}, {} producers", producers.len())
         }
         other => format!("{other:?}"),

@@ -1,10 +1,18 @@
 //! Bad weather: what breaks, how long, and how it is mended.
 
-use klamm_log::disk::sim::{Effect as DiskEffect, Fault, Operation};
-use klamm_schema::metadata::Cause;
-use klamm_types::DirectoryId;
+use std::path::Path;
 
+use klamm_log::Disk;
+use klamm_log::disk::read_small;
+use klamm_log::disk::sim::{Effect as DiskEffect, Fault, Operation};
+use klamm_record::{Batch, BatchHeader};
+use klamm_replication::{Event, Role};
+use klamm_schema::metadata::Cause;
+use klamm_types::{DirectoryId, LogStartOffset, Offset};
+
+use crate::broker::{Broker, LOG_DIR};
 use crate::plan::{BROKERS, MS, Time};
+use crate::process::read_batches;
 use crate::world::{CONTROLLER, Happening, World};
 
 impl World {
@@ -13,7 +21,9 @@ impl World {
         if self.healed_at.is_some() {
             return;
         }
-        let wait = self.chance.between(self.plan.fault_interval / 4, self.plan.fault_interval * 2);
+        let wait = self
+            .chance
+            .between(self.plan.fault_interval / 4, self.plan.fault_interval * 2);
         self.after(wait, Happening::Fault);
         let victim = self.victim();
         match self.chance.below(100) {
@@ -29,20 +39,30 @@ impl World {
             75..79 => self.silence_controller(),
             79..84 => self.fence_wrongly(victim),
             84..89 => self.elect(),
-            89..95 => {
+            89..91 => self.delete_records(),
+            91..95 => {
                 let until = self.now + self.chance.between(20 * MS, 800 * MS);
                 self.slow_until[victim] = until;
-                self.say(format_args!("broker {}", victim + 1), format_args!("has a slow disk until {}", until / MS));
+                self.say(
+                    format_args!("broker {}", victim + 1),
+                    format_args!("has a slow disk until {}", until / MS),
+                );
             }
-            _ => self.break_disk(victim),
+            95..98 => self.break_disk(victim),
+            _ => self.flip_bit(victim),
         }
         self.mend_disks();
     }
 
     /// The leader more often than chance would have it.
     fn victim(&mut self) -> usize {
-        let state = self.controller.image().partition(self.controller.topic(), crate::controller::PARTITION);
-        let leader = state.and_then(|state| state.leader).and_then(|leader| self.broker_index(leader));
+        let state = self
+            .controller
+            .image()
+            .partition(self.controller.topic(), crate::controller::PARTITION);
+        let leader = state
+            .and_then(|state| state.leader)
+            .and_then(|leader| self.broker_index(leader));
         match leader {
             Some(leader) if self.chance.per_mille(450) => leader,
             _ => self.chance.below(BROKERS as u64) as usize,
@@ -90,7 +110,13 @@ impl World {
         for other in chosen {
             let link = (victim.min(other), victim.max(other));
             self.cut_links.insert(link);
-            self.after(duration, Happening::LinkBack { one: link.0, other: link.1 });
+            self.after(
+                duration,
+                Happening::LinkBack {
+                    one: link.0,
+                    other: link.1,
+                },
+            );
             if other != CONTROLLER {
                 self.break_connections(victim, Some(other));
             }
@@ -135,8 +161,15 @@ impl World {
             return;
         }
         self.disk_losses += 1;
-        let operation = if self.chance.per_mille(500) { Operation::SyncData } else { Operation::Write };
-        self.say(format_args!("broker {}", victim + 1), format_args!("its disk breaks: {operation:?}"));
+        let operation = if self.chance.per_mille(500) {
+            Operation::SyncData
+        } else {
+            Operation::Write
+        };
+        self.say(
+            format_args!("broker {}", victim + 1),
+            format_args!("its disk breaks: {operation:?}"),
+        );
         self.brokers[victim].disk.inject(Fault {
             operation: Some(operation),
             path_contains: String::new(),
@@ -147,6 +180,100 @@ impl World {
         self.brokers[victim].disk_failed = true;
     }
 
+    /// A bit turns over in a follower's log, below its recovery point. One copy is lost with it, as with a disk.
+    ///
+    /// Above the recovery point damage and a torn write look alike, and offsets and epochs of batches lie outside their
+    /// checksums: neither can be told by anybody, so neither is simulated.
+    fn flip_bit(&mut self, victim: usize) {
+        let broker = &mut self.brokers[victim];
+        let Some(process) = &broker.process else {
+            return;
+        };
+        let end = process.log.log_end_offset();
+        let whole = process.log.failure().is_none() && process.log.flushed_offset() == end;
+        let follows = matches!(process.replica.role(), Role::Follower { .. });
+        if self.disk_losses >= self.plan.disk_losses_max || !whole || !follows || broker.paused {
+            return;
+        }
+        let disk = broker.disk.clone();
+        let Ok(entries) = disk.list(Path::new(LOG_DIR)) else {
+            return;
+        };
+        let names = entries.into_iter().map(|entry| entry.name);
+        let logs: Vec<String> = names.filter(|name| name.ends_with(".log")).collect();
+        if logs.is_empty() {
+            return;
+        }
+        let path = Path::new(LOG_DIR).join(&logs[self.chance.below(logs.len() as u64) as usize]);
+        let Ok(Some(bytes)) = read_small(&disk, &path) else {
+            return;
+        };
+        let Some(position) = checked_position(&bytes, self.chance.below(bytes.len() as u64) as usize) else {
+            return;
+        };
+        let bit = self.chance.below(8) as u8;
+        if disk.flip_bit(&path, position as u64, bit) {
+            broker.recovery_point = Some(end);
+            broker.bits_flipped = true;
+            self.disk_losses += 1;
+            self.say(
+                format_args!("broker {}", victim + 1),
+                format_args!("a bit flips in {} at byte {position}", path.display()),
+            );
+        }
+    }
+
+    /// Somebody deletes committed records at the leader.
+    fn delete_records(&mut self) {
+        let leads = |broker: &Broker| {
+            let role = broker.process.as_ref().map(|process| process.replica.role());
+            !broker.paused && matches!(role, Some(Role::Leader { .. }))
+        };
+        let Some(index) = self.brokers.iter().position(leads) else {
+            return;
+        };
+        let Some(mut process) = self.brokers[index].process.take() else {
+            return;
+        };
+        // Retention takes old records, never those that a producer may still repeat.
+        let waiting = self.producers.iter().filter_map(|producer| producer.oldest_waiting());
+        let repeated = waiting
+            .filter_map(|(producer, sequence)| self.checker.place_of(producer, sequence))
+            .min();
+        let high_watermark = Offset::from(process.replica.high_watermark());
+        let end = repeated.map_or(high_watermark, |place| place.min(high_watermark)).0;
+        let start = process.log.log_start_offset().0;
+        let to = Offset(self.chance.between(start as u64, end.max(start) as u64) as i64);
+        // A log begins with a whole batch.
+        let log_end = process.log.log_end_offset();
+        let holding = if to < log_end {
+            read_batches(&process, to, 1, log_end).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let to = holding
+            .first()
+            .map_or(Offset(start), Batch::base_offset)
+            .max(Offset(start));
+        if process.log.advance_log_start(to).is_ok() {
+            self.brokers[index].log_start = to;
+            let wall = process.now(self.now).wall;
+            if let Ok(Some(retired)) = process.log.delete_old_segments(wall, high_watermark.into())
+                && self.chance.per_mille(500)
+            {
+                // Files that could not be removed are removed at the next start.
+                let _ = retired.remove.run();
+            }
+            self.say(
+                format_args!("broker {}", index + 1),
+                format_args!("records below {to} are deleted"),
+            );
+            let log_start = LogStartOffset(to.0);
+            self.feed(index, &mut process, Event::LogStartAdvanced { log_start });
+        }
+        self.brokers[index].process = Some(process);
+    }
+
     /// A broken disk is replaced by an empty one, with the process down.
     pub fn mend_disks(&mut self) {
         for broker in 0..BROKERS {
@@ -155,9 +282,25 @@ impl World {
                 self.crash(broker, false);
                 let random = (u128::from(self.chance.number()) << 64) | u128::from(self.chance.number());
                 self.brokers[broker].replace_disk(DirectoryId::from_u128(random | 1));
-                self.say(format_args!("broker {}", broker + 1), format_args!("gets an empty disk"));
+                self.say(
+                    format_args!("broker {}", broker + 1),
+                    format_args!("gets an empty disk"),
+                );
                 self.start_after(broker, 20 * MS);
             }
         }
     }
+}
+
+/// The position at or behind `wanted` that a checksum or a length covers, if the file's batch has one.
+fn checked_position(bytes: &[u8], wanted: usize) -> Option<usize> {
+    let mut start = 0;
+    while let Some(header) = bytes.get(start..).and_then(|rest| BatchHeader::parse(rest).ok()) {
+        if wanted < start + header.size() {
+            // From the checksum on.
+            return Some(wanted.max(start + 17));
+        }
+        start += header.size();
+    }
+    None
 }

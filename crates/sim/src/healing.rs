@@ -13,7 +13,10 @@ const HEALING_TIME_MAX: Time = 10_000 * MS;
 impl World {
     /// Everything works from now on.
     pub fn heal(&mut self) {
-        self.say(format_args!("world"), format_args!("-------- everything works from now on --------"));
+        self.say(
+            format_args!("world"),
+            format_args!("-------- everything works from now on --------"),
+        );
         self.healed_at = Some(self.now);
         self.cut_links.clear();
         self.slow_until = [0; BROKERS];
@@ -45,7 +48,10 @@ impl World {
                 self.done = true;
             }
             Some(missing) if self.now > healed_at + HEALING_TIME_MAX => {
-                self.hold(Err(format!("not whole {} ms after the last fault: {missing}", HEALING_TIME_MAX / MS)));
+                self.hold(Err(format!(
+                    "not whole {} ms after the last fault: {missing}",
+                    HEALING_TIME_MAX / MS
+                )));
             }
             Some(_) => {}
         }
@@ -54,7 +60,10 @@ impl World {
     fn what_is_missing(&self) -> Option<String> {
         let state = self.controller.image().partition(self.controller.topic(), PARTITION)?;
         if state.isr.len() < BROKERS {
-            return Some(format!("the ISR is {:?}, leader {:?}, elr {:?}", state.isr, state.leader, state.elr));
+            return Some(format!(
+                "the ISR is {:?}, leader {:?}, elr {:?}",
+                state.isr, state.leader, state.elr
+            ));
         }
         let mut ends = Vec::new();
         for broker in &self.brokers {
@@ -67,13 +76,24 @@ impl World {
             ends.push((replica.log_end(), Offset::from(replica.high_watermark())));
         }
         let committed = self.checker.committed_end();
-        if ends.iter().any(|&(end, high_watermark)| end != committed || high_watermark != committed) {
+        if ends
+            .iter()
+            .any(|&(end, high_watermark)| end != committed || high_watermark != committed)
+        {
             return Some(format!("log ends and high watermarks {ends:?}, committed {committed}"));
         }
         if let Some(client) = self.producers.iter().position(|producer| !producer.flights.is_empty()) {
-            return Some(format!("producer {client} waits for {} batches", self.producers[client].flights.len()));
+            return Some(format!(
+                "producer {client} waits for {} batches",
+                self.producers[client].flights.len()
+            ));
         }
         let behind = self.readers.iter().position(|reader| reader.position != committed);
-        behind.map(|reader| format!("reader {reader} is at {}, committed {committed}", self.readers[reader].position))
+        behind.map(|reader| {
+            format!(
+                "reader {reader} is at {}, committed {committed}",
+                self.readers[reader].position
+            )
+        })
     }
 }

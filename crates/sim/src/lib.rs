@@ -16,12 +16,14 @@ mod describe;
 mod faults;
 mod healing;
 mod network;
+mod outbound;
 mod plan;
 mod process;
 mod sessions;
 mod shell;
 mod streams;
 mod trace;
+mod watch;
 mod world;
 
 pub use plan::{Options, Plant};

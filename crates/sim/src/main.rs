@@ -38,7 +38,10 @@ fn main() -> anyhow::Result<ExitCode> {
             format!("there is no planted bug {name}; there are {}", names.join(", "))
         })?),
     };
-    let options = Options { steps: arguments.steps, plant };
+    let options = Options {
+        steps: arguments.steps,
+        plant,
+    };
     if let Some(seed) = arguments.seed {
         let outcome = run(seed, options, Keep::All);
         outcome.lines.iter().for_each(|line| println!("{line}"));
@@ -60,8 +63,14 @@ fn main() -> anyhow::Result<ExitCode> {
     println!("{failures} seeds failed; the first is {}:", failed.seed);
     let again = run(failed.seed, options, Keep::Last);
     again.lines.iter().for_each(|line| println!("{line}"));
-    let plant = arguments.plant.map(|name| format!(" --plant {name}")).unwrap_or_default();
-    println!("again: klamm-sim --seed {} --steps {}{plant}", failed.seed, options.steps);
+    let plant = arguments
+        .plant
+        .map(|name| format!(" --plant {name}"))
+        .unwrap_or_default();
+    println!(
+        "again: klamm-sim --seed {} --steps {}{plant}",
+        failed.seed, options.steps
+    );
     Ok(verdict(&again))
 }
 
@@ -109,9 +118,18 @@ fn print_shares(outcomes: &[Outcome]) {
     let sum = |of: &dyn Fn(&Counts) -> u64| outcomes.iter().map(|outcome| of(&outcome.counts)).sum::<u64>();
     let least = outcomes.iter().map(|outcome| outcome.counts.steps).min().unwrap_or(0);
     println!("{count} seeds, {} events, at least {least} each", sum(&|it| it.steps));
-    println!("  with a change of leader:                 {:5.1} %", share(&|it| it.leader_changes > 1));
-    println!("  with a truncation:                       {:5.1} %", share(&|it| it.truncations > 0));
-    println!("  with a crash that lost unflushed writes: {:5.1} %", share(&|it| it.lossy_crashes > 0));
+    println!(
+        "  with a change of leader:                 {:5.1} %",
+        share(&|it| it.leader_changes > 1)
+    );
+    println!(
+        "  with a truncation:                       {:5.1} %",
+        share(&|it| it.truncations > 0)
+    );
+    println!(
+        "  with a crash that lost unflushed writes: {:5.1} %",
+        share(&|it| it.lossy_crashes > 0)
+    );
     println!(
         "  {} leaders, {} truncations, {} crashes, {} batches committed, {} acknowledged",
         sum(&|it| it.leader_changes),

@@ -114,7 +114,14 @@ impl Network {
     }
 
     /// When a message sent now to `side` arrives; `None`: it is lost.
-    pub fn send(&mut self, id: ConnectionId, side: Side, lane: Lane, now: Time, chance: &mut Chance) -> Option<Arrival> {
+    pub fn send(
+        &mut self,
+        id: ConnectionId,
+        side: Side,
+        lane: Lane,
+        now: Time,
+        chance: &mut Chance,
+    ) -> Option<Arrival> {
         let connection = self.connections.get_mut(&id)?;
         let delay = chance.delay(300, 15 * MS);
         if connection.lost_after.is_some() {
@@ -158,12 +165,21 @@ impl Network {
                 Some(other) => (follower, leader) == (one, other) || (follower, leader) == (other, one),
             }
         };
-        let unbroken = self.connections.iter().filter(|(_, connection)| connection.lost_after.is_none());
-        unbroken.filter(|(_, connection)| joins(connection)).map(|(&id, _)| id).collect()
+        let unbroken = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.lost_after.is_none());
+        unbroken
+            .filter(|(_, connection)| joins(connection))
+            .map(|(&id, _)| id)
+            .collect()
     }
 
     pub fn unbroken(&self) -> Vec<ConnectionId> {
-        let unbroken = self.connections.iter().filter(|(_, connection)| connection.lost_after.is_none());
+        let unbroken = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.lost_after.is_none());
         unbroken.map(|(&id, _)| id).collect()
     }
 }

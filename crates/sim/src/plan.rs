@@ -62,7 +62,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { steps: 2500, plant: None }
+        Options {
+            steps: 2500,
+            plant: None,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A broker's process: how it starts, ends and rests, what reaches it, and what is done with the log.
 
-use klamm_log::{AppendError, ChangeError, Read};
-use klamm_record::Batch;
+use klamm_log::{AppendError, ChangeError, Read, ReadError};
+use klamm_record::{Batch, CheckRules};
 use klamm_replication::Event;
 use klamm_schema::requests::LastRun;
 use klamm_types::{Incarnation, LogStartOffset, Offset, Timestamp};
@@ -35,13 +35,16 @@ impl World {
                     format_args!("broker {}", index + 1),
                     format_args!("starts: log end {end}, flushed {flushed}, damaged {damage:?}"),
                 );
-                if let Some(from) = damage {
-                    // The weather damages nothing below a recovery point, so recovery must not find it there.
-                    self.hold(Err(format!("broker {} finds damage from {from} on at its start", index + 1)));
+                if let Some(from) = damage.filter(|_| !self.brokers[index].bits_flipped) {
+                    // Otherwise the weather damages nothing below a recovery point, so recovery must not find it there.
+                    self.hold(Err(format!(
+                        "broker {} finds damage from {from} on at its start",
+                        index + 1
+                    )));
                 }
                 self.register(index);
                 let at = self.now + CHECKPOINT_INTERVAL;
-                self.to_process(index, at, AtProcess::Checkpoint);
+                self.tell_process(index, at, AtProcess::Checkpoint);
             }
             // It stays down until the disk is replaced.
             Err(_) if self.brokers[index].disk_failed => {}
@@ -56,9 +59,16 @@ impl World {
             return;
         };
         let delay = self.chance.delay(500, 20 * MS);
-        self.after(delay, Happening::Register { broker: index, life, registration });
+        self.after(
+            delay,
+            Happening::Register {
+                broker: index,
+                life,
+                registration,
+            },
+        );
         let again = self.now + 60 * MS;
-        self.to_process(index, again, AtProcess::RegisterAgain);
+        self.tell_process(index, again, AtProcess::RegisterAgain);
     }
 
     /// The process ends where it stands; with `power` the machine does.
@@ -89,7 +99,10 @@ impl World {
             disk.kill();
         }
         let how = if power { "loses power" } else { "is killed" };
-        self.say(format_args!("broker {}", index + 1), format_args!("{how}, unflushed records: {lost}"));
+        self.say(
+            format_args!("broker {}", index + 1),
+            format_args!("{how}, unflushed records: {lost}"),
+        );
         self.break_connections(index, None);
         if self.chance.per_mille(700) && self.is_link_up(index, CONTROLLER) {
             let delay = self.chance.between(MS, 15 * MS);
@@ -104,7 +117,10 @@ impl World {
         }
         broker.paused = true;
         let life = broker.life;
-        self.say(format_args!("broker {}", index + 1), format_args!("is stopped for {} ms", duration / MS));
+        self.say(
+            format_args!("broker {}", index + 1),
+            format_args!("is stopped for {} ms", duration / MS),
+        );
         self.after(duration, Happening::Resume { broker: index, life });
     }
 
@@ -157,7 +173,12 @@ impl World {
                 let event = self.push(index, &mut process, wish);
                 self.feed(index, &mut process, event);
             }
-            AtProcess::Message { connection, side, lane, message } => {
+            AtProcess::Message {
+                connection,
+                side,
+                lane,
+                message,
+            } => {
                 if !self.network.is_lost(connection, side, lane, self.now) {
                     self.message(index, &mut process, (connection, side), message);
                 }
@@ -179,10 +200,20 @@ impl World {
                 }
             }
             AtProcess::DamageHeard { entries } => process.damage_heard_at = Some(entries),
-            AtProcess::Produce { client, attempt, batch, acks } => {
+            AtProcess::Produce {
+                client,
+                attempt,
+                batch,
+                acks,
+            } => {
                 self.produce(index, &mut process, (client, attempt), batch, acks);
             }
-            AtProcess::Fetch { reader, attempt, offset, isolation } => {
+            AtProcess::Fetch {
+                reader,
+                attempt,
+                offset,
+                isolation,
+            } => {
                 self.fetch(index, &mut process, (reader, attempt), offset, isolation);
             }
             AtProcess::Latest => self.latest(&process),
@@ -195,7 +226,7 @@ impl World {
             AtProcess::Checkpoint => {
                 self.checkpoint(index, &mut process);
                 let at = self.now + CHECKPOINT_INTERVAL;
-                self.to_process(index, at, AtProcess::Checkpoint);
+                self.tell_process(index, at, AtProcess::Checkpoint);
             }
         }
         self.brokers[index].process = Some(process);
@@ -208,7 +239,14 @@ impl World {
         process.is_registered = true;
         self.brokers[index].stored_epoch = epoch;
         process.broker_epoch = epoch;
-        self.say(format_args!("broker {}", index + 1), format_args!("is registered with epoch {epoch}"));
+        self.say(
+            format_args!("broker {}", index + 1),
+            format_args!("is registered with epoch {epoch}"),
+        );
+        if process.damaged_from.is_some() {
+            // The registration has told it; the entry that granted the epoch is the one to wait for.
+            process.damage_heard_at = Some(self.controller.entries_count());
+        }
         self.feed(index, process, Event::Registered { broker_epoch: epoch });
         self.show_image(index, process);
     }
@@ -279,7 +317,7 @@ impl World {
         }
         process.append_running = true;
         let at = self.now + self.disk_delay(index, 60, 10 * MS);
-        self.to_process(index, at, AtProcess::AppendDone);
+        self.tell_process(index, at, AtProcess::AppendDone);
     }
 
     fn flush_done(&mut self, index: usize, process: &mut Process) {
@@ -302,7 +340,11 @@ impl World {
         let broker = &mut self.brokers[index];
         // A cut inside a batch takes the whole batch: the recovery point must lie at or below its beginning.
         let end = process.log.log_end_offset();
-        let holding = if to < end { read_batches(process, to, 1, end).unwrap_or_default() } else { Vec::new() };
+        let holding = if to < end {
+            read_batches(process, to, 1, end).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let to_batch = holding.first().map_or(to, |batch| batch.base_offset().min(to));
         broker.recovery_point = Some(broker.recovery_point.unwrap_or(Offset(0)).min(to_batch));
         broker.flushed = broker.flushed.min(to);
@@ -321,8 +363,12 @@ impl World {
             let start = process.log.log_start_offset();
             rebuild_producers(snapshot, start, replay, wall).map_err(|error| format!("{error:?}"))
         });
+        let damage = rebuilt.as_ref().ok().and_then(|(_, damage)| *damage);
+        if rebuilt.is_ok() {
+            process.damaged_from = None;
+        }
         let event = match rebuilt {
-            Ok(producers) => Event::Truncated {
+            Ok((producers, _)) => Event::Truncated {
                 log_start: LogStartOffset(process.log.log_start_offset().0),
                 log_end: process.log.log_end_offset(),
                 producers: Box::new(producers),
@@ -334,6 +380,10 @@ impl World {
             }
         };
         self.feed(index, process, event);
+        if let Some(from) = damage {
+            process.log.mark_damaged();
+            self.feed(index, process, Event::DamageFound { from });
+        }
     }
 
     fn checkpoint(&mut self, index: usize, process: &mut Process) {
@@ -372,13 +422,47 @@ impl World {
     }
 }
 
-/// Reads whole batches below `up_to`, wherever they are.
-pub fn read_batches(process: &Process, from: Offset, bytes_max: usize, up_to: Offset) -> Result<Vec<Batch>, String> {
-    let read = process.log.read(from, bytes_max, up_to).map_err(|error| error.to_string())?;
-    let bytes = match read {
+/// Why nothing could be read.
+#[derive(Debug)]
+pub enum ReadProblem {
+    /// The log is damaged from this offset on.
+    Damaged(Offset),
+    Failed(String),
+}
+
+impl From<ReadError> for ReadProblem {
+    fn from(error: ReadError) -> ReadProblem {
+        match error {
+            ReadError::Corrupt(damage) => ReadProblem::Damaged(damage.offset),
+            other => ReadProblem::Failed(format!("{other:?}")),
+        }
+    }
+}
+
+/// Reads whole batches below `up_to`, wherever they are, and checks each as a broker does before it sends one.
+pub fn read_batches(
+    process: &Process,
+    from: Offset,
+    bytes_max: usize,
+    up_to: Offset,
+) -> Result<Vec<Batch>, ReadProblem> {
+    let bytes = match process.log.read(from, bytes_max, up_to)? {
         Read::Ready(bytes) => bytes,
-        Read::Cold(read) => read.run().map_err(|error| error.to_string())?,
+        Read::Cold(read) => read.run()?,
     };
-    let batches = klamm_record::Batches::new(bytes.into_bytes());
-    batches.map(|batch| batch.map_err(|error| error.to_string())).collect()
+    let mut next = from;
+    let mut batches = Vec::new();
+    for batch in klamm_record::Batches::new(bytes.into_bytes()) {
+        let batch = batch.map_err(|_| ReadProblem::Damaged(next))?;
+        batch
+            .check(&CheckRules::stored())
+            .map_err(|_| ReadProblem::Damaged(next))?;
+        next = batch.next_offset();
+        batches.push(batch);
+    }
+    if batches.is_empty() && from < up_to.min(process.log.log_end_offset()) {
+        // Bounds are ends of batches: a batch that reaches past one is not what was written.
+        return Err(ReadProblem::Damaged(from));
+    }
+    Ok(batches)
 }

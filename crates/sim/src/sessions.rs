@@ -25,11 +25,16 @@ impl World {
                 self.say(format_args!("controller"), format_args!("is back"));
             }
             Happening::CrashNoticed { broker, life } => {
-                if self.brokers[broker].life == life && self.brokers[broker].process.is_none() {
+                let gone = self.brokers[broker].life == life && self.brokers[broker].process.is_none();
+                if gone {
                     self.fence(broker, Cause::ProcessEnded);
                 }
             }
-            Happening::Register { broker, life, registration } => {
+            Happening::Register {
+                broker,
+                life,
+                registration,
+            } => {
                 let stale = self.brokers[broker].life != life;
                 if stale || !self.hears(broker) {
                     return;
@@ -39,7 +44,12 @@ impl World {
                     Err(problem) => self.hold(Err(problem)),
                 }
             }
-            Happening::Alter { broker, life, mut epoch, mut asked } => {
+            Happening::Alter {
+                broker,
+                life,
+                mut epoch,
+                mut asked,
+            } => {
                 if self.options.plant == Some(Plant::AcceptStaleEpoch) {
                     self.freshen(broker, &mut epoch, &mut asked);
                 }
@@ -52,7 +62,14 @@ impl World {
                     Ok(outcome) => {
                         self.say_alter(broker, &asked, outcome, before);
                         if asked.attempt != AlterAttempt(u64::MAX) {
-                            self.reply(broker, life, AtProcess::AlterAnswer { attempt: asked.attempt, outcome });
+                            self.reply(
+                                broker,
+                                life,
+                                AtProcess::AlterAnswer {
+                                    attempt: asked.attempt,
+                                    outcome,
+                                },
+                            );
                         }
                     }
                     Err(problem) => self.hold(Err(problem)),
@@ -145,7 +162,10 @@ impl World {
         }
         let node = self.brokers[broker].node;
         match self.controller.fence(node, cause) {
-            Ok(true) => self.say(format_args!("controller"), format_args!("fences broker {node}: {cause:?}")),
+            Ok(true) => self.say(
+                format_args!("controller"),
+                format_args!("fences broker {node}: {cause:?}"),
+            ),
             Ok(false) => {}
             Err(problem) => self.hold(Err(problem)),
         }
@@ -161,29 +181,33 @@ impl World {
             if behind && reachable && !broker.entry_coming {
                 broker.entry_coming = true;
                 let at = self.now + self.chance.delay(600, 80 * MS);
-                self.to_process(index, at, AtProcess::Entry);
+                self.tell_process(index, at, AtProcess::Entry);
             }
         }
     }
 
-    fn say_alter(
-        &mut self,
-        broker: usize,
-        asked: &AlterPartition,
-        outcome: AlterOutcome,
-        entries_before: u64,
-    ) {
+    fn say_alter(&mut self, broker: usize, asked: &AlterPartition, outcome: AlterOutcome, entries_before: u64) {
         if self.trace.is_on() {
-            let isr: Vec<String> = asked.isr.iter().map(|(node, epoch)| format!("{node}@{epoch}")).collect();
+            let isr: Vec<String> = asked
+                .isr
+                .iter()
+                .map(|(node, epoch)| format!("{node}@{epoch}"))
+                .collect();
             let state = self.controller.image().partition(self.controller.topic(), PARTITION);
-            let state = state.map(|it| format!("leader {:?} epoch {} isr {:?} elr {:?}", it.leader, it.leader_epoch, it.isr, it.elr));
+            let state = state.map(|it| {
+                format!(
+                    "leader {:?} epoch {} isr {:?} elr {:?}",
+                    it.leader, it.leader_epoch, it.isr, it.elr
+                )
+            });
             let wrote = self.controller.entries_count() > entries_before;
             let line = format!(
                 "broker {} asks for isr {isr:?} on partition epoch {}: {outcome:?}, written {wrote}, now {state:?}",
                 broker + 1,
                 asked.partition_epoch
             );
-            self.trace.line(self.now, format_args!("controller"), format_args!("{line}"));
+            self.trace
+                .line(self.now, format_args!("controller"), format_args!("{line}"));
         }
     }
 }

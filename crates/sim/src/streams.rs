@@ -20,9 +20,16 @@ impl World {
         }
         let alive = self.brokers[target].process.is_some();
         if !alive || !self.is_link_up(index, target) {
-            let lost = Event::StreamLost { leader, subscription: subscribe.subscription };
-            let delay = if alive { self.chance.between(20 * MS, 80 * MS) } else { self.chance.delay(300, 5 * MS) };
-            self.to_process(index, self.now + delay, AtProcess::Replica(Box::new(lost)));
+            let lost = Event::StreamLost {
+                leader,
+                subscription: subscribe.subscription,
+            };
+            let delay = if alive {
+                self.chance.between(20 * MS, 80 * MS)
+            } else {
+                self.chance.delay(300, 5 * MS)
+            };
+            self.tell_process(index, self.now + delay, AtProcess::Replica(Box::new(lost)));
             return;
         }
         let ends = ((index, self.brokers[index].life), (target, self.brokers[target].life));
@@ -31,7 +38,7 @@ impl World {
         self.send(connection, Side::Leader, Lane::InSync, Message::Subscribe(subscribe));
     }
 
-    pub fn to_leader(&mut self, process: &Process, leader: NodeId, message: Message) {
+    pub fn send_to_leader(&mut self, process: &Process, leader: NodeId, message: Message) {
         let target = self.broker_index(leader);
         if let Some(&connection) = target.and_then(|target| process.following.get(&target)) {
             self.send(connection, Side::Leader, Lane::InSync, message);
@@ -48,11 +55,24 @@ impl World {
         }) else {
             return;
         };
-        if let Some(again) = arrival.again_at.filter(|_| !matches!(message, Message::Acknowledge { .. })) {
-            let what = AtProcess::Message { connection, side, lane, message: message.clone() };
+        if let Some(again) = arrival
+            .again_at
+            .filter(|_| !matches!(message, Message::Acknowledge { .. }))
+        {
+            let what = AtProcess::Message {
+                connection,
+                side,
+                lane,
+                message: message.clone(),
+            };
             self.at(again, Happening::Process { broker, life, what });
         }
-        let what = AtProcess::Message { connection, side, lane, message };
+        let what = AtProcess::Message {
+            connection,
+            side,
+            lane,
+            message,
+        };
         self.at(arrival.at, Happening::Process { broker, life, what });
     }
 
@@ -69,11 +89,11 @@ impl World {
         let event = match side {
             Side::Leader => {
                 let (follower, broker_epoch) = (known.follower_node, known.broker_epoch);
-                self.from_follower(process, connection, (follower, broker_epoch), message)
+                self.hear_follower(process, connection, (follower, broker_epoch), message)
             }
             Side::Follower => {
                 let leader = self.brokers[known.leader.0].node;
-                Self::from_leader(leader, message)
+                Self::hear_leader(leader, message)
             }
         };
         if let Some(event) = event {
@@ -81,7 +101,7 @@ impl World {
         }
     }
 
-    fn from_follower(
+    fn hear_follower(
         &mut self,
         process: &mut Process,
         connection: ConnectionId,
@@ -102,29 +122,45 @@ impl World {
                 }
                 Some(Event::Subscribe(subscribe))
             }
-            Message::Acknowledge { subscription, leader_epoch, written, flushed, credit_bytes } => {
-                Some(Event::Acknowledged(Acknowledge {
-                    follower,
-                    broker_epoch,
-                    subscription,
-                    leader_epoch,
-                    written,
-                    flushed,
-                    credit_bytes,
-                }))
-            }
-            Message::Unsubscribe { subscription, leader_epoch } => {
-                Some(Event::Unsubscribe { follower, subscription, leader_epoch })
-            }
+            Message::Acknowledge {
+                subscription,
+                leader_epoch,
+                written,
+                flushed,
+                credit_bytes,
+            } => Some(Event::Acknowledged(Acknowledge {
+                follower,
+                broker_epoch,
+                subscription,
+                leader_epoch,
+                written,
+                flushed,
+                credit_bytes,
+            })),
+            Message::Unsubscribe {
+                subscription,
+                leader_epoch,
+            } => Some(Event::Unsubscribe {
+                follower,
+                subscription,
+                leader_epoch,
+            }),
             Message::Answer { .. } | Message::Batches(_) => None,
         }
     }
 
-    fn from_leader(leader: NodeId, message: Message) -> Option<Event> {
+    fn hear_leader(leader: NodeId, message: Message) -> Option<Event> {
         match message {
-            Message::Answer { subscription, leader_epoch, answer } => {
-                Some(Event::SubscribeAnswered { leader, subscription, leader_epoch, answer })
-            }
+            Message::Answer {
+                subscription,
+                leader_epoch,
+                answer,
+            } => Some(Event::SubscribeAnswered {
+                leader,
+                subscription,
+                leader_epoch,
+                answer,
+            }),
             Message::Batches(batches) => Some(Event::ReplicaBatches(batches)),
             Message::Subscribe(_) | Message::Acknowledge { .. } | Message::Unsubscribe { .. } => None,
         }
@@ -144,7 +180,11 @@ impl World {
                 }
             }
             Side::Follower => {
-                let target = process.following.iter().find(|(_, known)| **known == connection).map(|(&it, _)| it);
+                let target = process
+                    .following
+                    .iter()
+                    .find(|(_, known)| **known == connection)
+                    .map(|(&it, _)| it);
                 let Some(target) = target else {
                     return;
                 };

@@ -42,7 +42,7 @@ impl Trace {
         if !self.is_on() {
             return;
         }
-        let line = format!("{:>9}.{:03} {who:<12} {what}", now / 1000, now % 1000);
+        let line = format!("{:>9}.{:03} {:<12} {what}", now / 1000, now % 1000, who.to_string());
         for byte in line.bytes() {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

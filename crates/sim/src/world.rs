@@ -25,22 +25,70 @@ pub const CONTROLLER: usize = BROKERS;
 #[derive(Debug)]
 pub enum Happening {
     /// To one run of a broker's process; dropped if another one is running by then.
-    Process { broker: usize, life: u32, what: AtProcess },
-    Register { broker: usize, life: u32, registration: Registration },
-    Alter { broker: usize, life: u32, epoch: BrokerEpoch, asked: AlterPartition },
-    Damage { broker: usize, life: u32, epoch: BrokerEpoch },
-    CrashNoticed { broker: usize, life: u32 },
+    Process {
+        broker: usize,
+        life: u32,
+        what: AtProcess,
+    },
+    Register {
+        broker: usize,
+        life: u32,
+        registration: Registration,
+    },
+    Alter {
+        broker: usize,
+        life: u32,
+        epoch: BrokerEpoch,
+        asked: AlterPartition,
+    },
+    Damage {
+        broker: usize,
+        life: u32,
+        epoch: BrokerEpoch,
+    },
+    CrashNoticed {
+        broker: usize,
+        life: u32,
+    },
     ControllerTick,
-    ProduceNext { client: usize },
-    Resend { client: usize, round: u64 },
-    Produced { client: usize, attempt: u64, result: Result<Offset, ErrorCode> },
-    ProduceTimeout { client: usize, attempt: u64 },
-    FetchNext { reader: usize, attempt: u64 },
-    Fetched { reader: usize, attempt: u64, next: Option<Offset> },
+    ProduceNext {
+        client: usize,
+    },
+    Resend {
+        client: usize,
+        round: u64,
+    },
+    Produced {
+        client: usize,
+        attempt: u64,
+        result: Result<Offset, ErrorCode>,
+    },
+    ProduceTimeout {
+        client: usize,
+        attempt: u64,
+    },
+    FetchNext {
+        reader: usize,
+        attempt: u64,
+    },
+    Fetched {
+        reader: usize,
+        attempt: u64,
+        next: Option<Offset>,
+    },
     Fault,
-    Start { broker: usize, life: u32 },
-    Resume { broker: usize, life: u32 },
-    LinkBack { one: usize, other: usize },
+    Start {
+        broker: usize,
+        life: u32,
+    },
+    Resume {
+        broker: usize,
+        life: u32,
+    },
+    LinkBack {
+        one: usize,
+        other: usize,
+    },
     ControllerBack,
 }
 
@@ -50,17 +98,45 @@ pub enum AtProcess {
     Replica(Box<Event>),
     AppendDone,
     FlushDone,
-    CutDone { to: Offset, restart: bool },
+    CutDone {
+        to: Offset,
+        restart: bool,
+    },
     ReadDone(PushWish),
-    Message { connection: ConnectionId, side: Side, lane: Lane, message: Message },
-    Ended { connection: ConnectionId, side: Side },
+    Message {
+        connection: ConnectionId,
+        side: Side,
+        lane: Lane,
+        message: Message,
+    },
+    Ended {
+        connection: ConnectionId,
+        side: Side,
+    },
     Entry,
-    Registered { epoch: BrokerEpoch },
+    Registered {
+        epoch: BrokerEpoch,
+    },
     RegisterAgain,
-    AlterAnswer { attempt: AlterAttempt, outcome: AlterOutcome },
-    DamageHeard { entries: u64 },
-    Produce { client: usize, attempt: u64, batch: klamm_record::Batch, acks: Acks },
-    Fetch { reader: usize, attempt: u64, offset: Offset, isolation: Isolation },
+    AlterAnswer {
+        attempt: AlterAttempt,
+        outcome: AlterOutcome,
+    },
+    DamageHeard {
+        entries: u64,
+    },
+    Produce {
+        client: usize,
+        attempt: u64,
+        batch: klamm_record::Batch,
+        acks: Acks,
+    },
+    Fetch {
+        reader: usize,
+        attempt: u64,
+        offset: Offset,
+        isolation: Isolation,
+    },
     Latest,
     Tick,
     Checkpoint,
@@ -155,15 +231,24 @@ impl World {
         let plan = Plan::draw(&mut chance);
         let mut random = || (u128::from(chance.number()) << 64) | u128::from(chance.number());
         let nodes = (1..=BROKERS as i32).map(NodeId);
-        let mut brokers: Vec<Broker> =
-            nodes.map(|node| Broker::new(node, DirectoryId::from_u128(random() | 1))).collect();
-        let first: Vec<Registration> = brokers.iter().map(|broker| first_registration(broker, random())).collect();
+        let mut brokers: Vec<Broker> = nodes
+            .map(|node| Broker::new(node, DirectoryId::from_u128(random() | 1)))
+            .collect();
+        let first: Vec<Registration> = brokers
+            .iter()
+            .map(|broker| first_registration(broker, random()))
+            .collect();
         let controller = Controller::new(&plan, &first, random())?;
         for broker in &mut brokers {
             // The topic is created while the first processes live; those then end and start as all others do.
-            broker.stored_epoch = controller.image().broker(broker.node).map_or(BrokerEpoch::NONE, |it| it.epoch);
+            broker.stored_epoch = controller
+                .image()
+                .broker(broker.node)
+                .map_or(BrokerEpoch::NONE, |it| it.epoch);
         }
-        let producers = (0..plan.producers).map(|index| Producer::draw(index, &mut chance)).collect();
+        let producers = (0..plan.producers)
+            .map(|index| Producer::draw(index, &mut chance))
+            .collect();
         let readers = (0..plan.readers).map(Reader::new).collect();
         Ok(World {
             plan,
@@ -265,7 +350,10 @@ impl World {
             }
             Happening::LinkBack { one, other } => {
                 self.cut_links.remove(&(one, other));
-                self.say(format_args!("network"), format_args!("{one} and {other} hear each other again"));
+                self.say(
+                    format_args!("network"),
+                    format_args!("{one} and {other} hear each other again"),
+                );
             }
         }
     }
@@ -280,7 +368,7 @@ impl World {
     }
 
     /// To the process that runs now.
-    pub fn to_process(&mut self, broker: usize, time: Time, what: AtProcess) {
+    pub fn tell_process(&mut self, broker: usize, time: Time, what: AtProcess) {
         let life = self.brokers[broker].life;
         self.at(time, Happening::Process { broker, life, what });
     }

@@ -57,21 +57,34 @@ impl Cluster {
     pub async fn with_nodes(count: i32) -> Result<Cluster, Error> {
         let folder = tempfile::tempdir()?;
         let grpc = free_ports(count).await?;
-        let voters: Vec<_> = (1..).zip(&grpc).map(|(id, port)| format!("{id}@127.0.0.1:{port}")).collect();
+        let voters: Vec<_> = (1..)
+            .zip(&grpc)
+            .map(|(id, port)| format!("{id}@127.0.0.1:{port}"))
+            .collect();
         let mut nodes = Vec::new();
         for (id, port) in (1..=count).zip(&grpc) {
             let set = |key: &str, value: String| (key.to_owned(), value);
             let settings = [
                 set("node_id", id.to_string()),
-                set("data_dir", folder.path().join(format!("node-{id}")).display().to_string()),
+                set(
+                    "data_dir",
+                    folder.path().join(format!("node-{id}")).display().to_string(),
+                ),
                 set("controllers", voters.join(",")),
                 set("grpc_bind", format!("127.0.0.1:{port}")),
             ];
             nodes.push(start_node(&settings).await?);
         }
-        let addresses = nodes.iter().flat_map(|(_, server)| server.listeners()).map(|bound| bound.address.to_string());
+        let addresses = nodes
+            .iter()
+            .flat_map(|(_, server)| server.listeners())
+            .map(|bound| bound.address.to_string());
         let bootstrap = addresses.collect::<Vec<_>>().join(",");
-        let cluster = Cluster { nodes, bootstrap, _folder: folder };
+        let cluster = Cluster {
+            nodes,
+            bootstrap,
+            _folder: folder,
+        };
         cluster.ready().await?;
         Ok(cluster)
     }
@@ -114,17 +127,26 @@ async fn start_node(settings: &[(String, String)]) -> Result<(Node, Server), Err
         advertised_host: None,
         advertised_port: None,
     };
-    let bound = Bound::bind(Settings { listeners: vec![listener], ..Settings::default() }).await?;
+    let bound = Bound::bind(Settings {
+        listeners: vec![listener],
+        ..Settings::default()
+    })
+    .await?;
     let listeners = bound.listeners().iter().map(|listener| AdvertisedListener {
         name: listener.name.clone(),
         host: listener.address.ip().to_string(),
         port: listener.advertised_port,
     });
     let listeners = listeners.collect();
-    let runtimes = Runtimes { control: Handle::current(), data: Handle::current() };
+    let runtimes = Runtimes {
+        control: Handle::current(),
+        data: Handle::current(),
+    };
     let node = Node::start(config, listeners, runtimes).await?;
     // A node started with both roles has a backend.
-    let backend = node.backend().ok_or_else(|| Error::NotReady("the node is no broker".to_owned()))?;
+    let backend = node
+        .backend()
+        .ok_or_else(|| Error::NotReady("the node is no broker".to_owned()))?;
     Ok((node, bound.serve(backend)))
 }
 

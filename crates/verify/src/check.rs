@@ -20,13 +20,31 @@ pub enum Anomaly {
     /// Acknowledged, and no reader ever got it.
     LostWrite { partition: i32, value: String, offset: i64 },
     /// One value at two offsets.
-    Duplicate { partition: i32, value: String, offsets: (i64, i64) },
+    Duplicate {
+        partition: i32,
+        value: String,
+        offsets: (i64, i64),
+    },
     /// One offset with two values, or a value at another offset than was acknowledged.
-    InconsistentOffsets { partition: i32, offset: i64, expected: String, found: String },
+    InconsistentOffsets {
+        partition: i32,
+        offset: i64,
+        expected: String,
+        found: String,
+    },
     /// A producer's later value stands before an earlier one.
-    NonmonotonicSend { partition: i32, earlier: String, later: String },
+    NonmonotonicSend {
+        partition: i32,
+        earlier: String,
+        later: String,
+    },
     /// A reader's offsets went back or stood still.
-    NonmonotonicPoll { partition: i32, reader: u32, from: i64, to: i64 },
+    NonmonotonicPoll {
+        partition: i32,
+        reader: u32,
+        from: i64,
+        to: i64,
+    },
     /// A reader passed over an offset that exists.
     PollSkip { partition: i32, reader: u32, offset: i64 },
     /// A send that was refused for good is read all the same.
@@ -73,7 +91,10 @@ impl Verdict {
 
 /// Judges a run. Readers must have read to the end before.
 pub fn check(history: &History) -> Verdict {
-    let mut verdict = Verdict { acknowledged: history.acknowledged(), ..Verdict::default() };
+    let mut verdict = Verdict {
+        acknowledged: history.acknowledged(),
+        ..Verdict::default()
+    };
     for (&partition, recorded) in &history.partitions {
         let log = merge_reads(partition, recorded, &mut verdict);
         verdict.read += log.len() as u64;
@@ -92,7 +113,12 @@ fn merge_reads(partition: i32, recorded: &PartitionHistory, verdict: &mut Verdic
         let known = *log.entry(read.offset).or_insert(read.value);
         if known != read.value {
             let (expected, found) = (show(known), show(read.value));
-            verdict.note(Anomaly::InconsistentOffsets { partition, offset: read.offset, expected, found });
+            verdict.note(Anomaly::InconsistentOffsets {
+                partition,
+                offset: read.offset,
+                expected,
+                found,
+            });
         }
     }
     log
@@ -103,9 +129,18 @@ fn check_readers(partition: i32, recorded: &PartitionHistory, log: &Log, verdict
         for pair in reads.windows(2) {
             let (from, to) = (pair[0].offset, pair[1].offset);
             if to <= from {
-                verdict.note(Anomaly::NonmonotonicPoll { partition, reader, from, to });
+                verdict.note(Anomaly::NonmonotonicPoll {
+                    partition,
+                    reader,
+                    from,
+                    to,
+                });
             } else if let Some((&offset, _)) = log.range(from + 1..to).next() {
-                verdict.note(Anomaly::PollSkip { partition, reader, offset });
+                verdict.note(Anomaly::PollSkip {
+                    partition,
+                    reader,
+                    offset,
+                });
             }
         }
     }
@@ -117,7 +152,11 @@ fn check_values(partition: i32, recorded: &PartitionHistory, log: &Log, verdict:
         let Some(value) = value else { continue };
         if let Some(&first) = places.get(value) {
             let value = value.to_string();
-            verdict.note(Anomaly::Duplicate { partition, value, offsets: (first, offset) });
+            verdict.note(Anomaly::Duplicate {
+                partition,
+                value,
+                offsets: (first, offset),
+            });
         } else {
             places.insert(*value, offset);
         }
@@ -127,15 +166,28 @@ fn check_values(partition: i32, recorded: &PartitionHistory, log: &Log, verdict:
         let place = places.get(&sent.value).copied();
         match (sent.outcome, place) {
             (Outcome::Acknowledged { offset, .. }, None) => {
-                verdict.note(Anomaly::LostWrite { partition, value: sent.value.to_string(), offset });
+                verdict.note(Anomaly::LostWrite {
+                    partition,
+                    value: sent.value.to_string(),
+                    offset,
+                });
             }
             (Outcome::Acknowledged { offset, .. }, Some(place)) if offset >= 0 && offset != place => {
                 let found = format!("{} at {place}", sent.value);
                 let expected = format!("{} at {offset}", sent.value);
-                verdict.note(Anomaly::InconsistentOffsets { partition, offset, expected, found });
+                verdict.note(Anomaly::InconsistentOffsets {
+                    partition,
+                    offset,
+                    expected,
+                    found,
+                });
             }
             (Outcome::Failed, Some(offset)) => {
-                verdict.note(Anomaly::RefusedRead { partition, value: sent.value.to_string(), offset });
+                verdict.note(Anomaly::RefusedRead {
+                    partition,
+                    value: sent.value.to_string(),
+                    offset,
+                });
             }
             _ => {}
         }
@@ -151,7 +203,11 @@ fn check_order(partition: i32, places: &BTreeMap<Value, i64>, verdict: &mut Verd
             && at > offset
         {
             let (earlier, later) = (earlier.to_string(), value.to_string());
-            verdict.note(Anomaly::NonmonotonicSend { partition, earlier, later });
+            verdict.note(Anomaly::NonmonotonicSend {
+                partition,
+                earlier,
+                later,
+            });
         }
         last = Some((value, offset));
     }
@@ -175,10 +231,19 @@ mod tests {
     fn good() -> History {
         let mut history = History::default();
         for number in 0..3 {
-            let outcome = Outcome::Acknowledged { offset: number as i64, at: Duration::ZERO };
+            let outcome = Outcome::Acknowledged {
+                offset: number as i64,
+                at: Duration::ZERO,
+            };
             let partition = history.partition(0);
-            partition.sent.push(Sent { value: value(number), outcome });
-            partition.reads.entry(0).or_default().push(Read { offset: number as i64, value: Some(value(number)) });
+            partition.sent.push(Sent {
+                value: value(number),
+                outcome,
+            });
+            partition.reads.entry(0).or_default().push(Read {
+                offset: number as i64,
+                value: Some(value(number)),
+            });
         }
         history
     }
@@ -197,21 +262,45 @@ mod tests {
     #[test]
     fn a_good_run_is_good() {
         let verdict = check(&good());
-        assert_eq!(verdict, Verdict { acknowledged: 3, read: 3, ..Verdict::default() });
+        assert_eq!(
+            verdict,
+            Verdict {
+                acknowledged: 3,
+                read: 3,
+                ..Verdict::default()
+            }
+        );
     }
 
     #[test]
     fn a_lost_write_is_named() {
         let mut history = good();
         reads(&mut history).pop();
-        assert_eq!(only(&history), Anomaly::LostWrite { partition: 0, value: "1:2".into(), offset: 2 });
+        assert_eq!(
+            only(&history),
+            Anomaly::LostWrite {
+                partition: 0,
+                value: "1:2".into(),
+                offset: 2
+            }
+        );
     }
 
     #[test]
     fn a_duplicate_is_named() {
         let mut history = good();
-        reads(&mut history).push(Read { offset: 3, value: Some(value(0)) });
-        assert_eq!(only(&history), Anomaly::Duplicate { partition: 0, value: "1:0".into(), offsets: (0, 3) });
+        reads(&mut history).push(Read {
+            offset: 3,
+            value: Some(value(0)),
+        });
+        assert_eq!(
+            only(&history),
+            Anomaly::Duplicate {
+                partition: 0,
+                value: "1:0".into(),
+                offsets: (0, 3)
+            }
+        );
     }
 
     #[test]
@@ -223,33 +312,64 @@ mod tests {
         let list = reads(&mut history);
         list[0].value = Some(value(1));
         list[1].value = Some(value(0));
-        let expected = Anomaly::NonmonotonicSend { partition: 0, earlier: "1:0".into(), later: "1:1".into() };
+        let expected = Anomaly::NonmonotonicSend {
+            partition: 0,
+            earlier: "1:0".into(),
+            later: "1:1".into(),
+        };
         assert_eq!(only(&history), expected);
     }
 
     #[test]
     fn readers_that_go_back_or_skip_are_named() {
         let mut history = good();
-        reads(&mut history).push(Read { offset: 1, value: Some(value(1)) });
-        assert_eq!(only(&history), Anomaly::NonmonotonicPoll { partition: 0, reader: 0, from: 2, to: 1 });
+        reads(&mut history).push(Read {
+            offset: 1,
+            value: Some(value(1)),
+        });
+        assert_eq!(
+            only(&history),
+            Anomaly::NonmonotonicPoll {
+                partition: 0,
+                reader: 0,
+                from: 2,
+                to: 1
+            }
+        );
         let mut history = good();
         let partition = history.partition(0);
-        let second = [0, 2].map(|offset| Read { offset, value: Some(value(offset as u64)) });
+        let second = [0, 2].map(|offset| Read {
+            offset,
+            value: Some(value(offset as u64)),
+        });
         partition.reads.insert(1, second.to_vec());
-        assert_eq!(only(&history), Anomaly::PollSkip { partition: 0, reader: 1, offset: 1 });
+        assert_eq!(
+            only(&history),
+            Anomaly::PollSkip {
+                partition: 0,
+                reader: 1,
+                offset: 1
+            }
+        );
     }
 
     #[test]
     fn two_values_at_one_offset_are_named() {
         let mut history = good();
-        history.partition(0).reads.insert(1, vec![Read { offset: 0, value: None }]);
+        history
+            .partition(0)
+            .reads
+            .insert(1, vec![Read { offset: 0, value: None }]);
         assert!(matches!(only(&history), Anomaly::InconsistentOffsets { offset: 0, .. }));
     }
 
     #[test]
     fn a_value_elsewhere_than_acknowledged_is_named() {
         let mut history = good();
-        history.partition(0).sent[2].outcome = Outcome::Acknowledged { offset: 7, at: Duration::ZERO };
+        history.partition(0).sent[2].outcome = Outcome::Acknowledged {
+            offset: 7,
+            at: Duration::ZERO,
+        };
         assert!(matches!(only(&history), Anomaly::InconsistentOffsets { offset: 7, .. }));
     }
 
@@ -257,7 +377,14 @@ mod tests {
     fn a_refused_value_that_is_read_is_named() {
         let mut history = good();
         history.partition(0).sent[1].outcome = Outcome::Failed;
-        assert_eq!(only(&history), Anomaly::RefusedRead { partition: 0, value: "1:1".into(), offset: 1 });
+        assert_eq!(
+            only(&history),
+            Anomaly::RefusedRead {
+                partition: 0,
+                value: "1:1".into(),
+                offset: 1
+            }
+        );
     }
 
     #[test]

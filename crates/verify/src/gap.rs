@@ -27,7 +27,11 @@ pub fn longest_gap(history: &History, partition: i32, since: Duration) -> Option
     }
     let around = times.windows(2).filter(|pair| pair[1] >= since);
     let longest = around.max_by_key(|pair| pair[1] - pair[0])?;
-    Some(Gap { partition, from: longest[0], length: longest[1] - longest[0] })
+    Some(Gap {
+        partition,
+        from: longest[0],
+        length: longest[1] - longest[0],
+    })
 }
 
 fn acknowledged_at(sent: &crate::history::Sent) -> Option<Duration> {
@@ -52,7 +56,12 @@ pub fn summarize(gaps: &[Duration]) -> Option<GapSummary> {
     sorted.sort_unstable();
     let rank = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
     let max = *sorted.last()?;
-    Some(GapSummary { count: sorted.len(), p50: rank(50), p99: rank(99), max })
+    Some(GapSummary {
+        count: sorted.len(),
+        p50: rank(50),
+        p99: rank(99),
+        max,
+    })
 }
 
 #[cfg(test)]
@@ -64,8 +73,14 @@ mod tests {
     fn history(times_ms: &[u64]) -> History {
         let mut history = History::default();
         for (number, &ms) in times_ms.iter().enumerate() {
-            let outcome = Outcome::Acknowledged { offset: number as i64, at: Duration::from_millis(ms) };
-            let value = Value { producer: 0, number: number as u64 };
+            let outcome = Outcome::Acknowledged {
+                offset: number as i64,
+                at: Duration::from_millis(ms),
+            };
+            let value = Value {
+                producer: 0,
+                number: number as u64,
+            };
             history.partition(0).sent.push(Sent { value, outcome });
         }
         history
@@ -75,7 +90,10 @@ mod tests {
     fn the_gap_around_a_fault_is_found() {
         let recorded = history(&[0, 500, 510, 520, 700, 705]);
         let gap = longest_gap(&recorded, 0, Duration::from_millis(525)).unwrap();
-        assert_eq!((gap.from, gap.length), (Duration::from_millis(520), Duration::from_millis(180)));
+        assert_eq!(
+            (gap.from, gap.length),
+            (Duration::from_millis(520), Duration::from_millis(180))
+        );
         assert_eq!(longest_gap(&recorded, 0, Duration::from_millis(900)), None);
         assert_eq!(longest_gap(&recorded, 1, Duration::ZERO), None);
     }
@@ -86,7 +104,11 @@ mod tests {
         let summary = summarize(&gaps).unwrap();
         assert_eq!(
             (summary.p50, summary.p99, summary.max),
-            (Duration::from_millis(50), Duration::from_millis(99), Duration::from_millis(100))
+            (
+                Duration::from_millis(50),
+                Duration::from_millis(99),
+                Duration::from_millis(100)
+            )
         );
         assert_eq!(summarize(&[]), None);
     }

@@ -65,6 +65,7 @@ impl History {
 
     pub fn acknowledged(&self) -> u64 {
         let sent = self.partitions.values().flat_map(|partition| &partition.sent);
-        sent.filter(|sent| matches!(sent.outcome, Outcome::Acknowledged { .. })).count() as u64
+        sent.filter(|sent| matches!(sent.outcome, Outcome::Acknowledged { .. }))
+            .count() as u64
     }
 }

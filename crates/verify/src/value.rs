@@ -26,7 +26,10 @@ impl Value {
         let end = bytes.iter().take(64).position(|&byte| byte == b'|')?;
         let text = std::str::from_utf8(&bytes[..end]).ok()?;
         let (producer, number) = text.split_once(':')?;
-        Some(Value { producer: producer.parse().ok()?, number: number.parse().ok()? })
+        Some(Value {
+            producer: producer.parse().ok()?,
+            number: number.parse().ok()?,
+        })
     }
 }
 
@@ -42,7 +45,10 @@ mod tests {
 
     #[test]
     fn values_survive_a_record() {
-        let value = Value { producer: 3, number: 41 };
+        let value = Value {
+            producer: 3,
+            number: 41,
+        };
         assert_eq!(Value::decode(&value.encode(100)), Some(value));
         assert_eq!(value.encode(100).len(), 100);
         assert_eq!(Value::decode(&value.encode(0)), Some(value));

@@ -49,7 +49,11 @@ impl Value for NamedAddress {
             return Err(expected());
         }
         let (host, port) = split_host_port(rest).ok_or_else(expected)?;
-        Ok(Self { name: name.to_ascii_uppercase(), host, port })
+        Ok(Self {
+            name: name.to_ascii_uppercase(),
+            host,
+            port,
+        })
     }
 
     fn show(&self) -> String {
@@ -80,7 +84,11 @@ impl Value for ControllerAddress {
         let (node, rest) = text.split_once('@').ok_or_else(expected)?;
         let node = node.parse().ok().filter(|&node: &i32| node >= 0).ok_or_else(expected)?;
         let (host, port) = split_host_port(rest).ok_or_else(expected)?;
-        Ok(Self { node: NodeId(node), host, port })
+        Ok(Self {
+            node: NodeId(node),
+            host,
+            port,
+        })
     }
 
     fn show(&self) -> String {
@@ -102,7 +110,10 @@ pub struct Listener {
 /// `HOST:PORT`, an IPv6 host in brackets or not.
 pub(super) fn split_host_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(host);
     if host.is_empty() || host.contains(['/', '@', ' ']) {
         return None;
     }
@@ -118,7 +129,15 @@ mod tests {
         let listener = NamedAddress::parse("host://0.0.0.0:9092").unwrap();
         assert_eq!(listener.show(), "HOST://0.0.0.0:9092");
         assert_eq!(ControllerAddress::parse("3@[::1]:9190").unwrap().host, "::1");
-        for bad in ["", "9092", "HOST://", "HOST://a", "://a:1", "HO ST://a:1", "HOST://a:70000"] {
+        for bad in [
+            "",
+            "9092",
+            "HOST://",
+            "HOST://a",
+            "://a:1",
+            "HO ST://a:1",
+            "HOST://a:70000",
+        ] {
             assert!(NamedAddress::parse(bad).is_err(), "{bad}");
         }
         for bad in ["a:1", "-1@a:1", "x@a:1", "1@a"] {

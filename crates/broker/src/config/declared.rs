@@ -129,7 +129,10 @@ impl NodeConfig {
     /// Each listener with what its clients are told.
     pub fn resolved_listeners(&self) -> Vec<Listener> {
         let resolve = |bind: &NamedAddress| {
-            let advertised = self.advertised_listeners.iter().find(|address| address.name == bind.name);
+            let advertised = self
+                .advertised_listeners
+                .iter()
+                .find(|address| address.name == bind.name);
             Listener {
                 name: bind.name.clone(),
                 bind_host: bind.host.clone(),
@@ -152,7 +155,9 @@ impl NodeConfig {
 }
 
 fn distinct(list: &[NamedAddress]) -> bool {
-    list.iter().enumerate().all(|(index, one)| list[..index].iter().all(|other| other.name != one.name))
+    list.iter()
+        .enumerate()
+        .all(|(index, one)| list[..index].iter().all(|other| other.name != one.name))
 }
 
 fn is_host_port(text: &str) -> bool {

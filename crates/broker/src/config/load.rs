@@ -28,18 +28,31 @@ impl fmt::Display for Source {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read the settings file {path}")]
-    Unreadable { path: PathBuf, #[source] source: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the settings file {path} is not TOML: {reason}")]
     NotToml { path: PathBuf, reason: String },
     #[error("{given} names the setting {key:?}, which does not exist; did you mean {nearest:?}?")]
-    UnknownKey { key: String, nearest: &'static str, given: Source },
+    UnknownKey {
+        key: String,
+        nearest: &'static str,
+        given: Source,
+    },
     #[error(
         "{given} sets {key:?}, which belongs to the cluster and lives in its metadata: \
          set it with `klamm config alter`"
     )]
     ClusterSetting { key: String, given: Source },
     #[error("{given} gives {key} the value {value:?}: {reason}")]
-    BadValue { key: String, value: String, reason: String, given: Source },
+    BadValue {
+        key: String,
+        value: String,
+        reason: String,
+        given: Source,
+    },
     #[error("the settings do not fit together: {reason}")]
     Inconsistent { reason: String },
 }
@@ -83,11 +96,14 @@ pub fn load(
 }
 
 fn read_file(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let table: toml::Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| ConfigError::NotToml { path: path.to_owned(), reason: error.to_string() })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| ConfigError::NotToml {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
     let mut pairs = Vec::new();
     for (key, value) in &table {
         flatten(key, value, &mut pairs);
@@ -122,8 +138,17 @@ fn set(config: &mut NodeConfig, key: &str, value: &str, given: Source) -> Result
     }
     match config.set(&key, value) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(ConfigError::UnknownKey { nearest: nearest(&key), key, given }),
-        Err(reason) => Err(ConfigError::BadValue { key, value: value.to_owned(), reason, given }),
+        Ok(false) => Err(ConfigError::UnknownKey {
+            nearest: nearest(&key),
+            key,
+            given,
+        }),
+        Err(reason) => Err(ConfigError::BadValue {
+            key,
+            value: value.to_owned(),
+            reason,
+            given,
+        }),
     }
 }
 
@@ -150,11 +175,16 @@ fn distance(one: &str, other: &str) -> usize {
 fn check_together(config: &NodeConfig) -> Result<(), ConfigError> {
     let inconsistent = |reason: String| Err(ConfigError::Inconsistent { reason });
     if config.controllers.is_empty() {
-        return inconsistent("controllers is not set: name the voters, as in controllers = [\"1@10.0.0.1:9190\"]".into());
+        return inconsistent(
+            "controllers is not set: name the voters, as in controllers = [\"1@10.0.0.1:9190\"]".into(),
+        );
     }
     for advertised in &config.advertised_listeners {
         if !config.listeners.iter().any(|listener| listener.name == advertised.name) {
-            return inconsistent(format!("advertised_listeners names {}, which is no listener", advertised.name));
+            return inconsistent(format!(
+                "advertised_listeners names {}, which is no listener",
+                advertised.name
+            ));
         }
     }
     Ok(())
@@ -164,11 +194,22 @@ fn check_together(config: &NodeConfig) -> Result<(), ConfigError> {
 pub fn example_file() -> String {
     let mut text = String::from("# A node's settings. Every line shows the default; remove the # to change it.\n");
     for setting in SETTINGS {
-        let unit = if setting.unit.is_empty() { String::new() } else { format!(", in {}", setting.unit) };
+        let unit = if setting.unit.is_empty() {
+            String::new()
+        } else {
+            format!(", in {}", setting.unit)
+        };
         let default = (setting.default)();
         let kind = (setting.kind)();
-        let shown = if kind == "integer" { default } else { format!("{default:?}") };
-        text += &format!("\n#{}\n# {}{unit}; {}\n#{} = {shown}\n", setting.text, kind, setting.bounds, setting.key);
+        let shown = if kind == "integer" {
+            default
+        } else {
+            format!("{default:?}")
+        };
+        text += &format!(
+            "\n#{}\n# {}{unit}; {}\n#{} = {shown}\n",
+            setting.text, kind, setting.bounds, setting.key
+        );
     }
     text
 }
@@ -179,7 +220,9 @@ mod tests {
 
     fn flags(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         let voters = ("controllers".to_owned(), "1@127.0.0.1:9190".to_owned());
-        let given = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let given = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         std::iter::once(voters).chain(given).collect()
     }
 
@@ -191,14 +234,23 @@ mod tests {
     fn later_sources_win() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("node.toml");
-        std::fs::write(&file, "node_id = 4\nrack = \"a\"\n[log]\nlevel = \"warn\"\nformat = \"json\"\n").unwrap();
+        std::fs::write(
+            &file,
+            "node_id = 4\nrack = \"a\"\n[log]\nlevel = \"warn\"\nformat = \"json\"\n",
+        )
+        .unwrap();
         let environment = BTreeMap::from([
             ("KLAMM_LOG_LEVEL".to_owned(), "debug".to_owned()),
             ("PATH".to_owned(), "/bin".to_owned()),
         ]);
         let config = load(Some(&file), &environment, &flags(&[("node.id", "5")])).unwrap();
         assert_eq!(
-            (config.node_id, config.rack.as_deref(), config.log_level.as_str(), config.log_format.as_str()),
+            (
+                config.node_id,
+                config.rack.as_deref(),
+                config.log_level.as_str(),
+                config.log_format.as_str()
+            ),
             (5, Some("a"), "debug", "json")
         );
     }
@@ -219,7 +271,10 @@ mod tests {
         let example = example_file();
         let uncommented: String = example
             .lines()
-            .filter_map(|line| line.strip_prefix('#').filter(|rest| rest.contains(" = ") && !rest.starts_with(' ')))
+            .filter_map(|line| {
+                line.strip_prefix('#')
+                    .filter(|rest| rest.contains(" = ") && !rest.starts_with(' '))
+            })
             .filter(|line| !line.starts_with("controllers") && !line.ends_with("\"\""))
             .map(|line| format!("{line}\n"))
             .collect();

@@ -47,7 +47,11 @@ impl Value for PathBuf {
     const TYPE: &'static str = "path";
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Err("expected a path".to_owned()) } else { Ok(PathBuf::from(text)) }
+        if text.is_empty() {
+            Err("expected a path".to_owned())
+        } else {
+            Ok(PathBuf::from(text))
+        }
     }
 
     fn show(&self) -> String {
@@ -59,7 +63,11 @@ impl<T: Value> Value for Vec<T> {
     const TYPE: &'static str = "list";
 
     fn parse(text: &str) -> Result<Self, String> {
-        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(T::parse).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(T::parse)
+            .collect()
     }
 
     fn show(&self) -> String {
@@ -71,7 +79,11 @@ impl<T: Value> Value for Option<T> {
     const TYPE: &'static str = T::TYPE;
 
     fn parse(text: &str) -> Result<Self, String> {
-        if text.is_empty() { Ok(None) } else { T::parse(text).map(Some) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            T::parse(text).map(Some)
+        }
     }
 
     fn show(&self) -> String {

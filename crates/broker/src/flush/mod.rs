@@ -60,7 +60,10 @@ impl Pool {
             ready: Condvar::new(),
             open_max: config.open_max.max(1),
         });
-        let mut pool = Pool { shared, threads: Vec::new() };
+        let mut pool = Pool {
+            shared,
+            threads: Vec::new(),
+        };
         for index in 0..config.threads.max(1) {
             let shared = Arc::clone(&pool.shared);
             let builder = std::thread::Builder::new().name(format!("{}-{index}", config.name));
@@ -163,7 +166,12 @@ mod tests {
 
     #[test]
     fn runs_in_order_within_its_bound_and_tells_the_age() {
-        let pool = Pool::start(PoolConfig { name: "test", threads: 1, open_max: 2 }).unwrap();
+        let pool = Pool::start(PoolConfig {
+            name: "test",
+            threads: 1,
+            open_max: 2,
+        })
+        .unwrap();
         assert_eq!(pool.oldest(), None);
         let (release, gate) = mpsc::channel::<()>();
         let (done, order) = mpsc::channel();
@@ -185,7 +193,12 @@ mod tests {
 
     #[test]
     fn dropping_runs_what_waits() {
-        let pool = Pool::start(PoolConfig { name: "test", threads: 2, open_max: 100 }).unwrap();
+        let pool = Pool::start(PoolConfig {
+            name: "test",
+            threads: 2,
+            open_max: 100,
+        })
+        .unwrap();
         let (done, results) = mpsc::channel();
         for number in 0..50 {
             let done = done.clone();

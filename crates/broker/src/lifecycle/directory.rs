@@ -32,13 +32,26 @@ pub enum LastRun {
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
     #[error("using the data directory {path}: {doing}")]
-    Io { path: PathBuf, doing: &'static str, #[source] source: io::Error },
+    Io {
+        path: PathBuf,
+        doing: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("the data directory {path} is in use by another process")]
     InUse { path: PathBuf },
     #[error("the data directory {path} belongs to node {found}, and this is node {expected}")]
-    OtherNode { path: PathBuf, found: NodeId, expected: NodeId },
+    OtherNode {
+        path: PathBuf,
+        found: NodeId,
+        expected: NodeId,
+    },
     #[error("the data directory {path} belongs to cluster {found}, and this node to {expected}")]
-    OtherCluster { path: PathBuf, found: ClusterId, expected: ClusterId },
+    OtherCluster {
+        path: PathBuf,
+        found: ClusterId,
+        expected: ClusterId,
+    },
     #[error(
         "the data directory {path} holds partitions but no readable identity.json; \
          restore the file, or move the directory away to come back as a new replica"
@@ -76,9 +89,19 @@ const LOCK: &str = "lock";
 impl DataDirectory {
     /// Opens or founds a directory. `fresh_id` names it if it is new; `boot_id` is the kernel's.
     pub fn open(path: &Path, node: NodeId, fresh_id: DirectoryId, boot_id: &str) -> Result<Self, DirectoryError> {
-        let failed = |doing| move |source| DirectoryError::Io { path: path.to_owned(), doing, source };
+        let failed = |doing| {
+            move |source| DirectoryError::Io {
+                path: path.to_owned(),
+                doing,
+                source,
+            }
+        };
         fs::create_dir_all(path).map_err(failed("creating it"))?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK));
         let lock = lock.map_err(failed("opening its lock"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(DirectoryError::InUse { path: path.to_owned() });
@@ -110,9 +133,15 @@ impl DataDirectory {
     fn adopt(&mut self, stored: &Stored) -> Result<(), DirectoryError> {
         let found = NodeId(stored.node_id);
         if found != self.node {
-            return Err(DirectoryError::OtherNode { path: self.path.clone(), found, expected: self.node });
+            return Err(DirectoryError::OtherNode {
+                path: self.path.clone(),
+                found,
+                expected: self.node,
+            });
         }
-        let damaged = || DirectoryError::NoIdentity { path: self.path.clone() };
+        let damaged = || DirectoryError::NoIdentity {
+            path: self.path.clone(),
+        };
         self.id = stored.directory_id.parse().map_err(|_| damaged())?;
         if !stored.cluster_id.is_empty() {
             self.cluster = Some(stored.cluster_id.parse().map_err(|_| damaged())?);
@@ -128,9 +157,11 @@ impl DataDirectory {
     /// Binds the directory to a cluster, durably; refuses another than the one it belongs to.
     pub fn join(&mut self, cluster: ClusterId) -> Result<(), DirectoryError> {
         match self.cluster {
-            Some(found) if found != cluster => {
-                Err(DirectoryError::OtherCluster { path: self.path.clone(), found, expected: cluster })
-            }
+            Some(found) if found != cluster => Err(DirectoryError::OtherCluster {
+                path: self.path.clone(),
+                found,
+                expected: cluster,
+            }),
             Some(_) => Ok(()),
             None => {
                 self.cluster = Some(cluster);
@@ -174,7 +205,11 @@ impl DataDirectory {
     }
 
     fn io(&self, doing: &'static str, act: impl FnOnce() -> io::Result<()>) -> Result<(), DirectoryError> {
-        act().map_err(|source| DirectoryError::Io { path: self.path.clone(), doing, source })
+        act().map_err(|source| DirectoryError::Io {
+            path: self.path.clone(),
+            doing,
+            source,
+        })
     }
 }
 
@@ -208,7 +243,11 @@ fn last_run(path: &Path, boot_id: &str) -> io::Result<LastRun> {
         Err(error) => return Err(error),
     };
     let same = !boot_id.is_empty() && last.trim() == boot_id;
-    Ok(if same { LastRun::DiedSameBoot } else { LastRun::DiedOtherBoot })
+    Ok(if same {
+        LastRun::DiedSameBoot
+    } else {
+        LastRun::DiedOtherBoot
+    })
 }
 
 /// Whether a folder lies there that only a partition leaves behind.
@@ -251,17 +290,29 @@ mod tests {
     fn a_directory_remembers_whose_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let mut first = open(dir.path(), 1, "a").unwrap();
-        assert_eq!((first.cluster, first.stored_epoch, first.last_run), (None, BrokerEpoch::NONE, LastRun::Clean));
+        assert_eq!(
+            (first.cluster, first.stored_epoch, first.last_run),
+            (None, BrokerEpoch::NONE, LastRun::Clean)
+        );
         assert!(matches!(open(dir.path(), 1, "a"), Err(DirectoryError::InUse { .. })));
         first.join(ClusterId::from_u128(9)).unwrap();
         first.store_epoch(BrokerEpoch(12)).unwrap();
         drop(first);
         let mut second = DataDirectory::open(dir.path(), NodeId(1), DirectoryId::from_u128(8), "a").unwrap();
         assert_eq!(second.id, DirectoryId::from_u128(7));
-        assert_eq!((second.cluster, second.stored_epoch), (Some(ClusterId::from_u128(9)), BrokerEpoch(12)));
-        assert!(matches!(second.join(ClusterId::from_u128(10)), Err(DirectoryError::OtherCluster { .. })));
+        assert_eq!(
+            (second.cluster, second.stored_epoch),
+            (Some(ClusterId::from_u128(9)), BrokerEpoch(12))
+        );
+        assert!(matches!(
+            second.join(ClusterId::from_u128(10)),
+            Err(DirectoryError::OtherCluster { .. })
+        ));
         drop(second);
-        assert!(matches!(open(dir.path(), 2, "a"), Err(DirectoryError::OtherNode { .. })));
+        assert!(matches!(
+            open(dir.path(), 2, "a"),
+            Err(DirectoryError::OtherNode { .. })
+        ));
     }
 
     #[test]
@@ -284,8 +335,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("t-0")).unwrap();
         fs::write(dir.path().join("t-0/partition.metadata"), "").unwrap();
-        assert!(matches!(open(dir.path(), 1, "a"), Err(DirectoryError::NoIdentity { .. })));
+        assert!(matches!(
+            open(dir.path(), 1, "a"),
+            Err(DirectoryError::NoIdentity { .. })
+        ));
         fs::write(dir.path().join(IDENTITY), "{").unwrap();
-        assert!(matches!(open(dir.path(), 1, "a"), Err(DirectoryError::NoIdentity { .. })));
+        assert!(matches!(
+            open(dir.path(), 1, "a"),
+            Err(DirectoryError::NoIdentity { .. })
+        ));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use klamm_controller::{Controller, NodeIdentity};
+use klamm_controller::{ControllerClient, NodeIdentity};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
 use klamm_types::{ClusterId, ErrorCode, NodeId, ProducerId};
@@ -16,9 +16,7 @@ use crate::api::{
     EpochEnd, EpochEndRequest, FetchRequest, FetchedPartition, ListOffsetRequest, ListedOffset, PartitionError,
     ProduceRequest,
 };
-use crate::backend::{
-    Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange,
-};
+use crate::backend::{Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange};
 use crate::config::{NodeConfig, SETTINGS};
 use crate::controllers::Controllers;
 use crate::partitions::Partitions;
@@ -29,7 +27,7 @@ pub(crate) struct NodeBackend {
     pub config: NodeConfig,
     pub partitions: Partitions,
     pub controllers: Arc<dyn Controllers>,
-    pub controller: Option<Controller>,
+    pub client: ControllerClient,
     pub shown: Shown,
     pub producer_ids: ProducerIds,
 }
@@ -112,12 +110,12 @@ impl Backend for NodeBackend {
     }
 
     fn describe_quorum(&self) -> BoxFuture<'static, Result<QuorumDescription, RequestError>> {
-        let controller = self.controller.clone();
-        async move { super::quorum::describe(controller.as_ref()).await }.boxed()
+        let client = self.client.clone();
+        async move { super::quorum::describe(&client).await }.boxed()
     }
 
     fn change_voters(&self, change: VoterChange) -> BoxFuture<'static, Result<(), RequestError>> {
-        let controller = self.controller.clone();
-        async move { super::quorum::change_voters(controller.as_ref(), change).await }.boxed()
+        let client = self.client.clone();
+        async move { super::quorum::change_voters(&client, change).await }.boxed()
     }
 }

@@ -62,15 +62,28 @@ pub(crate) fn start(client: &ControllerClient, partitions: Option<Partitions>) -
     let (committed, committed_index) = watch::channel(0);
     let (end, ended) = oneshot::channel();
     let image = Arc::new(ArcSwap::from_pointee(Image::new()));
-    let shown = Shown { image: image.clone(), index };
+    let shown = Shown {
+        image: image.clone(),
+        index,
+    };
     let (waiting, queue) = mpsc::channel(WAITING_MAX);
     tokio::spawn(show(queue, image, showing));
-    let follow = Follow { follower: client.follow_metadata(0), partitions, waiting, committed, image: Image::new() };
+    let follow = Follow {
+        follower: client.follow_metadata(0),
+        partitions,
+        waiting,
+        committed,
+        image: Image::new(),
+    };
     tokio::spawn(async move {
         let reason = follow.run().await;
         let _ = end.send(reason);
     });
-    Following { shown, committed: committed_index, ended }
+    Following {
+        shown,
+        committed: committed_index,
+        ended,
+    }
 }
 
 struct Waiting {
@@ -111,7 +124,10 @@ impl Follow {
                 }
             };
             let image = Arc::new(self.image.clone());
-            let taken_up = self.partitions.as_ref().map(|partitions| partitions.apply(image.clone(), source));
+            let taken_up = self
+                .partitions
+                .as_ref()
+                .map(|partitions| partitions.apply(image.clone(), source));
             if self.waiting.send(Waiting { image, taken_up }).await.is_err() {
                 return "the node stops".to_owned();
             }
@@ -126,7 +142,10 @@ async fn show(mut queue: mpsc::Receiver<Waiting>, image: Arc<ArcSwap<Image>>, in
             && tokio::time::timeout(TAKE_UP_MAX, taken_up.wait()).await.is_err()
         {
             let index = waiting.image.applied_index();
-            tracing::warn!(index, "some partitions have not taken up the metadata within {TAKE_UP_MAX:?}");
+            tracing::warn!(
+                index,
+                "some partitions have not taken up the metadata within {TAKE_UP_MAX:?}"
+            );
         }
         let applied = waiting.image.applied_index();
         image.store(waiting.image);

@@ -103,7 +103,12 @@ impl Membership {
                 self.registration.cluster_id = id_bytes(cluster.as_bytes());
             }
             let request = Request::RegisterBroker(self.registration.clone());
-            match self.controllers.submit(request, REGISTER_TIMEOUT).await.map(|decided| decided.reply) {
+            match self
+                .controllers
+                .submit(request, REGISTER_TIMEOUT)
+                .await
+                .map(|decided| decided.reply)
+            {
                 Ok(Reply::RegisterBroker(reply)) => {
                     let code = i16::try_from(reply.error_code).ok().and_then(ErrorCode::from_code);
                     match code.unwrap_or(ErrorCode::UnknownServerError) {
@@ -112,14 +117,24 @@ impl Membership {
                         code if code == ErrorCode::DuplicateBrokerRegistration || code.is_retriable() => {
                             tracing::info!(%code, message = reply.error_message, "registering again in a moment");
                         }
-                        code => return Err(MembershipError::Refused { code, message: reply.error_message }),
+                        code => {
+                            return Err(MembershipError::Refused {
+                                code,
+                                message: reply.error_message,
+                            });
+                        }
                     }
                 }
                 Ok(other) => tracing::warn!(?other, "a registration was answered with something else"),
                 Err(error) if error.code == ErrorCode::RequestTimedOut => {
                     tracing::info!(%error, "no controller has registered this broker yet");
                 }
-                Err(error) => return Err(MembershipError::Refused { code: error.code, message: error.message }),
+                Err(error) => {
+                    return Err(MembershipError::Refused {
+                        code: error.code,
+                        message: error.message,
+                    });
+                }
             }
             sleep(REGISTER_PAUSE).await;
         }
@@ -127,7 +142,9 @@ impl Membership {
 
     /// Stores the new epoch, durably, before anything is done under it.
     fn registered(&mut self, epoch: BrokerEpoch, cluster: &[u8]) -> Result<BrokerEpoch, MembershipError> {
-        let cluster = ClusterId::from_slice(cluster).or(self.directory.cluster).unwrap_or_default();
+        let cluster = ClusterId::from_slice(cluster)
+            .or(self.directory.cluster)
+            .unwrap_or_default();
         self.directory.join(cluster)?;
         self.directory.store_epoch(epoch)?;
         tracing::info!(%epoch, "registered");
@@ -157,7 +174,10 @@ impl Membership {
                 Ok(over)
             }
             Err(SessionError::Deadline { last }) => {
-                tracing::warn!(last, "no active controller for {SESSION_DEADLINE:?}; the broker goes on serving");
+                tracing::warn!(
+                    last,
+                    "no active controller for {SESSION_DEADLINE:?}; the broker goes on serving"
+                );
                 Ok(SessionOver::Again)
             }
             Err(SessionError::Refused { code, message }) => {

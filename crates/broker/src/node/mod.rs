@@ -92,7 +92,9 @@ const GOODBYE_MAX: Duration = Duration::from_secs(3);
 impl Node {
     /// What a front end talks to; `None` without the broker role.
     pub fn backend(&self) -> Option<Arc<dyn Backend>> {
-        self.broker.as_ref().map(|broker| broker.backend.clone() as Arc<dyn Backend>)
+        self.broker
+            .as_ref()
+            .map(|broker| broker.backend.clone() as Arc<dyn Backend>)
     }
 
     /// Resolves with the reason when the node cannot go on.
@@ -116,8 +118,14 @@ impl Node {
 
     async fn move_leaders(&self, broker: &Broker) {
         loop {
-            let request = ControlledShutdownRequest { broker: self.id.0, broker_epoch: broker.epoch.borrow().0 };
-            let outcome = self.controllers.submit(Request::ControlledShutdown(request), HAND_OVER_TIMEOUT).await;
+            let request = ControlledShutdownRequest {
+                broker: self.id.0,
+                broker_epoch: broker.epoch.borrow().0,
+            };
+            let outcome = self
+                .controllers
+                .submit(Request::ControlledShutdown(request), HAND_OVER_TIMEOUT)
+                .await;
             match outcome.map(|decided| (decided.reply, decided.applied_index)) {
                 Ok((Reply::ControlledShutdown(reply), index)) if reply.error_code == 0 => {
                     self.shown.wait_for(index).await;
@@ -137,7 +145,10 @@ impl Node {
 
     fn others_live(&self) -> bool {
         let image = self.shown.image();
-        image.brokers().keys().any(|&other| other != self.id && image.may_lead(other))
+        image
+            .brokers()
+            .keys()
+            .any(|&other| other != self.id && image.may_lead(other))
     }
 
     /// Closes everything in order. The front end must have stopped before.
@@ -162,7 +173,11 @@ async fn close(broker: &Broker) -> Result<(), StopError> {
         Ok(Stopped::Unclean) => Err(StopError::Logs("not every log could be closed".to_owned())),
         Err(error) => Err(StopError::Logs(error.to_string())),
     };
-    let wish = broker.goodbye.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    let wish = broker
+        .goodbye
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .take();
     let (answer, answered) = oneshot::channel();
     let asked = wish.is_some_and(|wish| wish.send(answer).is_ok());
     if !asked {

@@ -25,7 +25,10 @@ impl Controllers for QuorumPort {
             let until = Instant::now() + timeout;
             loop {
                 let left = until.saturating_duration_since(Instant::now());
-                let reply = client.submit(request.clone(), left).await.map_err(|error| refused(&error))?;
+                let reply = client
+                    .submit(request.clone(), left)
+                    .await
+                    .map_err(|error| refused(&error))?;
                 match decided(reply) {
                     // Unknown whether it happened: every request may be repeated safely.
                     Err(error) if error.code == ErrorCode::RequestTimedOut && Instant::now() + RETRY_PAUSE < until => {
@@ -44,12 +47,25 @@ fn decided(reply: ControllerReply) -> Result<Decided, RequestError> {
     let code = code.unwrap_or(ErrorCode::UnknownServerError);
     if code.is_error() {
         // Only the controllers among themselves speak of who decides; to clients it is a matter of time.
-        let code = if code == ErrorCode::NotController { ErrorCode::RequestTimedOut } else { code };
-        return Err(RequestError { code, message: reply.error_message });
+        let code = if code == ErrorCode::NotController {
+            ErrorCode::RequestTimedOut
+        } else {
+            code
+        };
+        return Err(RequestError {
+            code,
+            message: reply.error_message,
+        });
     }
     match reply.reply {
-        Some(inner) => Ok(Decided { reply: inner, applied_index: reply.applied_index }),
-        None => Err(RequestError { code: ErrorCode::RequestTimedOut, message: "the controller's reply was empty".into() }),
+        Some(inner) => Ok(Decided {
+            reply: inner,
+            applied_index: reply.applied_index,
+        }),
+        None => Err(RequestError {
+            code: ErrorCode::RequestTimedOut,
+            message: "the controller's reply was empty".into(),
+        }),
     }
 }
 
@@ -59,5 +75,8 @@ fn refused(error: &SubmitError) -> RequestError {
         SubmitError::OtherCluster(_) => ErrorCode::InconsistentClusterId,
         SubmitError::Refused(_) => ErrorCode::ClusterAuthorizationFailed,
     };
-    RequestError { code, message: error.to_string() }
+    RequestError {
+        code,
+        message: error.to_string(),
+    }
 }

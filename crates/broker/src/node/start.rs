@@ -8,12 +8,14 @@ use klamm_controller::{
     Controller, ControllerClient, ControllerConfig, IdentityService, NodeIdentity, StartError as ControllerStartError,
     Timing,
 };
+use klamm_log::RealDisk;
 use klamm_metadata::feature;
+use klamm_replication::Limits;
 use klamm_schema::id_bytes;
 use klamm_schema::metadata::{FeatureRange, Listener};
-use klamm_log::RealDisk;
-use klamm_replication::Limits;
-use klamm_schema::requests::{DamagedReplica, DirectoryReport, LastRun as LastRunMessage, RegisterBrokerRequest, ReplicaLog};
+use klamm_schema::requests::{
+    DamagedReplica, DirectoryReport, LastRun as LastRunMessage, RegisterBrokerRequest, ReplicaLog,
+};
 use klamm_types::{BrokerEpoch, ClusterId, DirectoryId, Incarnation, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -28,7 +30,9 @@ use crate::config::{NodeConfig, Role};
 use crate::controllers::Controllers;
 use crate::grpc;
 use crate::lifecycle::directory::{DataDirectory, DirectoryError, LastRun, kernel_boot_id};
-use crate::partitions::{LastStop, Partitions, PartitionsConfig, RecoveredReplica, RecoveryReport, StartError as PartitionsError};
+use crate::partitions::{
+    LastStop, Partitions, PartitionsConfig, RecoveredReplica, RecoveryReport, StartError as PartitionsError,
+};
 use crate::producer_ids::ProducerIds;
 
 /// Why a node does not start.
@@ -37,7 +41,11 @@ pub enum StartError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     #[error("binding grpc_bind {address}")]
-    Bind { address: String, #[source] source: std::io::Error },
+    Bind {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("opening the partitions")]
     Partitions(#[from] PartitionsError),
     #[error("starting the controller")]
@@ -52,7 +60,6 @@ pub enum StartError {
 struct Parts {
     client: ControllerClient,
     controllers: Arc<dyn Controllers>,
-    controller: Option<Controller>,
     shown: images::Shown,
 }
 
@@ -83,8 +90,18 @@ impl Node {
         }
         let identity = NodeIdentity::new(id, Incarnation::from_u128(rand::random()), directory.cluster);
         let grpc = TcpListener::bind(&config.grpc_bind).await;
-        let grpc = grpc.map_err(|source| StartError::Bind { address: config.grpc_bind.clone(), source })?;
-        let starting = Starting { config, listeners, runtimes, identity, boot_id, failure };
+        let grpc = grpc.map_err(|source| StartError::Bind {
+            address: config.grpc_bind.clone(),
+            source,
+        })?;
+        let starting = Starting {
+            config,
+            listeners,
+            runtimes,
+            identity,
+            boot_id,
+            failure,
+        };
         starting.assemble(id, directory, grpc, failed).await
     }
 }
@@ -111,18 +128,37 @@ impl Starting {
         let control = controller.as_ref().map_or_else(Routes::default, Controller::services);
         let services = grpc::Services {
             control: control.add_service(IdentityService::server(self.identity.clone())),
-            data: opened.as_ref().map(|(partitions, _)| Routes::new(partitions.replica_service())),
+            data: opened
+                .as_ref()
+                .map(|(partitions, _)| Routes::new(partitions.replica_service())),
             data_runtime: self.runtimes.data.clone(),
         };
         tokio::spawn(grpc::serve(grpc, services, stopping));
         let client = ControllerClient::new(self.controller_addresses(), self.identity.clone());
         let client = client.map_err(|error| StartError::Address(error.to_string()))?;
         let controllers: Arc<dyn Controllers> = Arc::new(QuorumPort(client.clone()));
-        let Following { shown, committed, ended } = images::start(&client, opened.as_ref().map(|(partitions, _)| partitions.clone()));
+        let Following {
+            shown,
+            committed,
+            ended,
+        } = images::start(&client, opened.as_ref().map(|(partitions, _)| partitions.clone()));
         self.watch_for_failure(ended, controller.as_ref());
-        let parts = Parts { client, controllers: controllers.clone(), controller: controller.clone(), shown: shown.clone() };
+        let parts = Parts {
+            client: client.clone(),
+            controllers: controllers.clone(),
+            shown: shown.clone(),
+        };
         let broker = opened.map(|(partitions, report)| self.start_broker(partitions, &report, directory, parts));
-        Ok(Node { id, controllers, controller, broker, shown, committed, failure, stop_grpc })
+        Ok(Node {
+            id,
+            controllers,
+            controller,
+            broker,
+            shown,
+            committed,
+            failure,
+            stop_grpc,
+        })
     }
 
     /// Recovers every log; blocks a thread of its own.
@@ -151,7 +187,11 @@ impl Starting {
     }
 
     fn controller_addresses(&self) -> BTreeMap<NodeId, String> {
-        self.config.controllers.iter().map(|address| (address.node, address.authority())).collect()
+        self.config
+            .controllers
+            .iter()
+            .map(|address| (address.node, address.authority()))
+            .collect()
     }
 
     fn controller_config(&self) -> ControllerConfig {
@@ -188,13 +228,20 @@ impl Starting {
         directory: DataDirectory,
         parts: Parts,
     ) -> Broker {
-        let Parts { client, controllers, controller, shown } = parts;
+        let Parts {
+            client,
+            controllers,
+            shown,
+        } = parts;
         let id = NodeId(self.config.node_id);
         let (epoch_sender, epoch) = watch::channel(BrokerEpoch::NONE);
-        let (standing_sender, standing) = watch::channel(Standing { fenced: true, ..Standing::default() });
+        let (standing_sender, standing) = watch::channel(Standing {
+            fenced: true,
+            ..Standing::default()
+        });
         let (goodbye, goodbye_wish) = oneshot::channel();
         let membership = Membership {
-            client,
+            client: client.clone(),
             controllers: controllers.clone(),
             partitions: partitions.clone(),
             shown: shown.clone(),
@@ -210,13 +257,18 @@ impl Starting {
                 failure.send_replace(Some(error.to_string()));
             }
         });
-        tokio::spawn(wishes::carry(id, epoch.clone(), partitions.clone(), controllers.clone()));
+        tokio::spawn(wishes::carry(
+            id,
+            epoch.clone(),
+            partitions.clone(),
+            controllers.clone(),
+        ));
         let backend = NodeBackend {
             identity: self.identity.clone(),
             config: self.config.clone(),
             partitions: partitions.clone(),
             controllers: controllers.clone(),
-            controller,
+            client: client.clone(),
             shown,
             producer_ids: ProducerIds::start(id, epoch.clone(), controllers),
         };
@@ -230,7 +282,12 @@ impl Starting {
     }
 
     fn registration(&self, report: &RecoveryReport, directory: &DataDirectory) -> RegisterBrokerRequest {
-        let http_port = self.config.http_bind.rsplit(':').next().and_then(|port| port.parse().ok());
+        let http_port = self
+            .config
+            .http_bind
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         let listeners = self.listeners.iter().map(|listener| Listener {
             name: listener.name.clone(),
             host: listener.host.clone(),
@@ -243,7 +300,10 @@ impl Starting {
         });
         RegisterBrokerRequest {
             broker: self.config.node_id,
-            cluster_id: directory.cluster.map(|cluster| id_bytes(cluster.as_bytes())).unwrap_or_default(),
+            cluster_id: directory
+                .cluster
+                .map(|cluster| id_bytes(cluster.as_bytes()))
+                .unwrap_or_default(),
             incarnation: id_bytes(self.identity.incarnation().as_bytes()),
             listeners: listeners.collect(),
             grpc_address: self.config.grpc_address(),
@@ -265,7 +325,11 @@ impl Starting {
 fn damaged(replica: &RecoveredReplica) -> Option<DamagedReplica> {
     let reason = replica.damage.clone()?;
     let partition = replica.partition;
-    Some(DamagedReplica { topic_id: id_bytes(partition.topic.as_bytes()), partition: partition.partition.0, reason })
+    Some(DamagedReplica {
+        topic_id: id_bytes(partition.topic.as_bytes()),
+        partition: partition.partition.0,
+        reason,
+    })
 }
 
 fn replica_log(replica: &RecoveredReplica) -> ReplicaLog {

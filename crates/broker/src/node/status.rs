@@ -53,7 +53,9 @@ impl Node {
         }
         let broker = self.broker.as_ref()?;
         let answered = tokio::time::timeout(ANSWER_MAX, broker.partitions.statuses()).await;
-        answered.is_err().then(|| format!("the partitions did not answer within {ANSWER_MAX:?}"))
+        answered
+            .is_err()
+            .then(|| format!("the partitions did not answer within {ANSWER_MAX:?}"))
     }
 
     /// Why the node does not serve yet, if it does not.
@@ -63,7 +65,10 @@ impl Node {
         }
         let (image, committed) = (self.shown.image(), *self.committed.borrow());
         if image.applied_index() == 0 || image.applied_index() + BEHIND_MAX < committed {
-            return Some(format!("the metadata is at entry {} of {committed}", image.applied_index()));
+            return Some(format!(
+                "the metadata is at entry {} of {committed}",
+                image.applied_index()
+            ));
         }
         let broker = self.broker.as_ref()?;
         let standing = *broker.standing.borrow();
@@ -98,7 +103,13 @@ impl Node {
                 });
             }
             let samples = broker.partitions.metrics().snapshot();
-            counters = samples.iter().map(|sample| CounterView { name: sample.name, value: sample.value }).collect();
+            counters = samples
+                .iter()
+                .map(|sample| CounterView {
+                    name: sample.name,
+                    value: sample.value,
+                })
+                .collect();
         }
         Status {
             node_id: self.id.0,

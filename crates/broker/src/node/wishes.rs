@@ -38,10 +38,12 @@ pub(crate) async fn carry(
                 partitions.alter_answered(partition, &alter, outcome);
             }
         }
-        if let Some(request) = wishes.damage_request(node, broker_epoch)
-            && let Err(error) = controllers.submit(Request::ReportDamage(request), TIMEOUT).await
-        {
-            tracing::warn!(%error, "the damage could not be reported; it will be again");
+        if let Some(request) = wishes.damage_request(node, broker_epoch) {
+            match controllers.submit(Request::ReportDamage(request), TIMEOUT).await.map(|decided| decided.reply) {
+                Ok(Reply::ReportDamage(reply)) if reply.error_code == 0 => partitions.damage_reported(&wishes),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the damage could not be reported; it will be again"),
+            }
         }
     }
 }

@@ -7,11 +7,11 @@ use klamm_record::Batch;
 use klamm_replication::{Alarm, AlterOutcome, AlterPartition, AppendId, Effect, Event, ReplaceReason, Role};
 use klamm_types::{LeaderEpoch, LogStartOffset, NodeId, Timestamp};
 
-use super::command::{AcceptedAt, ToFollowerKey};
+use super::command::AcceptedAt;
 use super::hosted::{CutOrder, Hosted};
 use super::push::{self, PushOrder};
 use super::requests::{Damage, ReplaceWish};
-use super::worker::Context;
+use super::context::Context;
 use crate::api::{ProduceError, Produced};
 use crate::replica::convert::{self, Bounds, SubscriptionKey};
 
@@ -23,12 +23,11 @@ pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, e
         Effect::Truncate { to } => hosted.cut = Some(CutOrder::To(to)),
         Effect::RestartLog { at } => hosted.cut = Some(CutOrder::RestartAt(at)),
         Effect::AdvanceLogStart { to } => return advance_log_start(hosted, log, to),
-        Effect::ProduceAccepted { request, base_offset, next_offset } => {
-            let accepted = hosted.produces.get_mut(&request).and_then(|produce| produce.reply.accepted.take());
-            if let Some(accepted) = accepted {
-                let _ = accepted.send(AcceptedAt { base_offset, next_offset });
-            }
-        }
+        Effect::ProduceAccepted {
+            request,
+            base_offset,
+            next_offset,
+        } => tell_place(hosted, request, AcceptedAt { base_offset, next_offset }),
         Effect::CompleteProduce { request, result } => complete_produce(ctx, hosted, request, result),
         Effect::WakeFetch { request } => {
             if let Some(wake) = hosted.fetches.remove(&request) {
@@ -36,11 +35,7 @@ pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, e
             }
         }
         Effect::AnswerSubscribe { .. } | Effect::PushHighWatermark { .. } => tell_follower(hosted, effect),
-        Effect::Push { follower, subscription, leader_epoch, lane, from, up_to, bytes_max, high_watermark, log_start } => {
-            let key = ToFollowerKey { follower, subscription, leader_epoch, lane };
-            let bounds = Bounds { high_watermark, log_start };
-            return push::start(ctx, hosted, log, PushOrder { key, from, up_to, bytes_max, bounds });
-        }
+        Effect::Push { .. } => return PushOrder::of(&effect).and_then(|order| push::start(ctx, hosted, log, order)),
         Effect::SubscribeTo { .. } => return subscribe(ctx, hosted, &effect),
         Effect::Acknowledge { .. } | Effect::UnsubscribeFrom { .. } => tell_leader(hosted, &effect),
         Effect::AlterPartition(alter) => return alter_partition(ctx, hosted, alter),
@@ -76,17 +71,35 @@ pub(crate) fn keep_producers(hosted: &Hosted, log: &mut Log) {
     }
     if let Err(error) = log.write_producer_snapshot(producers.end(), &producers.encode()) {
         // A snapshot is a cache: recovery replays more without it.
-        tracing::warn!(partition = &*hosted.name, error = chain(&error), "writing a producer snapshot failed");
+        tracing::warn!(
+            partition = &*hosted.name,
+            error = chain(&error),
+            "writing a producer snapshot failed"
+        );
     }
 }
 
 fn advance_log_start(hosted: &Hosted, log: &mut Log, to: LogStartOffset) -> Option<Event> {
     match log.advance_log_start(to.into()) {
-        Ok(()) => Some(Event::LogStartAdvanced { log_start: LogStartOffset::from(log.log_start_offset()) }),
+        Ok(()) => Some(Event::LogStartAdvanced {
+            log_start: LogStartOffset::from(log.log_start_offset()),
+        }),
         Err(error) => {
-            tracing::warn!(partition = &*hosted.name, error = chain(&error), "advancing the log start failed");
+            tracing::warn!(
+                partition = &*hosted.name,
+                error = chain(&error),
+                "advancing the log start failed"
+            );
             None
         }
+    }
+}
+
+fn tell_place(hosted: &mut Hosted, request: klamm_replication::RequestId, place: AcceptedAt) {
+    let produce = hosted.produces.get_mut(&request);
+    if let Some(accepted) = produce.and_then(|produce| produce.reply.accepted.take()) {
+        // A coordinator that has gone needs no answer.
+        let _ = accepted.send(place);
     }
 }
 
@@ -129,11 +142,20 @@ fn tell_follower(hosted: &mut Hosted, effect: Effect) {
         pair.map(|(_, pair)| pair)
     };
     match effect {
-        Effect::AnswerSubscribe { follower, subscription, leader_epoch, answer } => {
+        Effect::AnswerSubscribe {
+            follower,
+            subscription,
+            leader_epoch,
+            answer,
+        } => {
             let Some(pair) = pair_of(follower, subscription) else {
                 return;
             };
-            let key = SubscriptionKey { partition, number: subscription, leader_epoch };
+            let key = SubscriptionKey {
+                partition,
+                number: subscription,
+                leader_epoch,
+            };
             for lane in [klamm_replication::Lane::InSync, klamm_replication::Lane::CatchUp] {
                 let message = convert::to_answer(key, answer);
                 pair.outbox(lane).put(|queue| queue.push_answer(partition, message));
@@ -143,11 +165,29 @@ fn tell_follower(hosted: &mut Hosted, effect: Effect) {
                 hosted.followers.remove(&follower);
             }
         }
-        Effect::PushHighWatermark { follower, subscription, leader_epoch, lane, high_watermark, log_start } => {
+        Effect::PushHighWatermark {
+            follower,
+            subscription,
+            leader_epoch,
+            lane,
+            high_watermark,
+            log_start,
+        } => {
             if let Some(pair) = pair_of(follower, subscription) {
-                let key = SubscriptionKey { partition, number: subscription, leader_epoch };
-                let message = convert::to_high_watermark(key, Bounds { high_watermark, log_start });
-                pair.outbox(lane).put(|queue| queue.push_high_watermark(partition, message));
+                let key = SubscriptionKey {
+                    partition,
+                    number: subscription,
+                    leader_epoch,
+                };
+                let message = convert::to_high_watermark(
+                    key,
+                    Bounds {
+                        high_watermark,
+                        log_start,
+                    },
+                );
+                pair.outbox(lane)
+                    .put(|queue| queue.push_high_watermark(partition, message));
             }
         }
         _ => {}
@@ -155,15 +195,27 @@ fn tell_follower(hosted: &mut Hosted, effect: Effect) {
 }
 
 fn subscribe(ctx: &Context, hosted: &mut Hosted, effect: &Effect) -> Option<Event> {
-    let &Effect::SubscribeTo { leader, subscription, leader_epoch, next_offset, last_epoch, credit_bytes } = effect
+    let &Effect::SubscribeTo {
+        leader,
+        subscription,
+        leader_epoch,
+        next_offset,
+        last_epoch,
+        credit_bytes,
+    } = effect
     else {
         return None;
     };
-    let key = SubscriptionKey { partition: hosted.id, number: subscription, leader_epoch };
+    let key = SubscriptionKey {
+        partition: hosted.id,
+        number: subscription,
+        leader_epoch,
+    };
     // What is written is granted again, so the first grant bounds what is under way for as long as the stream lives.
     let credit = credit_bytes.min(ctx.shared.credit_share());
     let message = convert::to_subscription(key, next_offset, last_epoch, credit);
-    let link = ctx.shared.target(leader).map(|target| ctx.shared.links.link(&target, &ctx.shared));
+    let target = ctx.shared.target(leader);
+    let link = target.and_then(|target| ctx.shared.links.link(&target, &ctx.shared));
     let lost = Event::StreamLost { leader, subscription };
     let Some(link) = link else {
         return Some(lost);
@@ -176,18 +228,43 @@ fn subscribe(ctx: &Context, hosted: &mut Hosted, effect: &Effect) -> Option<Even
 }
 
 fn tell_leader(hosted: &mut Hosted, effect: &Effect) {
-    let link_of = |number| hosted.link.as_ref().filter(|(newest, _)| *newest == number).map(|(_, link)| link);
+    let link_of = |number| {
+        hosted
+            .link
+            .as_ref()
+            .filter(|(newest, _)| *newest == number)
+            .map(|(_, link)| link)
+    };
     match *effect {
-        Effect::Acknowledge { subscription, leader_epoch, written, flushed, credit_bytes, .. } => {
+        Effect::Acknowledge {
+            subscription,
+            leader_epoch,
+            written,
+            flushed,
+            credit_bytes,
+            ..
+        } => {
             if let Some(link) = link_of(subscription) {
-                let key = SubscriptionKey { partition: hosted.id, number: subscription, leader_epoch };
+                let key = SubscriptionKey {
+                    partition: hosted.id,
+                    number: subscription,
+                    leader_epoch,
+                };
                 let message = convert::to_acknowledgement(key, written, flushed, credit_bytes);
                 link.acknowledge(hosted.id, message);
             }
         }
-        Effect::UnsubscribeFrom { subscription, leader_epoch, .. } => {
+        Effect::UnsubscribeFrom {
+            subscription,
+            leader_epoch,
+            ..
+        } => {
             if let Some(link) = link_of(subscription) {
-                let key = SubscriptionKey { partition: hosted.id, number: subscription, leader_epoch };
+                let key = SubscriptionKey {
+                    partition: hosted.id,
+                    number: subscription,
+                    leader_epoch,
+                };
                 link.unsubscribe(hosted.id, convert::to_unsubscription(key));
             }
         }
@@ -200,7 +277,10 @@ fn alter_partition(ctx: &Context, hosted: &Hosted, alter: AlterPartition) -> Opt
     tracing::info!(partition = &*hosted.name, isr = ?alter.isr, "asking for another ISR");
     let replaced = ctx.shared.wishes.alter(hosted.id, alter)?;
     let outcome = AlterOutcome::NotDecided;
-    Some(Event::AlterPartitionAnswered { attempt: replaced.attempt, outcome })
+    Some(Event::AlterPartitionAnswered {
+        attempt: replaced.attempt,
+        outcome,
+    })
 }
 
 fn ask_to_be_replaced(ctx: &Context, hosted: &Hosted, leader_epoch: LeaderEpoch, reason: ReplaceReason) {
@@ -208,9 +288,16 @@ fn ask_to_be_replaced(ctx: &Context, hosted: &Hosted, leader_epoch: LeaderEpoch,
         return;
     };
     let others = view.isr.iter().filter(|&&node| node != ctx.shared.config.node);
-    let isr = others.filter_map(|&node| Some((node, view.broker_epoch(node)?))).collect();
+    let isr = others
+        .filter_map(|&node| Some((node, view.broker_epoch(node)?)))
+        .collect();
     tracing::warn!(partition = &*hosted.name, ?reason, "asking to be replaced as leader");
-    let wish = ReplaceWish { leader_epoch, partition_epoch: view.partition_epoch, isr, reason };
+    let wish = ReplaceWish {
+        leader_epoch,
+        partition_epoch: view.partition_epoch,
+        isr,
+        reason,
+    };
     ctx.shared.wishes.replace(hosted.id, wish);
 }
 

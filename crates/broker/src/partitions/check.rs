@@ -55,9 +55,14 @@ pub fn accept(records: Bytes, rules: &ProduceRules, now: Timestamp) -> Result<Ac
     if rules.timestamp_type == TimestampType::LogAppendTime
         && batch.header().attributes.timestamp_type() == TimestampType::LogAppendTime
     {
-        return Err(refused(ErrorCode::InvalidTimestamp, "a producer must not set the log append time"));
+        return Err(refused(
+            ErrorCode::InvalidTimestamp,
+            "a producer must not set the log append time",
+        ));
     }
-    let checked = batch.check(&check_rules(rules, now)).map_err(|error| from_batch(&error))?;
+    let checked = batch
+        .check(&check_rules(rules, now))
+        .map_err(|error| from_batch(&error))?;
     let batch = convert(batch, rules)?;
     Ok(stamp(batch, checked, rules, now))
 }
@@ -66,10 +71,16 @@ pub fn accept(records: Bytes, rules: &ProduceRules, now: Timestamp) -> Result<Ac
 fn only_batch(mut records: Bytes) -> Result<Batch, PartitionError> {
     let batch = split_first(&mut records).map_err(|error| from_batch(&error))?;
     let Some(batch) = batch else {
-        return Err(refused(ErrorCode::InvalidRecord, "a produce request needs one batch per partition"));
+        return Err(refused(
+            ErrorCode::InvalidRecord,
+            "a produce request needs one batch per partition",
+        ));
     };
     if records.len() >= LOG_OVERHEAD + 5 {
-        return Err(refused(ErrorCode::InvalidRecord, "a produce request takes only one batch per partition"));
+        return Err(refused(
+            ErrorCode::InvalidRecord,
+            "a produce request takes only one batch per partition",
+        ));
     }
     debug_assert!(batch.size() >= HEADER_SIZE);
     Ok(batch)
@@ -78,11 +89,17 @@ fn only_batch(mut records: Bytes) -> Result<Batch, PartitionError> {
 fn check_size(batch: &Batch, rules: &ProduceRules) -> Result<(), PartitionError> {
     let size = batch.size();
     if size > rules.message_bytes_max {
-        let text = format!("the batch has {size} bytes and max.message.bytes is {}", rules.message_bytes_max);
+        let text = format!(
+            "the batch has {size} bytes and max.message.bytes is {}",
+            rules.message_bytes_max
+        );
         return Err(refused(ErrorCode::MessageTooLarge, &text));
     }
     if size > rules.segment_bytes {
-        let text = format!("the batch has {size} bytes and segment.bytes is {}", rules.segment_bytes);
+        let text = format!(
+            "the batch has {size} bytes and segment.bytes is {}",
+            rules.segment_bytes
+        );
         return Err(refused(ErrorCode::RecordListTooLarge, &text));
     }
     Ok(())
@@ -113,20 +130,37 @@ fn convert(batch: Batch, rules: &ProduceRules) -> Result<Batch, PartitionError> 
 
 fn stamp(batch: Batch, checked: Checked, rules: &ProduceRules, now: Timestamp) -> Accepted {
     if rules.timestamp_type == TimestampType::LogAppendTime {
-        return Accepted { batch: batch.with_log_append_time(now), log_append_time: now };
+        return Accepted {
+            batch: batch.with_log_append_time(now),
+            log_append_time: now,
+        };
     }
     let max = checked.max_timestamp.unwrap_or(batch.header().max_timestamp);
-    Accepted { batch: batch.with_create_time(max), log_append_time: Timestamp::NONE }
+    Accepted {
+        batch: batch.with_create_time(max),
+        log_append_time: Timestamp::NONE,
+    }
 }
 
 fn refused(code: ErrorCode, text: &str) -> PartitionError {
-    PartitionError { message: Some(text.to_owned()), ..PartitionError::from(code) }
+    PartitionError {
+        message: Some(text.to_owned()),
+        ..PartitionError::from(code)
+    }
 }
 
 fn from_batch(error: &BatchError) -> PartitionError {
     let text = error.to_string();
-    let record_errors = error.record_index().map(|index| (index, text.clone())).into_iter().collect();
-    PartitionError { message: Some(text), record_errors, ..PartitionError::from(error.error_code()) }
+    let record_errors = error
+        .record_index()
+        .map(|index| (index, text.clone()))
+        .into_iter()
+        .collect();
+    PartitionError {
+        message: Some(text),
+        record_errors,
+        ..PartitionError::from(error.error_code())
+    }
 }
 
 #[cfg(test)]
@@ -165,33 +199,59 @@ mod tests {
         assert_eq!(accept(one.clone(), &rules(), NOW).unwrap().batch.bytes(), &one);
         assert_eq!(code(Bytes::new(), &rules()), ErrorCode::InvalidRecord);
         assert_eq!(code(one.slice(..70), &rules()), ErrorCode::InvalidRecord);
-        assert_eq!(code([&one[..], &one[..]].concat().into(), &rules()), ErrorCode::InvalidRecord);
+        assert_eq!(
+            code([&one[..], &one[..]].concat().into(), &rules()),
+            ErrorCode::InvalidRecord
+        );
         assert_eq!(code([&one[..], &[0; 5]].concat().into(), &rules()), ErrorCode::None);
     }
 
     #[test]
     fn codes_of_refusals() {
         assert_eq!(code(batch_of(NOW, &[7; 2000]), &rules()), ErrorCode::MessageTooLarge);
-        let small = ProduceRules { segment_bytes: 90, ..rules() };
+        let small = ProduceRules {
+            segment_bytes: 90,
+            ..rules()
+        };
         assert_eq!(code(batch_of(NOW, &[7; 200]), &small), ErrorCode::RecordListTooLarge);
         let late = accept(batch_of(Timestamp(NOW.0 + 3_600_001), b""), &rules(), NOW).unwrap_err();
         assert_eq!((late.code, late.record_errors.len()), (ErrorCode::InvalidTimestamp, 1));
         let mut broken = batch_of(NOW, b"value").to_vec();
         broken[65] ^= 1;
         assert_eq!(code(broken.into(), &rules()), ErrorCode::CorruptMessage);
-        let compacted = ProduceRules { keys: TopicKeys::Required, ..rules() };
+        let compacted = ProduceRules {
+            keys: TopicKeys::Required,
+            ..rules()
+        };
         assert_eq!(code(batch_of(NOW, b"no key"), &compacted), ErrorCode::InvalidRecord);
     }
 
     #[test]
     fn stamps_and_recompresses() {
-        let stamping = ProduceRules { timestamp_type: TimestampType::LogAppendTime, ..rules() };
+        let stamping = ProduceRules {
+            timestamp_type: TimestampType::LogAppendTime,
+            ..rules()
+        };
         let accepted = accept(batch_of(Timestamp(5), b"value"), &stamping, NOW).unwrap();
-        assert_eq!((accepted.log_append_time, accepted.batch.header().max_timestamp), (NOW, NOW));
-        assert_eq!(code(accepted.batch.into_bytes(), &stamping), ErrorCode::InvalidTimestamp);
+        assert_eq!(
+            (accepted.log_append_time, accepted.batch.header().max_timestamp),
+            (NOW, NOW)
+        );
+        assert_eq!(
+            code(accepted.batch.into_bytes(), &stamping),
+            ErrorCode::InvalidTimestamp
+        );
 
         let codec = TopicCompression::Codec(Compression::Lz4, CompressionLevel::default());
-        let accepted = accept(batch_of(NOW, &[7; 800]), &ProduceRules { compression: codec, ..rules() }, NOW).unwrap();
+        let accepted = accept(
+            batch_of(NOW, &[7; 800]),
+            &ProduceRules {
+                compression: codec,
+                ..rules()
+            },
+            NOW,
+        )
+        .unwrap();
         assert_eq!(accepted.batch.header().attributes.compression(), Ok(Compression::Lz4));
         assert!(accepted.batch.size() < 200 && accepted.batch.check(&CheckRules::produced()).is_ok());
     }

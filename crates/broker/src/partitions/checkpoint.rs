@@ -57,7 +57,12 @@ impl Checkpoints {
             marks.entry(partition).or_default().log_start = offset;
         }
         let known = Mutex::new(Known { marks, changed: false });
-        Ok(Checkpoints { disk, data: data.to_owned(), known, durable: Mutex::new(recovery_points) })
+        Ok(Checkpoints {
+            disk,
+            data: data.to_owned(),
+            known,
+            durable: Mutex::new(recovery_points),
+        })
     }
 
     /// What is known of a partition.
@@ -79,7 +84,11 @@ impl Checkpoints {
         let was_known = known.marks.remove(&partition).is_some();
         known.changed |= was_known;
         drop(known);
-        if durable.contains_key(&partition) { self.write_all(&mut durable) } else { Ok(()) }
+        if durable.contains_key(&partition) {
+            self.write_all(&mut durable)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes the recovery point of a log that will be cut back to at most `to`. Durable when it returns.
@@ -128,7 +137,10 @@ impl Checkpoints {
         marks: &HashMap<TopicPartition, Marks>,
         offset_of: fn(&Marks) -> Offset,
     ) -> Result<Offsets, DiskError> {
-        let offsets = marks.iter().map(|(&partition, marks)| (partition, offset_of(marks))).collect();
+        let offsets = marks
+            .iter()
+            .map(|(&partition, marks)| (partition, offset_of(marks)))
+            .collect();
         let checkpoint = Checkpoint { offsets };
         checkpoint.write(self.disk.as_ref(), &self.data.join(file))?;
         Ok(checkpoint.offsets)
@@ -166,14 +178,20 @@ mod tests {
             high_watermark: Offset(high_watermark),
             log_start: Offset(log_start),
         };
-        let at = |topic| TopicPartition { topic: TopicId::from_u128(topic), partition: PartitionId(0) };
+        let at = |topic| TopicPartition {
+            topic: TopicId::from_u128(topic),
+            partition: PartitionId(0),
+        };
         let first = open();
         assert_eq!(first.get(at(1)), None);
         first.update(at(1), marks(10, 9, 1));
         first.update(at(2), marks(5, 5, 0));
         assert_eq!(open().get(at(1)), None);
         first.write().unwrap();
-        assert_eq!((open().get(at(1)), open().get(at(2))), (Some(marks(10, 9, 1)), Some(marks(5, 5, 0))));
+        assert_eq!(
+            (open().get(at(1)), open().get(at(2))),
+            (Some(marks(10, 9, 1)), Some(marks(5, 5, 0)))
+        );
         first.lower(at(1), Offset(12)).unwrap();
         assert_eq!(open().get(at(1)), Some(marks(10, 9, 1)));
         first.lower(at(1), Offset(7)).unwrap();

@@ -21,7 +21,10 @@ impl Clock {
     }
 
     pub fn now(&self) -> Now {
-        Now { moment: self.moment(), wall: wall() }
+        Now {
+            moment: self.moment(),
+            wall: wall(),
+        }
     }
 
     /// The instant at which `moment` is.

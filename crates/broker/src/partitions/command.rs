@@ -52,7 +52,9 @@ pub(crate) enum Command {
     /// A newer image of one partition.
     View(Box<ViewChange>),
     /// This broker has been registered.
-    Registered { broker_epoch: BrokerEpoch },
+    Registered {
+        broker_epoch: BrokerEpoch,
+    },
     /// Stop hosting a partition, and put its directory aside.
     Release(Box<Release>),
     /// A log comes back from being cut.
@@ -61,18 +63,27 @@ pub(crate) enum Command {
     Events(Box<Events>),
     Produce(Box<ProduceCommand>),
     Fetch(Box<FetchCommand>),
-    CancelFetch { request: RequestId, partitions: Vec<TopicPartition> },
+    CancelFetch {
+        request: RequestId,
+        partitions: Vec<TopicPartition>,
+    },
     ListOffset(Box<ListOffsetCommand>),
     EpochEnd(Box<EpochEndCommand>),
     Flushed(Box<FlushOutcome>),
     PushRead(Box<PushReadOutcome>),
-    Statuses { reply: oneshot::Sender<Vec<PartitionStatus>> },
+    Statuses {
+        reply: oneshot::Sender<Vec<PartitionStatus>>,
+    },
     /// Bring recovery points forward and hand marks to the checkpoint files.
-    Checkpoint { applying: Applying },
+    Checkpoint {
+        applying: Applying,
+    },
     /// Look for segments past their retention.
     Retain,
     /// Close every log cleanly, then end.
-    Stop { stopped: Applying },
+    Stop {
+        stopped: Applying,
+    },
 }
 
 /// Which partition to host, and from what.

@@ -27,11 +27,18 @@ pub struct DirectoryError {
 /// One entry of the data directory, by its name and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    Partition { name: String, partition: TopicPartition },
+    Partition {
+        name: String,
+        partition: TopicPartition,
+    },
     /// Renamed for removal by an earlier run.
-    Deleted { name: String },
+    Deleted {
+        name: String,
+    },
     /// Looks like a partition, but holds no readable `partition.metadata`.
-    Nameless { name: String },
+    Nameless {
+        name: String,
+    },
 }
 
 /// Kafka's directory name of a partition.
@@ -53,7 +60,10 @@ pub fn list(disk: &dyn Disk, data: &Path) -> Result<Vec<Found>, DirectoryError> 
             let path = data.join(&entry.name);
             found.push(match read_topic_id(disk, &path)? {
                 Some(topic) => Found::Partition {
-                    partition: TopicPartition { topic, partition: number },
+                    partition: TopicPartition {
+                        topic,
+                        partition: number,
+                    },
                     name: entry.name,
                 },
                 None => Found::Nameless { name: entry.name },
@@ -70,8 +80,16 @@ pub fn create(disk: &dyn Disk, data: &Path, name: &str, topic: TopicId) -> Resul
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other.map_err(failed("making", &path))?,
     }
-    PartitionMetadata { topic_id: topic }.write(disk, &path).map_err(within("writing into", &path))?;
+    PartitionMetadata { topic_id: topic }
+        .write(disk, &path)
+        .map_err(within("writing into", &path))?;
     disk.sync_dir(data).map_err(failed("syncing the parent of", &path))
+}
+
+/// Whether nothing was ever appended there.
+pub fn holds_no_segment(disk: &dyn Disk, path: &Path) -> Result<bool, DirectoryError> {
+    let entries = disk.list(path).map_err(failed("listing", path))?;
+    Ok(!entries.iter().any(|entry| entry.name.ends_with(".log")))
 }
 
 /// Renames the directory so that no start takes it for a partition. Returns where it is now, to be removed later.
@@ -131,11 +149,19 @@ fn read_topic_id(disk: &dyn Disk, path: &Path) -> Result<Option<TopicId>, Direct
 }
 
 fn within(act: &'static str, path: &Path) -> impl FnOnce(DiskError) -> DirectoryError {
-    move |error| DirectoryError { act, path: path.to_owned(), source: error.source }
+    move |error| DirectoryError {
+        act,
+        path: path.to_owned(),
+        source: error.source,
+    }
 }
 
 fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
-    move |source| DirectoryError { act, path: path.to_owned(), source }
+    move |source| DirectoryError {
+        act,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -149,7 +175,10 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let (disk, data) = (RealDisk, temporary.path());
         let topic = TopicId::from_u128(7);
-        let partition = TopicPartition { topic, partition: PartitionId(12) };
+        let partition = TopicPartition {
+            topic,
+            partition: PartitionId(12),
+        };
         create(&disk, data, "a-b-12", topic).unwrap();
         std::fs::create_dir(data.join("empty-0")).unwrap();
         std::fs::create_dir(data.join("not a partition")).unwrap();
@@ -157,8 +186,13 @@ mod tests {
         assert_eq!(
             found,
             [
-                Found::Partition { name: "a-b-12".to_owned(), partition },
-                Found::Nameless { name: "empty-0".to_owned() }
+                Found::Partition {
+                    name: "a-b-12".to_owned(),
+                    partition
+                },
+                Found::Nameless {
+                    name: "empty-0".to_owned()
+                }
             ]
         );
         let deleted = mark_deleted(&disk, data, "a-b-12", topic).unwrap();
@@ -166,7 +200,12 @@ mod tests {
         let again = mark_deleted(&disk, data, "a-b-12", topic).unwrap();
         assert_ne!(deleted, again);
         mark_stray(&disk, data, "empty-0", topic).unwrap();
-        assert!(list(&disk, data).unwrap().iter().all(|found| matches!(found, Found::Deleted { .. })));
+        assert!(
+            list(&disk, data)
+                .unwrap()
+                .iter()
+                .all(|found| matches!(found, Found::Deleted { .. }))
+        );
         remove(&disk, &deleted).unwrap();
         remove(&disk, &again).unwrap();
         assert_eq!(list(&disk, data).unwrap(), []);

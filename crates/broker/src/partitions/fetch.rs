@@ -36,11 +36,17 @@ impl Drop for Parked<'_> {
         }
         let mut by_worker: BTreeMap<usize, Vec<TopicPartition>> = BTreeMap::new();
         for &partition in &self.partitions {
-            by_worker.entry(self.shared.worker_of(partition)).or_default().push(partition);
+            by_worker
+                .entry(self.shared.worker_of(partition))
+                .or_default()
+                .push(partition);
         }
         for (worker, partitions) in by_worker {
             // A worker that has ended has nothing parked.
-            let _ = self.shared.workers[worker].push(Command::CancelFetch { request: self.park.request, partitions });
+            let _ = self.shared.workers[worker].push(Command::CancelFetch {
+                request: self.park.request,
+                partitions,
+            });
         }
     }
 }
@@ -54,7 +60,10 @@ impl Partitions {
         let id = RequestId(NEXT_FETCH.fetch_add(1, Ordering::Relaxed));
         let mut parked = Parked {
             shared: &self.shared,
-            park: Park { request: id, wake: Arc::new(Notify::new()) },
+            park: Park {
+                request: id,
+                wake: Arc::new(Notify::new()),
+            },
             partitions: parts.iter().map(|(_, part)| part.partition).collect(),
             used: false,
         };
@@ -66,7 +75,10 @@ impl Partitions {
             if !may_wait || answers_at_once(&answer, request.min_bytes) {
                 return bounded(answer, request.max_bytes);
             }
-            if tokio::time::timeout_at(deadline, parked.park.wake.notified()).await.is_err() {
+            if tokio::time::timeout_at(deadline, parked.park.wake.notified())
+                .await
+                .is_err()
+            {
                 return bounded(answer, request.max_bytes);
             }
         }
@@ -81,7 +93,10 @@ impl Partitions {
     ) -> Vec<FetchedPartition> {
         let mut by_worker: BTreeMap<usize, Vec<(usize, FetchPartition)>> = BTreeMap::new();
         for &(index, part) in parts {
-            by_worker.entry(self.shared.worker_of(part.partition)).or_default().push((index, part));
+            by_worker
+                .entry(self.shared.worker_of(part.partition))
+                .or_default()
+                .push((index, part));
         }
         let mut replies = Vec::with_capacity(by_worker.len());
         for (worker, parts) in by_worker {
@@ -126,7 +141,9 @@ impl Partitions {
         if !self.shared.send(request.partition, command) {
             return Err(self.shared.not_hosted(request.partition));
         }
-        answer.await.unwrap_or_else(|_| Err(PartitionError::from(ErrorCode::RequestTimedOut)))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(PartitionError::from(ErrorCode::RequestTimedOut)))
     }
 
     /// Finds where a leader epoch ends.
@@ -136,7 +153,9 @@ impl Partitions {
         if !self.shared.send(request.partition, command) {
             return Err(self.shared.not_hosted(request.partition));
         }
-        answer.await.unwrap_or_else(|_| Err(self.shared.not_hosted(request.partition)))
+        answer
+            .await
+            .unwrap_or_else(|_| Err(self.shared.not_hosted(request.partition)))
     }
 }
 

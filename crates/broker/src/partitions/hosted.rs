@@ -84,13 +84,19 @@ impl Hosted {
 
     /// Who leads, as the newest image says.
     pub fn hint(&self) -> LeaderHint {
-        LeaderHint { leader: self.replica.leader(), leader_epoch: self.replica.leader_epoch() }
+        LeaderHint {
+            leader: self.replica.leader(),
+            leader_epoch: self.replica.leader_epoch(),
+        }
     }
 
     /// An error for a client, with the leader where that helps.
     pub fn error(&self, code: ErrorCode) -> PartitionError {
         let hint = matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch).then(|| self.hint());
-        PartitionError { leader: hint, ..PartitionError::from(code) }
+        PartitionError {
+            leader: hint,
+            ..PartitionError::from(code)
+        }
     }
 
     /// Whether a client that believes in `epoch` is served, and how far it may read.

@@ -34,6 +34,8 @@ pub(crate) struct Taken {
     hosted: HashMap<TopicPartition, Hosting>,
     /// Partitions on the disk that could not be opened.
     broken: HashSet<TopicPartition>,
+    /// Partitions in which recovery has found damage, until the first registration has told of it.
+    damaged: Vec<TopicPartition>,
 }
 
 struct Hosting {
@@ -45,7 +47,23 @@ struct Hosting {
 impl Taken {
     /// Recovery has found the partition.
     pub fn recovered(&mut self, partition: TopicPartition, name: Arc<str>) {
-        self.hosted.insert(partition, Hosting { name, view: None, settings: None });
+        self.hosted.insert(
+            partition,
+            Hosting {
+                name,
+                view: None,
+                settings: None,
+            },
+        );
+    }
+
+    /// Recovery has found damage in it.
+    pub fn damaged(&mut self, partition: TopicPartition) {
+        self.damaged.push(partition);
+    }
+
+    pub fn take_damaged(&mut self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.damaged)
     }
 
     /// Recovery could not open it.
@@ -72,11 +90,19 @@ impl Taken {
         for broker in &delta.brokers {
             shared.links.forget_failures(broker.broker);
         }
-        let mut pass = Pass { shared, image, applying, source, node };
+        let mut pass = Pass {
+            shared,
+            image,
+            applying,
+            source,
+            node,
+        };
         self.release_gone(&mut pass, &delta, first);
         let brokers_changed = delta.brokers.iter().any(|broker| {
             let standing = |state: &Option<Arc<klamm_metadata::image::BrokerState>>| {
-                state.as_ref().map(|state| (state.epoch, state.fenced, state.in_controlled_shutdown))
+                state
+                    .as_ref()
+                    .map(|state| (state.epoch, state.fenced, state.in_controlled_shutdown))
             };
             standing(&broker.before) != standing(&broker.after)
         });
@@ -112,7 +138,10 @@ impl Taken {
 
     /// Compares one partition with what its worker was told.
     fn look(&mut self, pass: &mut Pass<'_>, topic: &Topic, number: PartitionId, state: &PartitionState) {
-        let partition = TopicPartition { topic: topic.id, partition: number };
+        let partition = TopicPartition {
+            topic: topic.id,
+            partition: number,
+        };
         if !state.replicas.contains(&pass.node) {
             if self.hosted.contains_key(&partition) {
                 self.release(pass, partition, pass.aside());
@@ -158,7 +187,14 @@ impl Taken {
                 if let Some(host) = pass.shared.names.claim(host) {
                     pass.shared.send(partition, Command::Host(host));
                 }
-                self.hosted.insert(partition, Hosting { name, view: Some(view), settings: Some(settings) });
+                self.hosted.insert(
+                    partition,
+                    Hosting {
+                        name,
+                        view: Some(view),
+                        settings: Some(settings),
+                    },
+                );
             }
         }
     }
@@ -170,7 +206,12 @@ impl Taken {
             pass.image.partition(partition.topic, partition.partition).is_none()
                 && (first || deleted.contains(&partition.topic))
         };
-        let gone: Vec<TopicPartition> = self.hosted.keys().filter(|partition| unknown(partition)).copied().collect();
+        let gone: Vec<TopicPartition> = self
+            .hosted
+            .keys()
+            .filter(|partition| unknown(partition))
+            .copied()
+            .collect();
         let aside = if first { Aside::Stray } else { pass.aside() };
         for partition in gone {
             self.release(pass, partition, aside);
@@ -181,7 +222,11 @@ impl Taken {
         let Some(hosting) = self.hosted.remove(&partition) else {
             return;
         };
-        let release = Box::new(Release { partition, aside, applying: Some(Arc::clone(pass.applying)) });
+        let release = Box::new(Release {
+            partition,
+            aside,
+            applying: Some(Arc::clone(pass.applying)),
+        });
         if let Some(release) = pass.shared.names.forget(&hosting.name, release) {
             pass.shared.send(partition, Command::Release(release));
         }
@@ -211,8 +256,18 @@ fn view_of(image: &Image, state: &PartitionState, settings: &TopicSettings) -> P
     let broker = |&node: &NodeId| {
         let broker = image.broker(node)?;
         let active = !broker.fenced && !broker.in_controlled_shutdown;
-        let standing = if active { BrokerState::Active } else { BrokerState::Fenced };
-        Some((node, BrokerView { epoch: broker.epoch, state: standing }))
+        let standing = if active {
+            BrokerState::Active
+        } else {
+            BrokerState::Fenced
+        };
+        Some((
+            node,
+            BrokerView {
+                epoch: broker.epoch,
+                state: standing,
+            },
+        ))
     };
     PartitionView {
         replicas: state.replicas.clone(),
@@ -237,7 +292,12 @@ fn refresh_settings(shared: &Shared, image: &Image, delta: &Delta, all: bool) {
             Resource::Topic(name) => image.topic_by_name(name),
             Resource::Broker(_) | Resource::ClusterDefaults => None,
         });
-        delta.topics_created.iter().chain(named).map(|topic| resolve(topic)).collect()
+        delta
+            .topics_created
+            .iter()
+            .chain(named)
+            .map(|topic| resolve(topic))
+            .collect()
     };
     let mut settings = shared.settings.write().unwrap_or_else(PoisonError::into_inner);
     for topic in &delta.topics_deleted {

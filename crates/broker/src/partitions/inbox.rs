@@ -42,7 +42,10 @@ impl<T> Inbox<T> {
     pub fn new(bytes_max: usize) -> Self {
         let places_max = (bytes_max / BYTES_PER_PERMIT).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         Self {
-            state: Mutex::new(State { queue: VecDeque::new(), closed: false }),
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                closed: false,
+            }),
             ready: Condvar::new(),
             places: Arc::new(Semaphore::new(places_max)),
             places_max,

@@ -10,9 +10,7 @@ use klamm_replication::{Event, OpenedLog, Replica};
 use klamm_types::{LogStartOffset, Offset, TopicPartition};
 
 use super::carry::chain;
-use super::command::{
-    Applying, Aside, Command, CutError, Host, HostOrigin, HostedLog, LogReturned, Release,
-};
+use super::command::{Applying, Aside, Command, CutError, Host, HostOrigin, HostedLog, LogReturned, Release};
 use super::hosted::{CutOrder, Hosted, Slot, Waiting};
 use super::open;
 use super::requests::Damage;
@@ -22,7 +20,14 @@ use super::worker::Worker;
 impl Worker {
     /// Takes a partition in. Its log comes from recovery or is made by a background thread.
     pub(super) fn host(&mut self, host: Host) {
-        let Host { partition, name, origin, view, log_config, applying } = host;
+        let Host {
+            partition,
+            name,
+            origin,
+            view,
+            log_config,
+            applying,
+        } = host;
         let mut waiting = Waiting::default();
         waiting.commands.extend(view.map(|view| Command::View(Box::new(view))));
         if self.stopping || self.slots.contains_key(&partition) {
@@ -31,13 +36,23 @@ impl Worker {
         self.slots.insert(partition, Slot::Opening(waiting));
         match origin {
             HostOrigin::Recovered(opened) => {
-                self.hosted(HostedLog { partition, name, opened: Ok(*opened), applying });
+                self.hosted(HostedLog {
+                    partition,
+                    name,
+                    opened: Ok(*opened),
+                    applying,
+                });
             }
             HostOrigin::New => {
                 let (shared, inbox) = (Arc::clone(&self.ctx.shared), self.ctx.inbox());
                 self.ctx.shared.background.submit_owed(move || {
                     let opened = open::create(&shared, &name, partition, log_config);
-                    let _ = inbox.push(Command::Hosted(Box::new(HostedLog { partition, name, opened, applying })));
+                    let _ = inbox.push(Command::Hosted(Box::new(HostedLog {
+                        partition,
+                        name,
+                        opened,
+                        applying,
+                    })));
                 });
             }
         }
@@ -45,16 +60,26 @@ impl Worker {
 
     /// The log is open: the partition begins to live.
     pub(super) fn hosted(&mut self, opened: HostedLog) {
-        let HostedLog { partition, name, opened, applying } = opened;
+        let HostedLog {
+            partition,
+            name,
+            opened,
+            applying,
+        } = opened;
         let Some(Slot::Opening(waiting)) = self.slots.remove(&partition) else {
             return;
         };
         match opened {
             Ok((log, state)) => self.begin(partition, name, log, state),
             Err(error) => {
-                tracing::error!(partition = &*name, error = chain(&error), "a partition cannot be opened");
+                tracing::error!(
+                    partition = &*name,
+                    error = chain(&error),
+                    "a partition cannot be opened"
+                );
                 self.ctx.shared.metrics.disk_failures.add(1);
-                self.ctx.shared.wishes.damage(partition, Damage::Disk);
+                self.broken.push(partition);
+                self.report_broken();
                 self.ctx.shared.board.set(partition, klamm_replication::Role::Stopped);
             }
         }
@@ -94,12 +119,20 @@ impl Worker {
         self.ctx.shared.background.submit_owed(move || {
             let mut log = *log;
             let outcome = cut(&shared, partition, &name, (&mut log, order));
-            let _ = inbox.push(Command::LogReturned(Box::new(LogReturned { partition, log, outcome })));
+            let _ = inbox.push(Command::LogReturned(Box::new(LogReturned {
+                partition,
+                log,
+                outcome,
+            })));
         });
     }
 
     pub(super) fn log_returned(&mut self, returned: LogReturned) {
-        let LogReturned { partition, log, outcome } = returned;
+        let LogReturned {
+            partition,
+            log,
+            outcome,
+        } = returned;
         let Some(Slot::Cutting(hosted, waiting)) = self.slots.remove(&partition) else {
             return;
         };
@@ -159,6 +192,20 @@ impl Worker {
         });
     }
 
+    /// Reports partitions that could not be opened, until an image shows that it was heard.
+    pub(super) fn report_broken(&mut self) {
+        let (image, node) = (self.ctx.shared.image.load_full(), self.ctx.shared.config.node);
+        self.broken.retain(|at| image.partition(at.topic, at.partition).is_some());
+        for at in &self.broken {
+            let counts = image.partition(at.topic, at.partition).is_some_and(|state| {
+                state.isr.contains(&node) || state.elr.contains(&node) || state.leader == Some(node)
+            });
+            if counts {
+                self.ctx.shared.wishes.damage(*at, Damage::Disk);
+            }
+        }
+    }
+
     /// Deletes segments past their retention.
     pub(super) fn retain(&mut self) {
         let wall = self.ctx.shared.clock.now().wall;
@@ -169,7 +216,11 @@ impl Worker {
             };
             match log.delete_old_segments(wall, hosted.replica.high_watermark()) {
                 Ok(Some(retired)) => {
-                    self.ctx.shared.metrics.segments_deleted.add(retired.segments.len() as u64);
+                    self.ctx
+                        .shared
+                        .metrics
+                        .segments_deleted
+                        .add(retired.segments.len() as u64);
                     remove_later(&self.ctx.shared, retired.remove);
                     let log_start = LogStartOffset::from(retired.log_start_offset);
                     self.ctx.touch(hosted);
@@ -198,40 +249,39 @@ impl Worker {
         if !matches!(self.slots.get(&partition), Some(Slot::Ready(..))) {
             return;
         }
-        let Some(Slot::Ready(mut hosted, log)) = self.slots.remove(&partition) else {
+        let Some(Slot::Ready(mut hosted, mut log)) = self.slots.remove(&partition) else {
             return;
         };
         self.ctx.forget_deadline(&mut hosted);
-        let (shared, stopped) = (Arc::clone(&self.ctx.shared), self.stopped.clone());
+        keep_last_producers(&hosted, &mut log);
         let mut marks = hosted.marks(&log);
-        let name = Arc::clone(&hosted.name);
-        keep_last_producers(&hosted, log, move |log| {
-            shared.clone().background.submit_owed(move || {
-                match log.close_clean() {
-                    Ok(recovery_point) => {
-                        marks.recovery_point = recovery_point;
-                        shared.checkpoints.update(partition, marks);
-                    }
-                    Err(error) => {
-                        tracing::error!(partition = &*name, error = chain(&error), "closing a log failed");
-                        shared.stopped_unclean();
-                    }
+        let (shared, stopped) = (Arc::clone(&self.ctx.shared), self.stopped.clone());
+        self.ctx.shared.background.submit_owed(move || {
+            match log.close_clean() {
+                Ok(recovery_point) => {
+                    marks.recovery_point = recovery_point;
+                    shared.checkpoints.update(partition, marks);
                 }
-                drop(stopped);
-            });
+                Err(error) => {
+                    tracing::error!(partition = &*hosted.name, error = chain(&error), "closing a log failed");
+                    shared.stopped_unclean();
+                }
+            }
+            drop(stopped);
         });
     }
 }
 
-/// Keeps the producers as of the log end, so that the next start replays nothing, and hands the log on.
-fn keep_last_producers(hosted: &Hosted, mut log: Box<Log>, then: impl FnOnce(Log)) {
+/// Keeps the producers as of the log end, so that the next start replays nothing.
+fn keep_last_producers(hosted: &Hosted, log: &mut Log) {
     let producers = hosted.replica.producers();
-    if producers.end() == log.log_end_offset() && log.failure().is_none() && !producers.is_empty() {
-        if let Err(error) = log.write_producer_snapshot(producers.end(), &producers.encode()) {
-            tracing::warn!(partition = &*hosted.name, error = chain(&error), "writing a producer snapshot failed");
-        }
+    let whole = producers.end() == log.log_end_offset() && log.failure().is_none();
+    if whole
+        && !producers.is_empty()
+        && let Err(error) = log.write_producer_snapshot(producers.end(), &producers.encode())
+    {
+        tracing::warn!(partition = &*hosted.name, error = chain(&error), "writing a producer snapshot failed");
     }
-    then(*log);
 }
 
 fn cut(
@@ -263,7 +313,11 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
     };
     let forgotten = shared.checkpoints.forget(hosted.id);
     if let Err(error) = forgotten {
-        tracing::error!(partition = &*hosted.name, error = chain(&error), "forgetting a partition's marks failed");
+        tracing::error!(
+            partition = &*hosted.name,
+            error = chain(&error),
+            "forgetting a partition's marks failed"
+        );
     }
     match moved {
         Ok(path) if aside == Aside::Delete => {
@@ -275,7 +329,11 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
         }
         Ok(path) => tracing::warn!(path = %path.display(), "the metadata does not know this partition; it is kept"),
         Err(error) => {
-            tracing::error!(partition = &*hosted.name, error = chain(&error), "putting a partition aside failed");
+            tracing::error!(
+                partition = &*hosted.name,
+                error = chain(&error),
+                "putting a partition aside failed"
+            );
         }
     }
 }

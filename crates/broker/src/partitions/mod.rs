@@ -16,6 +16,7 @@ mod check;
 mod checkpoint;
 mod clock;
 mod command;
+mod context;
 mod directory;
 mod fetch;
 mod hosted;
@@ -24,6 +25,7 @@ mod inbox;
 mod logs;
 mod metrics;
 mod names;
+mod offsets;
 mod open;
 mod produce;
 mod push;
@@ -99,13 +101,20 @@ pub enum Stopped {
 
 impl Partitions {
     /// This broker has been (re-)registered: from now on it speaks in this epoch, and takes up roles once an image
-    /// shows it.
+    /// shows it. The first registration must have contained the damage that the start has reported.
     pub fn registered(&self, cluster: ClusterId, broker_epoch: BrokerEpoch) -> Applied {
-        let identity = Identity { cluster, node: self.shared.config.node, broker_epoch };
+        let identity = Identity {
+            cluster,
+            node: self.shared.config.node,
+            broker_epoch,
+        };
         *self.shared.identity.write().unwrap_or_else(PoisonError::into_inner) = Some(identity);
         for worker in &self.shared.workers {
             let _ = worker.push(Command::Registered { broker_epoch });
         }
+        let damaged = lock(&self.taken).take_damaged();
+        let reported = damaged.into_iter().map(|partition| (partition, Event::DamageReported));
+        self.shared.send_events(reported, None, None);
         let image = self.shared.image.load_full();
         self.apply(image, ImageSource::Records)
     }
@@ -140,8 +149,17 @@ impl Partitions {
 
     /// Tells a leader what became of its proposal. Every proposal taken from `wishes` needs one answer.
     pub fn alter_answered(&self, partition: TopicPartition, alter: &AlterPartition, outcome: AlterOutcome) {
-        let event = Event::AlterPartitionAnswered { attempt: alter.attempt, outcome };
+        let event = Event::AlterPartitionAnswered {
+            attempt: alter.attempt,
+            outcome,
+        };
         self.shared.send_events([(partition, event)], None, None);
+    }
+
+    /// The controller has taken in the damage among these wishes.
+    pub fn damage_reported(&self, wishes: &Wishes) {
+        let events = wishes.damage.keys().map(|&partition| (partition, Event::DamageReported));
+        self.shared.send_events(events, None, None);
     }
 
     /// Somebody named a newer leader epoch: a leader that is older steps down at once.
@@ -201,7 +219,9 @@ impl Partitions {
         self.shared.links.end_all(&self.shared);
         let (guard, done) = applying_for_thread();
         for worker in &self.shared.workers {
-            let _ = worker.push(Command::Stop { stopped: Arc::clone(&guard) });
+            let _ = worker.push(Command::Stop {
+                stopped: Arc::clone(&guard),
+            });
         }
         drop(guard);
         drop(running.stop);

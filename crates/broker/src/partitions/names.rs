@@ -29,7 +29,10 @@ impl Names {
             }
             Some(_) => Some(host),
             None => {
-                let holder = Holder { partition: host.partition, next: VecDeque::new() };
+                let holder = Holder {
+                    partition: host.partition,
+                    next: VecDeque::new(),
+                };
                 holders.insert(Arc::clone(&host.name), holder);
                 Some(host)
             }
@@ -39,9 +42,9 @@ impl Names {
     /// Takes a newer view of a partition that waits for its name; gives it back if the partition does not wait.
     pub fn update(&self, name: &str, change: Box<ViewChange>) -> Option<Box<ViewChange>> {
         let mut holders = self.lock();
-        let waiting = holders.get_mut(name).and_then(|holder| {
-            holder.next.iter_mut().find(|host| host.partition == change.partition)
-        });
+        let waiting = holders
+            .get_mut(name)
+            .and_then(|holder| holder.next.iter_mut().find(|host| host.partition == change.partition));
         let Some(host) = waiting else {
             return Some(change);
         };

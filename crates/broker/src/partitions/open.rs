@@ -36,8 +36,16 @@ pub(crate) fn create(
 ) -> Result<(Log, OpenedLog), HostError> {
     shared.checkpoints.forget(partition)?;
     directory::create(shared.disk.as_ref(), &shared.config.data_dir, name, partition.topic)?;
-    let hint = RecoveryHint { recovery_point: None, clean_stop: false };
-    let opening = Opening { disk: Arc::clone(&shared.disk), config, hint, marks: Marks::default() };
+    let hint = RecoveryHint {
+        recovery_point: None,
+        clean_stop: false,
+    };
+    let opening = Opening {
+        disk: Arc::clone(&shared.disk),
+        config,
+        hint,
+        marks: Marks::default(),
+    };
     open(&shared.config.data_dir, name, opening)
 }
 
@@ -51,7 +59,12 @@ pub(crate) struct Opening {
 
 /// Opens the log in the directory `name` of `data`.
 pub(crate) fn open(data: &std::path::Path, name: &str, opening: Opening) -> Result<(Log, OpenedLog), HostError> {
-    let Opening { disk, config, hint, marks } = opening;
+    let Opening {
+        disk,
+        config,
+        hint,
+        marks,
+    } = opening;
     let (mut log, recovery) = Log::open(disk, &data.join(name), config, hint)?;
     if let Some(cut) = &recovery.cut {
         let (from, bytes) = (cut.from.0, cut.bytes);
@@ -63,7 +76,12 @@ pub(crate) fn open(data: &std::path::Path, name: &str, opening: Opening) -> Resu
     if marks.log_start > log.log_start_offset() && marks.log_start <= log.log_end_offset() {
         log.advance_log_start(marks.log_start)?;
     }
-    let producers = producers(name, recovery.producer_snapshot, recovery.replay, log.log_start_offset())?;
+    let producers = producers(
+        name,
+        recovery.producer_snapshot,
+        recovery.replay,
+        log.log_start_offset(),
+    )?;
     let opened = OpenedLog {
         log_start: LogStartOffset::from(log.log_start_offset()),
         log_end: log.log_end_offset(),
@@ -87,7 +105,11 @@ pub(crate) fn producers(
     let mut table = match decoded {
         Some(Ok(table)) => table,
         Some(Err(error)) => {
-            tracing::warn!(partition = name, error = chain(&error), "a producer snapshot cannot be used");
+            tracing::warn!(
+                partition = name,
+                error = chain(&error),
+                "a producer snapshot cannot be used"
+            );
             ProducerTable::new(log_start)
         }
         None => ProducerTable::new(log_start),

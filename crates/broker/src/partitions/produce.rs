@@ -101,7 +101,10 @@ impl Partitions {
                     message: Some(error.to_string()),
                     ..PartitionError::from(ErrorCode::InvalidRecord)
                 };
-                return CoordinatorTicket { accepted, ticket: self.refuse(error) };
+                return CoordinatorTicket {
+                    accepted,
+                    ticket: self.refuse(error),
+                };
             }
         };
         let Ok(place) = worker.admit(batch.size()).await else {
@@ -116,10 +119,16 @@ impl Partitions {
             timeout: request.timeout,
             origin: Origin::Coordinator { leader_epoch },
             log_append_time: klamm_types::Timestamp::NONE,
-            reply: ProduceReply { accepted: Some(accepted_sender), done },
+            reply: ProduceReply {
+                accepted: Some(accepted_sender),
+                done,
+            },
             place,
         };
-        CoordinatorTicket { accepted, ticket: self.enqueue(partition, command, answer) }
+        CoordinatorTicket {
+            accepted,
+            ticket: self.enqueue(partition, command, answer),
+        }
     }
 
     fn enqueue(

@@ -1,24 +1,21 @@
-//! What clients read: Fetch, ListOffsets and OffsetForLeaderEpoch, on the worker that owns the partition.
+//! Fetch, on the worker that owns the partitions.
 //!
 //! What lies in memory is answered at once, what may wait for the disk by a background thread. How far a client may
 //! read is the core's word; that a fetch waits for more is arranged between the caller and the core.
 
 use std::collections::HashMap;
 
-use klamm_log::{BatchBytes, ColdRead, Log, Read, ReadError, TimestampLookup, TimestampOffset};
-use klamm_replication::{Event, ReadFrom};
-use klamm_types::{ErrorCode, LeaderEpoch, Offset, Timestamp, TopicPartition};
+use klamm_log::{BatchBytes, ColdRead, Log, Read, ReadError};
+use klamm_replication::Event;
+use klamm_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
 use super::carry::chain;
-use super::command::{Command, EpochEndCommand, Events, FetchCommand, ListOffsetCommand, Park};
+use super::command::{Command, Events, FetchCommand, Park};
+use super::context::Context;
 use super::hosted::{Hosted, Slot};
-use super::worker::Context;
-use crate::api::{
-    EpochEnd, FetchPartition, FetchedData, FetchedPartition, FollowerReads, ListedOffset, OffsetSpec, PartitionError,
-    PartitionStatus,
-};
+use crate::api::{FetchPartition, FetchedData, FetchedPartition, PartitionError};
 
-type Slots = HashMap<TopicPartition, Slot>;
+pub(super) type Slots = HashMap<TopicPartition, Slot>;
 
 /// What became of one partition of a fetch.
 enum Part {
@@ -37,8 +34,12 @@ struct Gathered {
 }
 
 pub(crate) fn fetch(slots: &mut Slots, ctx: &mut Context, command: FetchCommand) {
-    let mut gathered =
-        Gathered { parts: Vec::with_capacity(command.parts.len()), bytes: 0, left: command.max_bytes, urgent: false };
+    let mut gathered = Gathered {
+        parts: Vec::with_capacity(command.parts.len()),
+        bytes: 0,
+        left: command.max_bytes,
+        urgent: false,
+    };
     let mut waits = Vec::new();
     for (index, part) in &command.parts {
         let Some(Slot::Ready(hosted, log)) = slots.get_mut(&part.partition) else {
@@ -63,28 +64,29 @@ pub(crate) fn fetch(slots: &mut Slots, ctx: &mut Context, command: FetchCommand)
                     // By way of the queue, as from the threads that read cold data.
                     let _ = ctx.inbox().push(one_event(part.partition, event));
                 }
-                gathered.parts.push((*index, done(part, Err(refusal.error))));
+                gathered.parts.push((*index, done(part, Err(*refusal.error))));
             }
         }
     }
-    if gathered.bytes < command.min_bytes && !gathered.urgent {
-        if let Some(park) = &command.park {
-            ctx.shared.metrics.fetches_parked.add(1);
-            self::park(slots, ctx, &command, park, &waits);
-        }
+    if gathered.bytes < command.min_bytes
+        && !gathered.urgent
+        && let Some(park) = &command.park
+    {
+        ctx.shared.metrics.fetches_parked.add(1);
+        self::park(slots, ctx, &command, park, &waits);
     }
     answer(ctx, command, gathered);
 }
 
 /// Why a partition gives nothing, and what its core must hear of it.
 struct Refusal {
-    error: PartitionError,
+    error: Box<PartitionError>,
     event: Option<Event>,
 }
 
 impl From<PartitionError> for Refusal {
     fn from(error: PartitionError) -> Self {
-        Self { error, event: None }
+        Self { error: Box::new(error), event: None }
     }
 }
 
@@ -111,19 +113,28 @@ fn read_part(
             return Ok((done(part, Ok(data)), 0, beyond));
         }
     }
-    hosted.replica.check_fetch_offset(offset).map_err(|code| hosted.error(code))?;
+    hosted
+        .replica
+        .check_fetch_offset(offset)
+        .map_err(|code| hosted.error(code))?;
     let first = gathered.bytes == 0;
     if offset >= bound || (gathered.left == 0 && !first) {
         return Ok((done(part, Ok(data)), 0, beyond));
     }
     let bytes_max = part.max_bytes.min(gathered.left);
-    match log.read(offset, bytes_max, bound).map_err(|error| refusal(hosted, &error))? {
+    match log
+        .read(offset, bytes_max, bound)
+        .map_err(|error| refusal(hosted, &error))?
+    {
         Read::Ready(batches) => {
             let bytes = take_batches(&mut data, batches, first, bytes_max);
             Ok((done(part, Ok(data)), bytes, beyond))
         }
         Read::Cold(cold) => {
-            let fetched = FetchedPartition { partition: part.partition, result: Ok(data) };
+            let fetched = FetchedPartition {
+                partition: part.partition,
+                result: Ok(data),
+            };
             Ok((Part::Cold(fetched, cold), bytes_max.max(1), beyond))
         }
     }
@@ -149,24 +160,32 @@ fn divergence(hosted: &Hosted, part: &FetchPartition) -> Result<Option<(LeaderEp
 }
 
 fn done(part: &FetchPartition, result: Result<FetchedData, PartitionError>) -> Part {
-    Part::Done(FetchedPartition { partition: part.partition, result })
+    Part::Done(FetchedPartition {
+        partition: part.partition,
+        result,
+    })
 }
 
 fn refusal(hosted: &Hosted, error: &ReadError) -> Refusal {
     let (code, event) = judge(error);
     if event.is_some() {
-        tracing::error!(partition = &*hosted.name, error = chain(error), "reading for a client failed");
+        tracing::error!(
+            partition = &*hosted.name,
+            error = chain(error),
+            "reading for a client failed"
+        );
     }
-    Refusal { error: hosted.error(code), event }
+    Refusal { error: Box::new(hosted.error(code)), event }
 }
 
 /// What a failed read means to the client, and to the core.
-fn judge(error: &ReadError) -> (ErrorCode, Option<Event>) {
+pub(super) fn judge(error: &ReadError) -> (ErrorCode, Option<Event>) {
     match error {
         ReadError::OutOfRange { .. } => (ErrorCode::OffsetOutOfRange, None),
-        ReadError::Corrupt(damage) => {
-            (ErrorCode::KafkaStorageError, Some(Event::DamageFound { from: damage.offset }))
-        }
+        ReadError::Corrupt(damage) => (
+            ErrorCode::KafkaStorageError,
+            Some(Event::DamageFound { from: damage.offset }),
+        ),
         ReadError::Changed => (ErrorCode::NotLeaderOrFollower, None),
         ReadError::Disk(_) => (ErrorCode::KafkaStorageError, Some(Event::DiskFailed)),
     }
@@ -182,7 +201,15 @@ fn park(slots: &mut Slots, ctx: &mut Context, command: &FetchCommand, park: &Par
         if hosted.fetches.len() < parked_max {
             hosted.fetches.insert(park.request, park.wake.clone());
             let isolation = command.isolation;
-            ctx.feed(hosted, log, Event::ParkFetch { request: park.request, beyond, isolation });
+            ctx.feed(
+                hosted,
+                log,
+                Event::ParkFetch {
+                    request: park.request,
+                    beyond,
+                    isolation,
+                },
+            );
         }
     }
 }
@@ -192,7 +219,11 @@ fn answer(ctx: &Context, command: FetchCommand, gathered: Gathered) {
     let any_cold = gathered.parts.iter().any(|(_, part)| matches!(part, Part::Cold(..)));
     if !any_cold {
         ctx.shared.metrics.fetched_bytes.add(metrics_bytes);
-        let parts = gathered.parts.into_iter().map(|(index, part)| (index, warm(part))).collect();
+        let parts = gathered
+            .parts
+            .into_iter()
+            .map(|(index, part)| (index, warm(part)))
+            .collect();
         let _ = command.reply.send(parts);
         return;
     }
@@ -228,7 +259,10 @@ fn warm(part: Part) -> FetchedPartition {
 }
 
 fn size_of(fetched: &FetchedPartition) -> usize {
-    fetched.result.as_ref().map_or(0, |data| data.records.iter().map(bytes::Bytes::len).sum())
+    fetched
+        .result
+        .as_ref()
+        .map_or(0, |data| data.records.iter().map(bytes::Bytes::len).sum())
 }
 
 fn read_cold(
@@ -255,121 +289,12 @@ fn read_cold(
     fetched
 }
 
-fn one_event(partition: TopicPartition, event: Event) -> Command {
-    Command::Events(Box::new(Events { events: [(partition, event)].into(), pair: None, place: None }))
-}
-
-const NOT_FOUND: ListedOffset =
-    ListedOffset { offset: Offset::NONE, timestamp: Timestamp::NONE, leader_epoch: LeaderEpoch::NONE };
-
-pub(crate) fn list_offset(slots: &mut Slots, ctx: &mut Context, command: ListOffsetCommand) {
-    let partition = command.request.partition;
-    let Some(Slot::Ready(hosted, log)) = slots.get_mut(&partition) else {
-        let _ = command.reply.send(Err(ctx.shared.not_hosted(partition)));
-        return;
-    };
-    let known = match known_offset(hosted, &command) {
-        Ok(known) => known,
-        Err(error) => {
-            let _ = command.reply.send(Err(error));
-            return;
-        }
-    };
-    let lookup = match (known, command.request.spec) {
-        (Some(listed), _) => {
-            let _ = command.reply.send(Ok(listed));
-            return;
-        }
-        (None, OffsetSpec::AtOrAfter(target)) => log.offset_for_timestamp(target),
-        (None, _) => log.max_timestamp_offset(),
-    };
-    look_up(ctx, hosted, command, lookup);
-}
-
-/// Answers what needs no look into the log; `None` for the rest.
-fn known_offset(hosted: &Hosted, command: &ListOffsetCommand) -> Result<Option<ListedOffset>, PartitionError> {
-    let request = &command.request;
-    let from = match request.followers {
-        FollowerReads::Allowed => ReadFrom::AnyReplica,
-        FollowerReads::Refused => ReadFrom::Leader,
-    };
-    let isolation = isolation(request.isolation);
-    hosted.check_read(request.current_leader_epoch, from, isolation)?;
-    let at = |offset, leader_epoch| Some(ListedOffset { offset, timestamp: Timestamp::NONE, leader_epoch });
-    Ok(match request.spec {
-        OffsetSpec::Latest => {
-            let latest = hosted.replica.latest_offset_answer(isolation).map_err(|code| hosted.error(code))?;
-            at(latest.offset, latest.leader_epoch)
-        }
-        OffsetSpec::Earliest | OffsetSpec::EarliestLocal => {
-            let start = Offset::from(hosted.replica.log_start());
-            at(start, hosted.replica.epoch_at(start))
-        }
-        OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Some(NOT_FOUND),
-        OffsetSpec::MaxTimestamp | OffsetSpec::AtOrAfter(_) => None,
-    })
-}
-
-fn look_up(ctx: &Context, hosted: &Hosted, command: ListOffsetCommand, lookup: TimestampLookup) {
-    let latest = hosted.replica.latest_offset_answer(isolation(command.request.isolation));
-    let latest = latest.map(|latest| latest.offset).map_err(|code| hosted.error(code));
-    let bound = hosted.replica.fetch_bound(isolation(command.request.isolation));
-    let (partition, inbox, name) = (hosted.id, ctx.inbox(), std::sync::Arc::clone(&hosted.name));
-    let job = move || {
-        let found = lookup.run();
-        if let Err(error) = &found {
-            if let (_, Some(event)) = judge(error) {
-                tracing::error!(partition = &*name, error = chain(error), "looking up a timestamp failed");
-                let _ = inbox.push(one_event(partition, event));
-            }
-        }
-        let _ = command.reply.send(listed(found, bound, latest));
-    };
-    // If the threads have too much to do, the reply is dropped and the caller says so.
-    let _ = ctx.shared.background.submit(job);
-}
-
-/// What lies above the bound is not found; if the bound itself is not certain yet, that is said instead.
-fn listed(
-    found: Result<Option<TimestampOffset>, ReadError>,
-    bound: Offset,
-    latest: Result<Offset, PartitionError>,
-) -> Result<ListedOffset, PartitionError> {
-    match found {
-        Ok(Some(found)) if found.offset < bound => Ok(ListedOffset {
-            offset: found.offset,
-            timestamp: found.timestamp,
-            leader_epoch: found.leader_epoch,
-        }),
-        Ok(_) => latest.map(|_| NOT_FOUND),
-        Err(error) => Err(PartitionError::from(judge(&error).0)),
-    }
-}
-
-pub(crate) fn epoch_end(slots: &Slots, ctx: &Context, command: EpochEndCommand) {
-    let request = command.request;
-    let Some(Slot::Ready(hosted, _)) = slots.get(&request.partition) else {
-        let _ = command.reply.send(Err(ctx.shared.not_hosted(request.partition)));
-        return;
-    };
-    let checked = hosted.replica.check_read(request.current_leader_epoch, ReadFrom::Leader);
-    let answer = checked.map_err(|code| hosted.error(code)).map(|()| {
-        let end = hosted.replica.end_of_epoch(request.leader_epoch);
-        end.map_or(EpochEnd { leader_epoch: LeaderEpoch::NONE, end_offset: Offset::NONE }, |end| EpochEnd {
-            leader_epoch: end.epoch,
-            end_offset: end.end_offset,
-        })
-    });
-    let _ = command.reply.send(answer);
-}
-
-pub(crate) fn statuses(slots: &Slots) -> Vec<PartitionStatus> {
-    let status = |slot: &Slot| match slot {
-        Slot::Ready(hosted, log) => Some(hosted.status(log.size_bytes())),
-        Slot::Cutting(hosted, _) => Some(hosted.status(0)),
-        Slot::Opening(_) => None,
-    };
-    slots.values().filter_map(status).collect()
+pub(super) fn one_event(partition: TopicPartition, event: Event) -> Command {
+    Command::Events(Box::new(Events {
+        events: [(partition, event)].into(),
+        pair: None,
+        place: None,
+    }))
 }
 
 pub(crate) fn isolation(isolation: crate::api::Isolation) -> klamm_replication::Isolation {

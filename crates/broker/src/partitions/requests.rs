@@ -61,7 +61,10 @@ impl Wishes {
             new_isr: members(&alter.isr),
             lost_data: alter.lost_data.iter().map(|node| node.0).collect(),
         });
-        let replacements = self.replace.iter().filter(|(partition, _)| !self.alter.contains_key(partition));
+        let replacements = self
+            .replace
+            .iter()
+            .filter(|(partition, _)| !self.alter.contains_key(partition));
         let replacements = replacements.map(|(partition, wish)| AlterMessage {
             topic_id: id_bytes(partition.topic.as_bytes()),
             partition: partition.partition.0,
@@ -96,7 +99,10 @@ impl Wishes {
             AlterAnswer::Unknown => AlterOutcome::Unknown,
             AlterAnswer::Reply(reply) => outcome_of(reply, *partition, alter),
         };
-        self.alter.iter().map(|(partition, alter)| (*partition, alter.clone(), outcome(partition, alter))).collect()
+        self.alter
+            .iter()
+            .map(|(partition, alter)| (*partition, alter.clone(), outcome(partition, alter)))
+            .collect()
     }
 }
 
@@ -111,7 +117,12 @@ pub enum AlterAnswer<'a> {
 }
 
 fn members(isr: &[(NodeId, BrokerEpoch)]) -> Vec<IsrMember> {
-    isr.iter().map(|(node, epoch)| IsrMember { broker: node.0, broker_epoch: epoch.0 }).collect()
+    isr.iter()
+        .map(|(node, epoch)| IsrMember {
+            broker: node.0,
+            broker_epoch: epoch.0,
+        })
+        .collect()
 }
 
 fn damaged_replica((partition, damage): (&TopicPartition, &Damage)) -> DamagedReplica {
@@ -151,17 +162,22 @@ fn outcome_of(reply: &AlterPartitionReply, partition: TopicPartition, alter: &Al
 
 fn committed(leadership: Option<&Leadership>, alter: &AlterPartition) -> AlterOutcome {
     match leadership {
-        Some(leadership) => {
-            AlterOutcome::Committed { partition_epoch: PartitionEpoch(leadership.partition_epoch) }
-        }
+        Some(leadership) => AlterOutcome::Committed {
+            partition_epoch: PartitionEpoch(leadership.partition_epoch),
+        },
         // Accepted without saying as what: the metadata stream settles it.
-        None => AlterOutcome::Committed { partition_epoch: alter.partition_epoch.next() },
+        None => AlterOutcome::Committed {
+            partition_epoch: alter.partition_epoch.next(),
+        },
     }
 }
 
 /// The error that a code stands for; one that the table lacks counts as unknown.
 fn error_of(code: i32) -> Option<ErrorCode> {
-    let error = i16::try_from(code).ok().and_then(ErrorCode::from_code).unwrap_or(ErrorCode::UnknownServerError);
+    let error = i16::try_from(code)
+        .ok()
+        .and_then(ErrorCode::from_code)
+        .unwrap_or(ErrorCode::UnknownServerError);
     error.is_error().then_some(error)
 }
 
@@ -203,5 +219,90 @@ impl WishBox {
 
     fn lock(&self) -> MutexGuard<'_, Wishes> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_replication::AlterAttempt;
+    use klamm_schema::requests::AlterPartitionResult;
+
+    use super::*;
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition {
+            topic: TopicId::from_u128(1),
+            partition: PartitionId(number),
+        }
+    }
+
+    fn alter(attempt: u64) -> AlterPartition {
+        AlterPartition {
+            attempt: AlterAttempt(attempt),
+            leader_epoch: LeaderEpoch(3),
+            partition_epoch: PartitionEpoch(7),
+            isr: vec![(NodeId(1), BrokerEpoch(11))],
+            lost_data: Vec::new(),
+        }
+    }
+
+    fn result(number: i32, error: ErrorCode, leadership: Option<Leadership>) -> AlterPartitionResult {
+        AlterPartitionResult {
+            topic_id: id_bytes(partition(number).topic.as_bytes()),
+            partition: number,
+            error_code: i32::from(error.code()),
+            error_message: String::new(),
+            leadership,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_proposal_replaces_the_one_that_waits() {
+        let wishes = WishBox::default();
+        assert_eq!(wishes.alter(partition(0), alter(1)), None);
+        assert_eq!(wishes.alter(partition(0), alter(2)), Some(alter(1)));
+        wishes.damage(partition(1), Damage::Disk);
+        let taken = wishes.take().await;
+        assert_eq!(taken.alter, HashMap::from([(partition(0), alter(2))]));
+        assert_eq!(taken.damage, HashMap::from([(partition(1), Damage::Disk)]));
+        assert!(futures_util::poll!(std::pin::pin!(wishes.take())).is_pending());
+    }
+
+    #[test]
+    fn replies_become_outcomes() {
+        let wishes = Wishes {
+            alter: (0..5).map(|number| (partition(number), alter(1))).collect(),
+            ..Wishes::default()
+        };
+        let leadership = Leadership {
+            partition_epoch: 8,
+            ..Leadership::default()
+        };
+        let reply = AlterPartitionReply {
+            partitions: vec![
+                result(0, ErrorCode::None, Some(leadership)),
+                result(1, ErrorCode::IneligibleReplica, None),
+                result(2, ErrorCode::InvalidUpdateVersion, None),
+                result(3, ErrorCode::FencedLeaderEpoch, None),
+            ],
+            ..AlterPartitionReply::default()
+        };
+        let mut outcomes = wishes.outcomes(AlterAnswer::Reply(&reply));
+        outcomes.sort_by_key(|(partition, ..)| *partition);
+        let outcomes: Vec<AlterOutcome> = outcomes.into_iter().map(|(_, _, outcome)| outcome).collect();
+        assert_eq!(
+            outcomes,
+            [
+                AlterOutcome::Committed {
+                    partition_epoch: PartitionEpoch(8)
+                },
+                AlterOutcome::Ineligible,
+                AlterOutcome::StalePartitionEpoch,
+                AlterOutcome::Fenced,
+                AlterOutcome::NotDecided,
+            ]
+        );
+        let unknown = wishes.outcomes(AlterAnswer::Unknown);
+        assert!(unknown.iter().all(|(_, _, outcome)| *outcome == AlterOutcome::Unknown));
     }
 }

@@ -42,7 +42,8 @@ impl TopicSettings {
 fn produce_rules(topic: &TopicConfig) -> ProduceRules {
     let codec = |codec, level| TopicCompression::Codec(codec, CompressionLevel::Level(level));
     ProduceRules {
-        message_bytes_max: size(topic.max_message_bytes),
+        // No log takes a larger batch, whatever the topic says.
+        message_bytes_max: size(topic.max_message_bytes).min(LogConfig::default().batch_bytes_max),
         segment_bytes: size(topic.segment_bytes),
         timestamp_type: match topic.message_timestamp_type {
             TopicTimestamps::CreateTime => TimestampType::CreateTime,
@@ -61,7 +62,11 @@ fn produce_rules(topic: &TopicConfig) -> ProduceRules {
             TopicCodec::Lz4 => codec(Compression::Lz4, topic.compression_lz4_level),
             TopicCodec::Zstd => codec(Compression::Zstd, topic.compression_zstd_level),
         },
-        keys: if topic.cleanup_compact { TopicKeys::Required } else { TopicKeys::Optional },
+        keys: if topic.cleanup_compact {
+            TopicKeys::Required
+        } else {
+            TopicKeys::Optional
+        },
     }
 }
 

@@ -110,7 +110,11 @@ impl Shared {
         }
         for (worker, events) in self.workers.iter().zip(by_worker) {
             if !events.is_empty() {
-                let events = Events { events, pair: pair.cloned(), place: place.take() };
+                let events = Events {
+                    events,
+                    pair: pair.cloned(),
+                    place: place.take(),
+                };
                 // A worker that has ended has no use for events.
                 let _ = worker.push(Command::Events(Box::new(events)));
             }
@@ -140,12 +144,26 @@ impl Shared {
         let identity = self.identity()?;
         let image = self.image.load();
         let address = image.broker(leader)?.grpc_address.clone();
-        let Identity { cluster, node, broker_epoch } = identity;
-        Some(Target { leader, address, cluster, node, broker_epoch })
+        let Identity {
+            cluster,
+            node,
+            broker_epoch,
+        } = identity;
+        Some(Target {
+            leader,
+            address,
+            cluster,
+            node,
+            broker_epoch,
+        })
     }
 
     pub(crate) fn topic_settings(&self, topic: TopicId) -> Option<Arc<TopicSettings>> {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).get(&topic).cloned()
+        self.settings
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&topic)
+            .cloned()
     }
 
     /// One partition's part of what leaders may have under way to this broker.
@@ -159,7 +177,10 @@ impl Shared {
         let image = self.image.load();
         match image.partition(partition.topic, partition.partition) {
             Some(state) => PartitionError {
-                leader: Some(LeaderHint { leader: state.leader, leader_epoch: state.leader_epoch }),
+                leader: Some(LeaderHint {
+                    leader: state.leader,
+                    leader_epoch: state.leader_epoch,
+                }),
                 ..PartitionError::from(ErrorCode::NotLeaderOrFollower)
             },
             None => PartitionError::from(ErrorCode::UnknownTopicOrPartition),

@@ -100,6 +100,9 @@ impl Partitions {
             match one.opened {
                 Ok(opened) => {
                     taken.recovered(one.partition, Arc::clone(&one.name));
+                    if opened.1.damaged_from.is_some() {
+                        taken.damaged(one.partition);
+                    }
                     let log_config = opened.0.config().clone();
                     let host = Host {
                         partition: one.partition,
@@ -119,21 +122,28 @@ impl Partitions {
         let (stop, stopped) = mpsc::channel();
         let housekeeper = Arc::clone(&shared);
         let builder = std::thread::Builder::new().name("klamm-housekeeper".to_owned());
-        let keeper = builder.spawn(move || keep_house(&housekeeper, &stopped)).map_err(StartError::Threads)?;
+        let keeper = builder
+            .spawn(move || keep_house(&housekeeper, &stopped))
+            .map_err(StartError::Threads)?;
         threads.push(keeper);
         let running = Mutex::new(Some(Running { threads, stop }));
-        let partitions = Partitions { shared, taken: Arc::new(Mutex::new(taken)), running: Arc::new(running) };
+        let partitions = Partitions {
+            shared,
+            taken: Arc::new(Mutex::new(taken)),
+            running: Arc::new(running),
+        };
         Ok((partitions, report))
     }
 }
 
-fn make_shared(
-    config: PartitionsConfig,
-    disk: Arc<dyn Disk>,
-    checkpoints: Checkpoints,
-) -> Result<Shared, StartError> {
+fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Checkpoints) -> Result<Shared, StartError> {
     let pool = |name, threads, open_max| {
-        Pool::start(PoolConfig { name, threads, open_max }).map_err(StartError::Threads)
+        Pool::start(PoolConfig {
+            name,
+            threads,
+            open_max,
+        })
+        .map_err(StartError::Threads)
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let worker_threads = match config.worker_threads {
@@ -194,7 +204,11 @@ fn recover(shared: &Arc<Shared>, last_stop: LastStop) -> Result<Vec<Recovered>, 
         shared.background.submit_owed(move || {
             let opened = open_found(&shared_here, &name, partition, last_stop);
             // The receiver lives until every sender is gone.
-            let _ = sender.send(Recovered { partition, name: name.into(), opened });
+            let _ = sender.send(Recovered {
+                partition,
+                name: name.into(),
+                opened,
+            });
         });
     }
     drop(sender);
@@ -213,10 +227,22 @@ fn open_found(
         recovery_point: marks.map(|marks| marks.recovery_point),
         clean_stop: last_stop == LastStop::Clean && marks.is_some(),
     };
-    let config = LogConfig { tail_bytes_max: shared.config.tail_bytes_max, ..LogConfig::default() };
-    let opening = Opening { disk: Arc::clone(&shared.disk), config, hint, marks: marks.unwrap_or_default() };
+    let config = LogConfig {
+        tail_bytes_max: shared.config.tail_bytes_max,
+        ..LogConfig::default()
+    };
+    let opening = Opening {
+        disk: Arc::clone(&shared.disk),
+        config,
+        hint,
+        marks: marks.unwrap_or_default(),
+    };
     open::open(&shared.config.data_dir, name, opening).inspect_err(|error| {
-        tracing::error!(partition = name, error = chain(error), "a partition cannot be recovered");
+        tracing::error!(
+            partition = name,
+            error = chain(error),
+            "a partition cannot be recovered"
+        );
     })
 }
 
@@ -229,8 +255,12 @@ fn remove_in_background(shared: &Arc<Shared>, name: &str) {
     });
 }
 
-/// A directory without a readable topic id: an interrupted creation if it is empty, else something for a person.
+/// A directory without a readable topic id: the rest of an interrupted creation if it holds no segment, else something
+/// for a person to look at.
 fn put_aside(disk: &dyn Disk, data: &Path, name: &str) -> Result<(), DirectoryError> {
+    if directory::holds_no_segment(disk, &data.join(name))? {
+        return directory::remove(disk, &data.join(name));
+    }
     let path = directory::mark_stray(disk, data, name, TopicId::ZERO)?;
     tracing::warn!(path = %path.display(), "a partition directory without partition.metadata is put aside");
     Ok(())
@@ -241,7 +271,9 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
     match &recovered.opened {
         Ok((log, opened)) => RecoveredReplica {
             partition,
-            damage: opened.damaged_from.map(|from| format!("the log is damaged from offset {from} on")),
+            damage: opened
+                .damaged_from
+                .map(|from| format!("the log is damaged from offset {from} on")),
             highest_leader_epoch: log.epochs().last().map_or(LeaderEpoch::NONE, |last| last.epoch),
             last_epoch: log.last_epoch().unwrap_or(LeaderEpoch::NONE),
             log_end_offset: log.log_end_offset(),
@@ -281,7 +313,9 @@ fn keep_house(shared: &Arc<Shared>, stopped: &mpsc::Receiver<()>) {
 fn gather_marks(shared: &Shared) {
     let (guard, done) = applying_for_thread();
     for worker in &shared.workers {
-        let _ = worker.push(Command::Checkpoint { applying: Arc::clone(&guard) });
+        let _ = worker.push(Command::Checkpoint {
+            applying: Arc::clone(&guard),
+        });
     }
     drop(guard);
     let _ = done.recv_timeout(MARKS_WAIT_MAX);

@@ -4,118 +4,48 @@
 //! flushes of a round together, so that one flush covers all that the round wrote. It sleeps until a command comes or a
 //! core's deadline passes; a partition in which nothing waits costs nothing.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use klamm_log::Log;
-use klamm_replication::{Effect, Event, FlushId, Now, RequestId};
-use klamm_types::{BrokerEpoch, Moment, TopicPartition};
+use klamm_replication::{Event, RequestId};
+use klamm_types::{BrokerEpoch, TopicPartition};
 
 use super::carry;
+use super::context::Context;
 use super::command::{Applying, Command, Events, FlushOutcome, ProduceCommand, PushReadOutcome, ViewChange};
-use super::hosted::{Hosted, PendingProduce, Slot};
-use super::inbox::Inbox;
+use super::hosted::{PendingProduce, Slot};
 use super::push;
+use super::offsets;
 use super::reads;
 use super::shared::Shared;
 
 /// Commands of one round: after so many, flushes are started even if more wait.
 const ROUND_MAX: usize = 64;
-/// Deadlines are rounded up to this, so that many of them make one tick.
-const TICK_GRAIN: Duration = Duration::from_millis(5);
-
-/// What a worker's helpers may use beside the partition they are called for.
-pub(crate) struct Context {
-    pub shared: Arc<Shared>,
-    pub index: usize,
-    /// When the command in hand was taken up.
-    pub now: Now,
-    /// Flushes asked for in this round.
-    pub flushes: Vec<(TopicPartition, FlushId)>,
-    pub broker_epoch: BrokerEpoch,
-    touched: Vec<TopicPartition>,
-    deadlines: BTreeSet<(Moment, TopicPartition)>,
-    next_request: u64,
-    /// Kept between steps to save allocations.
-    effects: Vec<Effect>,
-}
-
-impl Context {
-    pub fn inbox(&self) -> Arc<Inbox<Command>> {
-        Arc::clone(&self.shared.workers[self.index])
-    }
-
-    /// The partition's marks have changed; the next checkpoint takes them along.
-    pub fn touch(&mut self, hosted: &mut Hosted) {
-        if !hosted.touched {
-            hosted.touched = true;
-            self.touched.push(hosted.id);
-        }
-    }
-
-    /// Gives an event to the core and carries out everything that follows from it.
-    pub fn feed(&mut self, hosted: &mut Hosted, log: &mut Log, event: Event) {
-        let mut pending = VecDeque::new();
-        let mut effects = std::mem::take(&mut self.effects);
-        hosted.replica.step(self.now, event, &mut effects);
-        pending.extend(effects.drain(..));
-        while let Some(effect) = pending.pop_front() {
-            if let Some(answer) = carry::carry_out(self, hosted, log, effect) {
-                hosted.replica.step(self.now, answer, &mut effects);
-                pending.extend(effects.drain(..));
-            }
-        }
-        self.effects = effects;
-        debug_assert_eq!(hosted.replica.validate(), Ok(()));
-        carry::keep_producers(hosted, log);
-        self.note_deadline(hosted);
-    }
-
-    fn note_deadline(&mut self, hosted: &mut Hosted) {
-        let grain = TICK_GRAIN.as_micros() as u64;
-        let next = hosted.replica.next_deadline().map(|at| Moment(at.0.div_ceil(grain).saturating_mul(grain)));
-        if next == hosted.deadline {
-            return;
-        }
-        self.forget_deadline(hosted);
-        hosted.deadline = next;
-        if let Some(at) = next {
-            self.deadlines.insert((at, hosted.id));
-        }
-    }
-
-    pub fn forget_deadline(&mut self, hosted: &mut Hosted) {
-        if let Some(at) = hosted.deadline.take() {
-            self.deadlines.remove(&(at, hosted.id));
-        }
-    }
-}
 
 pub(crate) struct Worker {
     pub(super) slots: HashMap<TopicPartition, Slot>,
     pub(super) ctx: Context,
+    /// `Stop` has come: logs are being closed, or are still away.
     pub(super) stopping: bool,
     /// Dropped when every log is closed.
     pub(super) stopped: Option<Applying>,
     /// Touched before the last checkpoint.
     cooling: Vec<TopicPartition>,
+    /// Could not be opened.
+    pub(super) broken: Vec<TopicPartition>,
 }
 
 impl Worker {
     pub fn new(shared: Arc<Shared>, index: usize) -> Worker {
-        let ctx = Context {
-            now: shared.clock.now(),
-            shared,
-            index,
-            flushes: Vec::new(),
-            broker_epoch: BrokerEpoch::NONE,
-            touched: Vec::new(),
-            deadlines: BTreeSet::new(),
-            next_request: 0,
-            effects: Vec::new(),
-        };
-        Worker { slots: HashMap::new(), ctx, stopping: false, stopped: None, cooling: Vec::new() }
+        let ctx = Context::new(shared, index);
+        Worker {
+            slots: HashMap::new(),
+            ctx,
+            stopping: false,
+            stopped: None,
+            cooling: Vec::new(),
+            broken: Vec::new(),
+        }
     }
 
     /// Runs until the inbox is closed or everything is stopped.
@@ -123,7 +53,7 @@ impl Worker {
         let inbox = self.ctx.inbox();
         let mut commands = VecDeque::new();
         while !(self.stopping && self.slots.is_empty()) {
-            let deadline = self.ctx.deadlines.first().map(|&(at, _)| self.ctx.shared.clock.instant(at));
+            let deadline = self.ctx.next_deadline();
             if inbox.take(&mut commands, deadline).is_err() {
                 break;
             }
@@ -143,11 +73,7 @@ impl Worker {
     /// Wakes the cores whose deadline has passed.
     fn tick(&mut self) {
         self.ctx.now = self.ctx.shared.clock.now();
-        while let Some(&(at, partition)) = self.ctx.deadlines.first() {
-            if at > self.ctx.now.moment {
-                return;
-            }
-            self.ctx.deadlines.pop_first();
+        while let Some(partition) = self.ctx.take_due() {
             match self.slots.get_mut(&partition) {
                 Some(Slot::Ready(hosted, log)) => {
                     hosted.deadline = None;
@@ -173,12 +99,12 @@ impl Worker {
             Command::Produce(produce) => self.produce(produce),
             Command::Fetch(fetch) => reads::fetch(&mut self.slots, &mut self.ctx, *fetch),
             Command::CancelFetch { request, partitions } => self.cancel_fetch(request, &partitions),
-            Command::ListOffset(command) => reads::list_offset(&mut self.slots, &mut self.ctx, *command),
-            Command::EpochEnd(command) => reads::epoch_end(&self.slots, &self.ctx, *command),
+            Command::ListOffset(command) => offsets::list_offset(&mut self.slots, &mut self.ctx, *command),
+            Command::EpochEnd(command) => offsets::epoch_end(&self.slots, &self.ctx, *command),
             Command::Flushed(outcome) => self.flushed(*outcome),
             Command::PushRead(outcome) => self.push_read(*outcome),
             Command::Statuses { reply } => {
-                let _ = reply.send(reads::statuses(&self.slots));
+                let _ = reply.send(offsets::statuses(&self.slots));
             }
             Command::Checkpoint { applying } => {
                 self.checkpoint();
@@ -197,7 +123,11 @@ impl Worker {
                 self.settle(partition);
             }
             Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
-                let events = Events { events: VecDeque::from([(partition, event)]), pair: None, place: None };
+                let events = Events {
+                    events: VecDeque::from([(partition, event)]),
+                    pair: None,
+                    place: None,
+                };
                 waiting.commands.push_back(Command::Events(Box::new(events)));
             }
             None => {}
@@ -226,7 +156,11 @@ impl Worker {
                 }
                 Some(Slot::Opening(waiting) | Slot::Cutting(_, waiting)) => {
                     let events = VecDeque::from([(partition, event)]);
-                    let events = Events { events, pair: Some(Arc::clone(pair)), place: None };
+                    let events = Events {
+                        events,
+                        pair: Some(Arc::clone(pair)),
+                        place: None,
+                    };
                     waiting.commands.push_back(Command::Events(Box::new(events)));
                 }
                 None => refuse_unknown(pair, partition, &event),
@@ -237,7 +171,12 @@ impl Worker {
     fn view(&mut self, change: Box<ViewChange>) {
         match self.slots.get_mut(&change.partition) {
             Some(Slot::Ready(hosted, log)) => {
-                let ViewChange { partition, view, log_config, applying } = *change;
+                let ViewChange {
+                    partition,
+                    view,
+                    log_config,
+                    applying,
+                } = *change;
                 if hosted.log_config != log_config {
                     hosted.log_config = log_config.clone();
                     log.set_config(log_config);
@@ -265,14 +204,30 @@ impl Worker {
         let partition = produce.partition;
         match self.slots.get_mut(&partition) {
             Some(Slot::Ready(hosted, log)) => {
-                let ProduceCommand { batch, acks, timeout, origin, log_append_time, reply, place, .. } = *produce;
+                let ProduceCommand {
+                    batch,
+                    acks,
+                    timeout,
+                    origin,
+                    log_append_time,
+                    reply,
+                    place,
+                    ..
+                } = *produce;
                 let metrics = &self.ctx.shared.metrics;
                 metrics.produced_batches.add(1);
                 metrics.produced_bytes.add(batch.size() as u64);
-                self.ctx.next_request += 1;
-                let request = RequestId(self.ctx.next_request);
-                hosted.produces.insert(request, PendingProduce { reply, log_append_time });
-                let produce = klamm_replication::Produce { request, batch, acks, timeout, origin };
+                let request = self.ctx.next_request();
+                hosted
+                    .produces
+                    .insert(request, PendingProduce { reply, log_append_time });
+                let produce = klamm_replication::Produce {
+                    request,
+                    batch,
+                    acks,
+                    timeout,
+                    origin,
+                };
                 self.ctx.feed(hosted, log, Event::Produce(Box::new(produce)));
                 self.settle(partition);
                 drop(place);
@@ -317,7 +272,11 @@ impl Worker {
                 shared.metrics.flushes.add(1);
                 shared.metrics.flush_us.add(begun.elapsed().as_micros() as u64);
                 // A worker that has ended needs no answer.
-                let _ = inbox.push(Command::Flushed(Box::new(FlushOutcome { partition, flush, result })));
+                let _ = inbox.push(Command::Flushed(Box::new(FlushOutcome {
+                    partition,
+                    flush,
+                    result,
+                })));
             });
             if let Err(error) = submitted {
                 tracing::error!(%partition, %error, "a flush could not be started");
@@ -327,7 +286,11 @@ impl Worker {
     }
 
     fn flushed(&mut self, outcome: FlushOutcome) {
-        let FlushOutcome { partition, flush, result } = outcome;
+        let FlushOutcome {
+            partition,
+            flush,
+            result,
+        } = outcome;
         let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition) else {
             return;
         };
@@ -335,10 +298,17 @@ impl Worker {
             Ok(flushed) => {
                 log.flush_done(flushed);
                 self.ctx.touch(hosted);
-                Event::FlushedTo { flush, offset: flushed.offset }
+                Event::FlushedTo {
+                    flush,
+                    offset: flushed.offset,
+                }
             }
             Err(error) => {
-                tracing::error!(partition = &*hosted.name, error = carry::chain(&error), "flushing failed");
+                tracing::error!(
+                    partition = &*hosted.name,
+                    error = carry::chain(&error),
+                    "flushing failed"
+                );
                 Event::FlushFailed { flush }
             }
         };
@@ -361,7 +331,8 @@ impl Worker {
     /// Brings the recovery points of what was written forward, and hands the marks over. Partitions that were not
     /// touched since the last time keep no file open.
     fn checkpoint(&mut self) {
-        let touched = std::mem::take(&mut self.ctx.touched);
+        self.report_broken();
+        let touched = self.ctx.take_touched();
         for partition in std::mem::replace(&mut self.cooling, touched.clone()) {
             if let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition)
                 && !hosted.touched
@@ -389,9 +360,17 @@ fn refuse_unknown(pair: &crate::replica::followers::FollowerPair, partition: Top
     let Event::Subscribe(subscribe) = event else {
         return;
     };
-    let key = SubscriptionKey { partition, number: subscribe.subscription, leader_epoch: subscribe.leader_epoch };
+    let key = SubscriptionKey {
+        partition,
+        number: subscribe.subscription,
+        leader_epoch: subscribe.leader_epoch,
+    };
     let error = klamm_types::ErrorCode::UnknownTopicId;
-    let answer = SubscribeAnswer::Refused { error, leader_epoch: klamm_types::LeaderEpoch::NONE };
+    let answer = SubscribeAnswer::Refused {
+        error,
+        leader_epoch: klamm_types::LeaderEpoch::NONE,
+    };
     pair.unsubscribed(partition, subscribe.subscription);
-    pair.outbox(Lane::InSync).put(|queue| queue.push_answer(partition, to_answer(key, answer)));
+    pair.outbox(Lane::InSync)
+        .put(|queue| queue.push_answer(partition, to_answer(key, answer)));
 }

@@ -8,9 +8,7 @@ use klamm_proto::replica::v1::{
     SubscriptionAnswer, Unsubscription, subscription_answer,
 };
 use klamm_record::{BatchError, Batches, CheckRules};
-use klamm_replication::{
-    Acknowledge, Event, ReplicaBatches, Subscribe, SubscribeAnswer, SubscriptionNumber,
-};
+use klamm_replication::{Acknowledge, Event, ReplicaBatches, Subscribe, SubscribeAnswer, SubscriptionNumber};
 use klamm_types::{
     BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionId, TopicId,
     TopicPartition,
@@ -54,12 +52,20 @@ fn topic_bytes(partition: TopicPartition) -> Bytes {
 
 pub fn partition_of(topic_id: &[u8], partition: i32) -> Result<TopicPartition, MessageError> {
     let topic = TopicId::from_slice(topic_id).ok_or(MessageError::TopicId { length: topic_id.len() })?;
-    Ok(TopicPartition { topic, partition: PartitionId(partition) })
+    Ok(TopicPartition {
+        topic,
+        partition: PartitionId(partition),
+    })
 }
 
 // ---- what a follower sends ----
 
-pub fn to_subscription(key: SubscriptionKey, next_offset: Offset, last_epoch: LeaderEpoch, credit: u64) -> Subscription {
+pub fn to_subscription(
+    key: SubscriptionKey,
+    next_offset: Offset,
+    last_epoch: LeaderEpoch,
+    credit: u64,
+) -> Subscription {
     Subscription {
         topic_id: topic_bytes(key.partition),
         partition: key.partition.partition.0,
@@ -129,16 +135,24 @@ pub fn from_unsubscription(message: &Unsubscription, follower: NodeId) -> Event 
 pub fn to_answer(key: SubscriptionKey, answer: SubscribeAnswer) -> SubscriptionAnswer {
     use subscription_answer::Answer;
     let answer = match answer {
-        SubscribeAnswer::Accepted { high_watermark, log_start } => {
-            Answer::Accepted(Accepted { high_watermark: high_watermark.0, log_start_offset: log_start.0 })
-        }
-        SubscribeAnswer::Diverged { epoch, end_offset } => {
-            Answer::Diverged(Diverged { epoch: epoch.0, end_offset: end_offset.0 })
-        }
-        SubscribeAnswer::OutOfRange { log_start } => Answer::OutOfRange(OutOfRange { log_start_offset: log_start.0 }),
-        SubscribeAnswer::Refused { error, leader_epoch } => {
-            Answer::Refused(Refused { error: i32::from(error.code()), leader_epoch: leader_epoch.0 })
-        }
+        SubscribeAnswer::Accepted {
+            high_watermark,
+            log_start,
+        } => Answer::Accepted(Accepted {
+            high_watermark: high_watermark.0,
+            log_start_offset: log_start.0,
+        }),
+        SubscribeAnswer::Diverged { epoch, end_offset } => Answer::Diverged(Diverged {
+            epoch: epoch.0,
+            end_offset: end_offset.0,
+        }),
+        SubscribeAnswer::OutOfRange { log_start } => Answer::OutOfRange(OutOfRange {
+            log_start_offset: log_start.0,
+        }),
+        SubscribeAnswer::Refused { error, leader_epoch } => Answer::Refused(Refused {
+            error: i32::from(error.code()),
+            leader_epoch: leader_epoch.0,
+        }),
     };
     SubscriptionAnswer {
         topic_id: topic_bytes(key.partition),
@@ -160,9 +174,9 @@ pub fn from_answer(message: &SubscriptionAnswer, leader: NodeId) -> Result<Event
             epoch: LeaderEpoch(diverged.epoch),
             end_offset: Offset(diverged.end_offset),
         },
-        Answer::OutOfRange(range) => {
-            SubscribeAnswer::OutOfRange { log_start: LogStartOffset(range.log_start_offset) }
-        }
+        Answer::OutOfRange(range) => SubscribeAnswer::OutOfRange {
+            log_start: LogStartOffset(range.log_start_offset),
+        },
         Answer::Refused(refused) => SubscribeAnswer::Refused {
             error: i16::try_from(refused.error)
                 .ok()

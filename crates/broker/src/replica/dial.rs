@@ -71,7 +71,10 @@ async fn carry(
 ) -> Result<(), LinkError> {
     let address = &link.target.address;
     let channel = grpc::dial_data(address, CONNECT_TIMEOUT).await;
-    let channel = channel.map_err(|cause| LinkError::Connect { address: address.clone(), cause })?;
+    let channel = channel.map_err(|cause| LinkError::Connect {
+        address: address.clone(),
+        cause,
+    })?;
     let mut client = ReplicaClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -81,7 +84,9 @@ async fn carry(
     });
     let opening = tokio::time::timeout(SILENCE_MAX, client.follow(sending)).await;
     let response = opening.map_err(|_| LinkError::Silent)?;
-    let mut incoming = response.map_err(|status| LinkError::Open(Box::new(status)))?.into_inner();
+    let mut incoming = response
+        .map_err(|status| LinkError::Open(Box::new(status)))?
+        .into_inner();
     loop {
         let message = tokio::time::timeout(SILENCE_MAX, incoming.message()).await;
         let message = message.map_err(|_| LinkError::Silent)?;
@@ -99,7 +104,10 @@ fn read(link: &LeaderLink, message: LeaderMessage) -> Result<Vec<(TopicPartition
     match message.message.ok_or(MessageError::Empty)? {
         Message::Opened(opened) if opened.node_id == leader.0 => {}
         Message::Opened(opened) => {
-            return Err(LinkError::WrongNode { meant: leader.0, found: opened.node_id });
+            return Err(LinkError::WrongNode {
+                meant: leader.0,
+                found: opened.node_id,
+            });
         }
         Message::Answers(answers) => {
             for answer in &answers.answers {

@@ -119,18 +119,28 @@ impl Followers {
         let pair = Arc::new(pair);
         let replaced = state.pairs.insert(opening.follower, Arc::clone(&pair));
         drop(state);
-        let replaced = replaced.map(|old| EndedPair { subscriptions: old.end(), pair: old });
+        let replaced = replaced.map(|old| EndedPair {
+            subscriptions: old.end(),
+            pair: old,
+        });
         Some((pair, replaced))
     }
 
     /// A stream of the pair has ended.
     pub fn leave(&self, pair: &Arc<FollowerPair>) -> EndedPair {
         let mut state = lock(&self.state);
-        if state.pairs.get(&pair.follower).is_some_and(|current| Arc::ptr_eq(current, pair)) {
+        if state
+            .pairs
+            .get(&pair.follower)
+            .is_some_and(|current| Arc::ptr_eq(current, pair))
+        {
             state.pairs.remove(&pair.follower);
         }
         drop(state);
-        EndedPair { subscriptions: pair.end(), pair: Arc::clone(pair) }
+        EndedPair {
+            subscriptions: pair.end(),
+            pair: Arc::clone(pair),
+        }
     }
 
     /// Ends everything, for a stop.

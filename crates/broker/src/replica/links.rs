@@ -64,7 +64,12 @@ pub struct LeaderLink {
 impl LeaderLink {
     fn new(target: Target, pair: u64) -> Self {
         use klamm_proto::replica::v1::Lane;
-        let outbox = |lane: Lane| Outbox::new(ToLeader::new(Open { lane: lane.into(), ..target.open(pair) }));
+        let outbox = |lane: Lane| {
+            Outbox::new(ToLeader::new(Open {
+                lane: lane.into(),
+                ..target.open(pair)
+            }))
+        };
         Self {
             in_sync: outbox(Lane::InSync),
             catch_up: outbox(Lane::CatchUp),
@@ -119,9 +124,16 @@ struct Slot {
     failures: u32,
 }
 
+#[derive(Default)]
+struct Slots {
+    by_leader: HashMap<NodeId, Slot>,
+    /// This broker is stopping: nobody is dialled any more.
+    closed: bool,
+}
+
 /// The links of this broker.
 pub struct Links {
-    slots: Mutex<HashMap<NodeId, Slot>>,
+    slots: Mutex<Slots>,
     next_pair: AtomicU64,
     runtime: Handle,
 }
@@ -129,17 +141,25 @@ pub struct Links {
 impl Links {
     /// Streams run on `runtime`. `first_pair` is random, so that pairs of two processes are not confused.
     pub fn new(runtime: Handle, first_pair: u64) -> Self {
-        Self { slots: Mutex::default(), next_pair: AtomicU64::new(first_pair), runtime }
+        Self {
+            slots: Mutex::default(),
+            next_pair: AtomicU64::new(first_pair),
+            runtime,
+        }
     }
 
-    /// The link to `target`, made if there is none that fits.
-    pub fn link(&self, target: &Target, shared: &Arc<Shared>) -> Arc<LeaderLink> {
+    /// The link to `target`, made if there is none that fits. `None` when this broker is stopping.
+    pub fn link(&self, target: &Target, shared: &Arc<Shared>) -> Option<Arc<LeaderLink>> {
         let mut slots = lock(&self.slots);
-        let slot = slots.entry(target.leader).or_default();
-        if let Some(link) = &slot.link {
-            if link.target == *target && !link.has_ended() {
-                return Arc::clone(link);
-            }
+        if slots.closed {
+            return None;
+        }
+        let slot = slots.by_leader.entry(target.leader).or_default();
+        if let Some(link) = &slot.link
+            && link.target == *target
+            && !link.has_ended()
+        {
+            return Some(Arc::clone(link));
         }
         let pair = self.next_pair.fetch_add(1, Ordering::Relaxed);
         let link = Arc::new(LeaderLink::new(target.clone(), pair));
@@ -150,12 +170,15 @@ impl Links {
             lose(shared, &replaced);
         }
         self.runtime.spawn(run(Arc::clone(shared), Arc::clone(&link), pause));
-        link
+        Some(link)
     }
 
-    /// Ends every link that states another registration than the newest.
+    /// Ends all links, for a stop.
     pub fn end_all(&self, shared: &Shared) {
-        let links: Vec<_> = lock(&self.slots).drain().filter_map(|(_, slot)| slot.link).collect();
+        let mut slots = lock(&self.slots);
+        slots.closed = true;
+        let links: Vec<_> = slots.by_leader.drain().filter_map(|(_, slot)| slot.link).collect();
+        drop(slots);
         for link in links {
             lose(shared, &link);
         }
@@ -163,14 +186,14 @@ impl Links {
 
     /// The broker is known to have started anew: it is dialled without a pause.
     pub fn forget_failures(&self, leader: NodeId) {
-        if let Some(slot) = lock(&self.slots).get_mut(&leader) {
+        if let Some(slot) = lock(&self.slots).by_leader.get_mut(&leader) {
             slot.failures = 0;
         }
     }
 
     fn dialled(&self, link: &Arc<LeaderLink>, outcome: &Result<(), LinkError>) {
         let mut slots = lock(&self.slots);
-        let Some(slot) = slots.get_mut(&link.target.leader) else {
+        let Some(slot) = slots.by_leader.get_mut(&link.target.leader) else {
             return;
         };
         slot.failures = match outcome {
@@ -195,7 +218,11 @@ async fn run(shared: Arc<Shared>, link: Arc<LeaderLink>, pause: Duration) {
     let outcome = dial::run(&shared, &link).await;
     if let Err(error) = &outcome {
         let cause = error.chain();
-        tracing::info!(leader = link.target.leader.0, address = link.target.address, "replica stream ended: {cause}");
+        tracing::info!(
+            leader = link.target.leader.0,
+            address = link.target.address,
+            "replica stream ended: {cause}"
+        );
     }
     shared.links.dialled(&link, &outcome);
     lose(&shared, &link);

@@ -52,7 +52,14 @@ struct State<Q> {
 
 impl<Q: Queue> Outbox<Q> {
     pub fn new(queue: Q) -> Self {
-        Self { state: Mutex::new(State { queue, asleep: false, closed: false }), changed: Notify::new() }
+        Self {
+            state: Mutex::new(State {
+                queue,
+                asleep: false,
+                closed: false,
+            }),
+            changed: Notify::new(),
+        }
     }
 
     /// Changes the queue and wakes the stream.
@@ -166,10 +173,14 @@ impl Queue for ToFollower {
             Message::Opened(opened)
         } else if !self.answers.is_empty() {
             let count = self.answers.len().min(PARTITIONS_MAX);
-            Message::Answers(SubscriptionAnswers { answers: self.answers.drain(..count).collect() })
+            Message::Answers(SubscriptionAnswers {
+                answers: self.answers.drain(..count).collect(),
+            })
         } else if watermarks_wait && now >= self.high_watermarks_due {
             self.high_watermarks_due = now + HIGH_WATERMARK_PAUSE;
-            Message::HighWatermarks(HighWatermarks { updates: drain(&mut self.high_watermarks) })
+            Message::HighWatermarks(HighWatermarks {
+                updates: drain(&mut self.high_watermarks),
+            })
         } else if let Some(batches) = self.take_batches() {
             Message::Batches(batches)
         } else if watermarks_wait {
@@ -217,7 +228,11 @@ impl ToLeader {
 
     pub fn push_acknowledgement(&mut self, partition: TopicPartition, newer: Acknowledgement) {
         let held = self.acknowledgements.entry(partition).or_default();
-        let credit = if held.number == newer.number { held.credit.saturating_add(newer.credit) } else { newer.credit };
+        let credit = if held.number == newer.number {
+            held.credit.saturating_add(newer.credit)
+        } else {
+            newer.credit
+        };
         *held = Acknowledgement { credit, ..newer };
     }
 }
@@ -231,12 +246,18 @@ impl Queue for ToLeader {
             Message::Open(open)
         } else if !self.unsubscriptions.is_empty() {
             let count = self.unsubscriptions.len().min(PARTITIONS_MAX);
-            Message::Unsubscribe(Unsubscribe { unsubscriptions: self.unsubscriptions.drain(..count).collect() })
+            Message::Unsubscribe(Unsubscribe {
+                unsubscriptions: self.unsubscriptions.drain(..count).collect(),
+            })
         } else if !self.subscriptions.is_empty() {
             let count = self.subscriptions.len().min(PARTITIONS_MAX);
-            Message::Subscribe(Subscribe { subscriptions: self.subscriptions.drain(..count).collect() })
+            Message::Subscribe(Subscribe {
+                subscriptions: self.subscriptions.drain(..count).collect(),
+            })
         } else if !self.acknowledgements.is_empty() {
-            Message::Acknowledge(Acknowledge { acknowledgements: drain(&mut self.acknowledgements) })
+            Message::Acknowledge(Acknowledge {
+                acknowledgements: drain(&mut self.acknowledgements),
+            })
         } else if now.saturating_duration_since(self.last_sent) >= HEARTBEAT_INTERVAL {
             Message::Heartbeat(Heartbeat {})
         } else {
@@ -253,4 +274,114 @@ fn drain<V>(map: &mut HashMap<TopicPartition, V>) -> Vec<V> {
     }
     let keys: Vec<TopicPartition> = map.keys().take(PARTITIONS_MAX).copied().collect();
     keys.iter().filter_map(|key| map.remove(key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_types::{PartitionId, TopicId};
+
+    use super::*;
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition {
+            topic: TopicId::from_u128(1),
+            partition: PartitionId(number),
+        }
+    }
+
+    fn next(queue: &mut ToFollower, now: Instant) -> Result<leader_message::Message, Instant> {
+        queue
+            .next(now)
+            .map(|message| message.message.expect("every message has content"))
+    }
+
+    fn batches(size: usize) -> PartitionBatches {
+        PartitionBatches {
+            records: vec![vec![0; size].into()],
+            ..PartitionBatches::default()
+        }
+    }
+
+    fn high_watermark(value: i64) -> HighWatermarkUpdate {
+        HighWatermarkUpdate {
+            high_watermark: value,
+            ..HighWatermarkUpdate::default()
+        }
+    }
+
+    #[test]
+    fn answers_come_before_batches_and_messages_are_bounded() {
+        use leader_message::Message;
+        let now = Instant::now();
+        let mut queue = ToFollower::new(Opened { node_id: 3 });
+        for _ in 0..3 {
+            queue.push_batches(partition(0), batches(BATCHES_BYTES_MAX / 2));
+        }
+        queue.push_batches(partition(0), batches(BATCHES_BYTES_MAX * 2));
+        queue.push_answer(partition(0), SubscriptionAnswer::default());
+        assert_eq!(next(&mut queue, now), Ok(Message::Opened(Opened { node_id: 3 })));
+        assert!(matches!(next(&mut queue, now), Ok(Message::Answers(_))));
+        for expected in [2, 1, 1] {
+            let Ok(Message::Batches(message)) = next(&mut queue, now) else {
+                panic!("batches are left");
+            };
+            assert_eq!(message.partitions.len(), expected);
+        }
+        assert!(next(&mut queue, now).is_err());
+    }
+
+    #[test]
+    fn high_watermarks_are_gathered_and_not_starved() {
+        use leader_message::Message;
+        let watermarks = |updates| Ok(Message::HighWatermarks(HighWatermarks { updates }));
+        let mut queue = ToFollower::new(Opened::default());
+        let now = Instant::now();
+        assert!(next(&mut queue, now).is_ok());
+        queue.push_high_watermark(partition(0), high_watermark(1));
+        assert_eq!(next(&mut queue, now), watermarks(vec![high_watermark(1)]));
+        // The next ones wait a little and replace each other; batches pass meanwhile and carry their own.
+        queue.push_high_watermark(partition(0), high_watermark(2));
+        queue.push_high_watermark(partition(0), high_watermark(3));
+        queue.push_high_watermark(partition(1), high_watermark(9));
+        assert_eq!(next(&mut queue, now), Err(now + HIGH_WATERMARK_PAUSE));
+        queue.push_batches(partition(1), batches(10));
+        assert!(matches!(next(&mut queue, now), Ok(Message::Batches(_))));
+        queue.push_batches(partition(5), batches(10));
+        let later = now + HIGH_WATERMARK_PAUSE;
+        assert_eq!(next(&mut queue, later), watermarks(vec![high_watermark(3)]));
+    }
+
+    #[test]
+    fn a_quiet_stream_sends_heartbeats() {
+        let mut queue = ToFollower::new(Opened::default());
+        assert!(next(&mut queue, Instant::now()).is_ok());
+        let Err(due) = next(&mut queue, Instant::now()) else {
+            panic!("nothing is there to be sent");
+        };
+        assert_eq!(next(&mut queue, due), Ok(leader_message::Message::Heartbeat(Heartbeat {})));
+    }
+
+    #[test]
+    fn acknowledgements_replace_each_other_and_credit_adds_up() {
+        let acknowledge = |number, written, credit| Acknowledgement {
+            number,
+            written,
+            credit,
+            ..Acknowledgement::default()
+        };
+        let mut queue = ToLeader::new(Open::default());
+        assert!(queue.next(Instant::now()).is_ok());
+        queue.push_acknowledgement(partition(0), acknowledge(1, 5, 10));
+        queue.push_acknowledgement(partition(0), acknowledge(1, 7, 20));
+        queue.push_acknowledgement(partition(1), acknowledge(1, 7, 20));
+        queue.push_acknowledgement(partition(1), acknowledge(2, 3, 4));
+        let message = queue.next(Instant::now()).ok().and_then(|message| message.message);
+        let Some(follower_message::Message::Acknowledge(mut message)) = message else {
+            panic!("acknowledgements are there");
+        };
+        message
+            .acknowledgements
+            .sort_by_key(|acknowledgement| acknowledgement.number);
+        assert_eq!(message.acknowledgements, [acknowledge(1, 7, 30), acknowledge(2, 3, 4)]);
+    }
 }

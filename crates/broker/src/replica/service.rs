@@ -33,7 +33,10 @@ impl ReplicaService {
     }
 
     fn admit(&self, open: &Open) -> Result<(Opening, Lane), Status> {
-        let identity = self.shared.identity().ok_or_else(|| Status::unavailable("this broker has not registered yet"))?;
+        let identity = self
+            .shared
+            .identity()
+            .ok_or_else(|| Status::unavailable("this broker has not registered yet"))?;
         if ClusterId::from_slice(&open.cluster_id) != Some(identity.cluster) {
             return Err(Status::failed_precondition("this broker belongs to another cluster"));
         }
@@ -146,7 +149,14 @@ fn read(pair: &FollowerPair, message: FollowerMessage) -> Result<Vec<(TopicParti
 fn end(shared: &Shared, ended: &EndedPair) {
     let (follower, broker_epoch) = (ended.pair.follower, ended.pair.broker_epoch);
     let events = ended.subscriptions.iter().map(|(&partition, &subscription)| {
-        (partition, Event::FollowerStreamEnded { follower, broker_epoch, subscription })
+        (
+            partition,
+            Event::FollowerStreamEnded {
+                follower,
+                broker_epoch,
+                subscription,
+            },
+        )
     });
     shared.send_events(events, None, None);
 }

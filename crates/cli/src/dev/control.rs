@@ -48,12 +48,19 @@ fn ensure_ours(folder: &Folder, node: i32) -> anyhow::Result<()> {
 
 fn ask_to_start(folder: &Folder, node: i32) -> anyhow::Result<()> {
     let stream = UnixStream::connect(folder.control()).with_context(|| {
-        format!("no `klamm dev` runs in {}: start it with `klamm dev --in {0}`", folder.path().display())
+        format!(
+            "no `klamm dev` runs in {}: start it with `klamm dev --in {0}`",
+            folder.path().display()
+        )
     })?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    (&stream).write_all(format!("start {node}\n").as_bytes()).context("asking for the node")?;
+    (&stream)
+        .write_all(format!("start {node}\n").as_bytes())
+        .context("asking for the node")?;
     let mut answer = String::new();
-    BufReader::new(&stream).read_line(&mut answer).context("waiting for the answer")?;
+    BufReader::new(&stream)
+        .read_line(&mut answer)
+        .context("waiting for the answer")?;
     match answer.trim() {
         "ok" => Ok(()),
         reason => bail!("node {node} was not started: {reason}"),
@@ -88,7 +95,9 @@ fn serve(stream: &UnixStream, wishes: &mpsc::Sender<StartWish>) -> anyhow::Resul
     let node = line.trim().strip_prefix("start ").and_then(|node| node.parse().ok());
     let node = node.context("the wish is not of the form: start N")?;
     let (answer, answered) = oneshot::channel();
-    wishes.blocking_send(StartWish { node, answer }).context("the cluster is stopping")?;
+    wishes
+        .blocking_send(StartWish { node, answer })
+        .context("the cluster is stopping")?;
     match answered.blocking_recv().context("the cluster is stopping")? {
         Ok(()) => Ok("ok".to_owned()),
         Err(reason) => Ok(reason),

@@ -101,7 +101,11 @@ pub fn addresses(folder: &Folder, nodes: u16, port: u16) -> anyhow::Result<Clust
             return Ok(cluster);
         }
     }
-    let cluster = if port == 0 { free_addresses(nodes)? } else { fixed_addresses(nodes, port)? };
+    let cluster = if port == 0 {
+        free_addresses(nodes)?
+    } else {
+        fixed_addresses(nodes, port)?
+    };
     Ok(cluster)
 }
 
@@ -129,13 +133,22 @@ fn free_addresses(nodes: u16) -> anyhow::Result<Cluster> {
     };
     let mut list = Vec::new();
     for id in 1..=i32::from(nodes) {
-        list.push(Node { id, kafka: free()?, grpc: free()?, http: free()? });
+        list.push(Node {
+            id,
+            kafka: free()?,
+            grpc: free()?,
+            http: free()?,
+        });
     }
     Ok(cluster(list))
 }
 
 fn cluster(nodes: Vec<Node>) -> Cluster {
-    let bootstrap = nodes.iter().map(|node| node.kafka.clone()).collect::<Vec<_>>().join(",");
+    let bootstrap = nodes
+        .iter()
+        .map(|node| node.kafka.clone())
+        .collect::<Vec<_>>()
+        .join(",");
     Cluster { bootstrap, nodes }
 }
 
@@ -157,7 +170,10 @@ mod tests {
         let cluster = fixed_addresses(3, 9092).unwrap();
         assert_eq!(cluster.bootstrap, "127.0.0.1:9092,127.0.0.1:9093,127.0.0.1:9094");
         let second = &cluster.nodes[1];
-        assert_eq!((second.grpc.as_str(), second.http.as_str()), ("127.0.0.1:9191", "127.0.0.1:7081"));
+        assert_eq!(
+            (second.grpc.as_str(), second.http.as_str()),
+            ("127.0.0.1:9191", "127.0.0.1:7081")
+        );
         assert!(fixed_addresses(3, 80).is_err() && fixed_addresses(3, 65_500).is_err());
     }
 

@@ -17,11 +17,21 @@ pub enum Echo {
 }
 
 /// Starts a node. It ends with this process, however that ends.
-pub fn spawn(folder: &Folder, cluster: &Cluster, node: &Node, settings: &[String], echo: Echo) -> anyhow::Result<Child> {
+pub fn spawn(
+    folder: &Folder,
+    cluster: &Cluster,
+    node: &Node,
+    settings: &[String],
+    echo: Echo,
+) -> anyhow::Result<Child> {
     let data = folder.data(node.id);
     std::fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
     let data = std::fs::canonicalize(&data)?;
-    let voters: Vec<_> = cluster.nodes.iter().map(|node| format!("{}@{}", node.id, node.grpc)).collect();
+    let voters: Vec<_> = cluster
+        .nodes
+        .iter()
+        .map(|node| format!("{}@{}", node.id, node.grpc))
+        .collect();
     let own = [
         format!("node_id={}", node.id),
         format!("data_dir={}", data.display()),
@@ -36,13 +46,20 @@ pub fn spawn(folder: &Folder, cluster: &Cluster, node: &Node, settings: &[String
     for setting in own.iter().chain(settings) {
         command.arg("--set").arg(setting);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     // A process group of its own, so that Ctrl-C reaches the nodes through `klamm dev` alone, in order.
     command.process_group(0);
     let mut child = command.spawn().with_context(|| format!("starting node {}", node.id))?;
     let pid = child.id().context("the node ended at once")?;
     std::fs::write(folder.pid_file(node.id), format!("{pid}\n")).context("writing the process number")?;
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.log(node.id));
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.log(node.id));
     let log = log.with_context(|| format!("opening {}", folder.log(node.id).display()))?;
     if let Some(stderr) = child.stderr.take() {
         tokio::spawn(copy_log(stderr, log, node.id, echo));

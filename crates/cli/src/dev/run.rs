@@ -39,7 +39,13 @@ pub fn start(folder: &Folder, nodes: u16, port: u16, settings: &[String], echo: 
         settings.push("log_level=info".to_owned());
     }
     let children = cluster.nodes.iter().map(|_| None).collect();
-    let mut dev = DevCluster { folder: folder.clone(), cluster, settings, echo, children };
+    let mut dev = DevCluster {
+        folder: folder.clone(),
+        cluster,
+        settings,
+        echo,
+        children,
+    };
     for index in 0..dev.children.len() {
         dev.start_node(index)?;
     }
@@ -49,7 +55,13 @@ pub fn start(folder: &Folder, nodes: u16, port: u16, settings: &[String], echo: 
 impl DevCluster {
     fn start_node(&mut self, index: usize) -> anyhow::Result<()> {
         let node = &self.cluster.nodes[index];
-        self.children[index] = Some(node::spawn(&self.folder, &self.cluster, node, &self.settings, self.echo)?);
+        self.children[index] = Some(node::spawn(
+            &self.folder,
+            &self.cluster,
+            node,
+            &self.settings,
+            self.echo,
+        )?);
         Ok(())
     }
 
@@ -57,7 +69,9 @@ impl DevCluster {
     pub fn restart(&mut self, id: i32) -> Result<(), String> {
         let index = self.cluster.nodes.iter().position(|node| node.id == id);
         let index = index.ok_or_else(|| format!("there is no node {id}"))?;
-        let running = self.children[index].as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)));
+        let running = self.children[index]
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)));
         if running {
             return Err("it runs".to_owned());
         }
@@ -73,7 +87,11 @@ impl DevCluster {
                 if let Some(child) = self.children[index].as_mut()
                     && let Some(status) = child.try_wait()?
                 {
-                    anyhow::bail!("node {} ended with {status}; see {}", node.id, self.folder.log(node.id).display());
+                    anyhow::bail!(
+                        "node {} ended with {status}; see {}",
+                        node.id,
+                        self.folder.log(node.id).display()
+                    );
                 }
                 let late = Instant::now() >= deadline;
                 anyhow::ensure!(!late, "node {} was not ready after {READY_TIMEOUT:?}", node.id);
@@ -105,7 +123,10 @@ impl DevCluster {
 /// The command itself: until Ctrl-C or SIGTERM.
 pub fn run(folder: &Folder, nodes: u16, port: u16, settings: &[String]) -> Result<ExitCode, Failure> {
     // One thread starts all nodes and lives as long as the process: a node ends with the thread that started it.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     runtime.block_on(supervise(folder, nodes, port, settings))
 }
 

@@ -42,7 +42,12 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
         .collect();
     let (mut partitions, mut short) = (0, 0);
     for topic in admin.list_topics().await.map_err(admin_failure)? {
-        for partition in admin.describe_topic(&topic.name).await.map_err(admin_failure)?.partitions {
+        for partition in admin
+            .describe_topic(&topic.name)
+            .await
+            .map_err(admin_failure)?
+            .partitions
+        {
             partitions += 1;
             short += usize::from(partition.isr.len() < partition.replicas.len());
             for row in &mut rows {

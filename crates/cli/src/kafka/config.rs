@@ -62,15 +62,27 @@ impl Whose {
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Describe { whose, all } => describe(common, whose.resource(), all).await?,
-        Command::Alter { whose, settings, delete } => {
-            let set = settings.into_iter().map(|(name, value)| AlterConfig::Set { name, value });
+        Command::Alter {
+            whose,
+            settings,
+            delete,
+        } => {
+            let set = settings
+                .into_iter()
+                .map(|(name, value)| AlterConfig::Set { name, value });
             let delete = delete.into_iter().map(|name| AlterConfig::Delete { name });
             let changes: Vec<_> = set.chain(delete).collect();
             if changes.is_empty() {
-                return Err(Failure::new(2, anyhow::anyhow!("nothing to change: give KEY=VALUE or --delete KEY")));
+                return Err(Failure::new(
+                    2,
+                    anyhow::anyhow!("nothing to change: give KEY=VALUE or --delete KEY"),
+                ));
             }
             let admin = connect(common).await?.admin();
-            admin.alter_configs(&whose.resource(), &changes).await.map_err(admin_failure)?;
+            admin
+                .alter_configs(&whose.resource(), &changes)
+                .await
+                .map_err(admin_failure)?;
         }
         Command::Example => output::print_out(klamm_broker::config::example_file().trim_end())?,
     }
@@ -78,11 +90,18 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
 }
 
 async fn describe(common: &Common, resource: ConfigResource, all: bool) -> Result<(), Failure> {
-    let entries = connect(common).await?.admin().describe_configs(&resource).await.map_err(admin_failure)?;
+    let entries = connect(common)
+        .await?
+        .admin()
+        .describe_configs(&resource)
+        .await
+        .map_err(admin_failure)?;
     // A topic has many settings, most of them at their default.
     let all = all || !matches!(resource, ConfigResource::Topic(_));
-    let shown: Vec<&ConfigEntry> =
-        entries.iter().filter(|entry| all || entry.source != ConfigSource::BuiltIn).collect();
+    let shown: Vec<&ConfigEntry> = entries
+        .iter()
+        .filter(|entry| all || entry.source != ConfigSource::BuiltIn)
+        .collect();
     let value: Vec<_> = shown
         .iter()
         .map(|entry| {

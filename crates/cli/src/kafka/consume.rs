@@ -6,9 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use klamm_client::{
-    Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetReset, Start, TopicPartition,
-};
+use klamm_client::{Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetReset, Start, TopicPartition};
 use klamm_types::{Offset, Timestamp};
 use serde_json::json;
 
@@ -48,10 +46,17 @@ fn start(text: &str) -> Result<Start, String> {
         "beginning" | "earliest" => Ok(Start::Earliest),
         "end" | "latest" => Ok(Start::Latest),
         _ => match text.strip_prefix('@') {
-            Some(time) => time.parse().map(|ms| Start::Timestamp(Timestamp(ms))).map_err(|_| expected()),
+            Some(time) => time
+                .parse()
+                .map(|ms| Start::Timestamp(Timestamp(ms)))
+                .map_err(|_| expected()),
             None => {
                 let offset: i64 = text.parse().map_err(|_| expected())?;
-                if offset < 0 { Err(expected()) } else { Ok(Start::Offset(Offset(offset))) }
+                if offset < 0 {
+                    Err(expected())
+                } else {
+                    Ok(Start::Offset(Offset(offset)))
+                }
             }
         },
     }
@@ -61,7 +66,11 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     let client = connect(common).await?;
     let config = ConsumerConfig {
         offset_reset: OffsetReset::Earliest,
-        isolation: if args.committed { IsolationLevel::ReadCommitted } else { IsolationLevel::ReadUncommitted },
+        isolation: if args.committed {
+            IsolationLevel::ReadCommitted
+        } else {
+            IsolationLevel::ReadUncommitted
+        },
         ..ConsumerConfig::default()
     };
     let mut consumer = client.consumer(config);
@@ -77,7 +86,10 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
         false => None,
     };
     let mut stop = crate::signals::stop_signals()?;
-    let print = Printer { format: common.output, template: &args.format };
+    let print = Printer {
+        format: common.output,
+        template: &args.format,
+    };
     tokio::select! {
         outcome = pump(&mut consumer, ends.as_ref(), args.max, &print) => outcome?,
         () = stop.recv() => {}
@@ -109,7 +121,8 @@ async fn pump(
 /// Whether a record came after the end that the command stops at.
 fn is_past(record: &ConsumerRecord, ends: Option<&BTreeMap<TopicPartition, Offset>>) -> bool {
     let partition = || TopicPartition::new(record.topic.clone(), record.partition.0);
-    ends.and_then(|ends| ends.get(&partition())).is_some_and(|end| record.offset >= *end)
+    ends.and_then(|ends| ends.get(&partition()))
+        .is_some_and(|end| record.offset >= *end)
 }
 
 struct Printer<'a> {
@@ -180,8 +193,15 @@ fn field(kind: char, record: &ConsumerRecord, out: &mut Vec<u8>) {
 }
 
 fn to_json(record: &ConsumerRecord) -> serde_json::Value {
-    let text = |bytes: &Option<bytes::Bytes>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let headers = record.headers.iter().map(|header| json!({"name": String::from_utf8_lossy(&header.key), "value": text(&header.value)}));
+    let text = |bytes: &Option<bytes::Bytes>| {
+        bytes
+            .as_deref()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
+    let headers = record
+        .headers
+        .iter()
+        .map(|header| json!({"name": String::from_utf8_lossy(&header.key), "value": text(&header.value)}));
     json!({
         "topic": &*record.topic,
         "partition": record.partition.0,

@@ -44,11 +44,21 @@ struct Finding {
 
 impl Finding {
     fn good(subject: &str, text: impl Into<String>) -> Self {
-        Self { level: Level::Good, subject: subject.to_owned(), text: text.into(), advice: None }
+        Self {
+            level: Level::Good,
+            subject: subject.to_owned(),
+            text: text.into(),
+            advice: None,
+        }
     }
 
     fn wrong(level: Level, subject: &str, text: impl Into<String>, advice: impl Into<String>) -> Self {
-        Self { level, subject: subject.to_owned(), text: text.into(), advice: Some(advice.into()) }
+        Self {
+            level,
+            subject: subject.to_owned(),
+            text: text.into(),
+            advice: Some(advice.into()),
+        }
     }
 }
 
@@ -57,15 +67,24 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     let client = connect(common).await?;
     let admin = client.admin();
     let cluster = admin.describe_cluster().await.map_err(super::admin_failure)?;
-    let mut findings = vec![Finding::good("bootstrap", format!("{} answers for {}", common.bootstrap, cluster.cluster_id))];
+    let mut findings = vec![Finding::good(
+        "bootstrap",
+        format!("{} answers for {}", common.bootstrap, cluster.cluster_id),
+    )];
     for broker in &cluster.brokers {
         findings.extend(check_broker(common, broker, &cluster.cluster_id, dial).await);
     }
     findings.push(check_controller(&admin).await);
     findings.push(check_partitions(&admin).await);
     let bad = findings.iter().any(|finding| finding.level == Level::Bad);
-    output::print(common.output, &findings, |findings| findings.iter().map(show).collect::<Vec<_>>().join("\n"))?;
-    Ok(if bad { ExitCode::from(Failure::CHECK) } else { ExitCode::SUCCESS })
+    output::print(common.output, &findings, |findings| {
+        findings.iter().map(show).collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(if bad {
+        ExitCode::from(Failure::CHECK)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn show(finding: &Finding) -> String {
@@ -74,7 +93,11 @@ fn show(finding: &Finding) -> String {
         Level::Warning => "warn",
         Level::Bad => "BAD ",
     };
-    let advice = finding.advice.as_ref().map(|advice| format!("\n       {advice}")).unwrap_or_default();
+    let advice = finding
+        .advice
+        .as_ref()
+        .map(|advice| format!("\n       {advice}"))
+        .unwrap_or_default();
     format!("{mark}  {}: {}{advice}", finding.subject, finding.text)
 }
 
@@ -90,7 +113,12 @@ async fn check_broker(common: &Common, broker: &ClusterBroker, cluster: &str, di
         && is_container_network(ip)
     {
         let advice = "outside that network nobody can reach it: set advertised_listeners to a name that clients know";
-        findings.push(Finding::wrong(Level::Warning, &subject, format!("{address} looks like a container's"), advice));
+        findings.push(Finding::wrong(
+            Level::Warning,
+            &subject,
+            format!("{address} looks like a container's"),
+            advice,
+        ));
     }
     findings.push(match dial_broker(&address, dial).await {
         Ok(()) => speak(common, &subject, &address, cluster, dial).await,
@@ -105,7 +133,9 @@ async fn check_broker(common: &Common, broker: &ClusterBroker, cluster: &str, di
 async fn dial_broker(address: &str, dial: Duration) -> Result<(), String> {
     let resolved = timeout(dial, lookup_host(address)).await;
     let found = resolved.map_err(|_| "the name is not resolved in time".to_owned())?;
-    let addresses: Vec<_> = found.map_err(|error| format!("the name cannot be resolved ({error})"))?.collect();
+    let addresses: Vec<_> = found
+        .map_err(|error| format!("the name cannot be resolved ({error})"))?
+        .collect();
     let mut last = "the name has no address".to_owned();
     for one in addresses {
         match timeout(dial, TcpStream::connect(one)).await {
@@ -133,7 +163,12 @@ async fn speak(common: &Common, subject: &str, address: &str, cluster: &str, dia
     match client.cluster().cluster_id.as_deref() {
         Some(other) if other != cluster => {
             let advice = "the advertised address leads to a broker of another cluster";
-            Finding::wrong(Level::Bad, subject, format!("{address} belongs to cluster {other}"), advice)
+            Finding::wrong(
+                Level::Bad,
+                subject,
+                format!("{address} belongs to cluster {other}"),
+                advice,
+            )
         }
         _ => Finding::good(subject, format!("{address} answers")),
     }
@@ -152,7 +187,12 @@ async fn check_controller(admin: &Admin) -> Finding {
                 Finding::wrong(Level::Bad, "quorum", "no active controller", advice)
             }
         },
-        Err(error) => Finding::wrong(Level::Warning, "quorum", format!("cannot be described: {error}"), "try again"),
+        Err(error) => Finding::wrong(
+            Level::Warning,
+            "quorum",
+            format!("cannot be described: {error}"),
+            "try again",
+        ),
     }
 }
 
@@ -163,7 +203,9 @@ async fn check_partitions(admin: &Admin) -> Finding {
     };
     let (mut partitions, mut leaderless, mut short) = (0, 0, 0);
     for topic in topics {
-        let Ok(topic) = admin.describe_topic(&topic.name).await else { continue };
+        let Ok(topic) = admin.describe_topic(&topic.name).await else {
+            continue;
+        };
         for partition in topic.partitions {
             partitions += 1;
             leaderless += usize::from(partition.leader.is_none());
@@ -173,7 +215,17 @@ async fn check_partitions(admin: &Admin) -> Finding {
     let text = format!("{partitions} partitions, {leaderless} without leader, {short} under-replicated");
     match (leaderless, short) {
         (0, 0) => Finding::good("partitions", text),
-        (0, _) => Finding::wrong(Level::Warning, "partitions", text, "a broker is down or behind; see `klamm cluster describe`"),
-        _ => Finding::wrong(Level::Bad, "partitions", text, "start the brokers that hold them; see `klamm topic describe`"),
+        (0, _) => Finding::wrong(
+            Level::Warning,
+            "partitions",
+            text,
+            "a broker is down or behind; see `klamm cluster describe`",
+        ),
+        _ => Finding::wrong(
+            Level::Bad,
+            "partitions",
+            text,
+            "start the brokers that hold them; see `klamm topic describe`",
+        ),
     }
 }

@@ -22,7 +22,10 @@ use crate::output::Failure;
 
 /// Runs one command to its end.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     let outcome = runtime.block_on(command);
     // A reader of standard input may still block a thread.
     runtime.shutdown_background();
@@ -48,7 +51,14 @@ pub async fn connect(common: &Common) -> Result<Client, Failure> {
 
 /// Connects as a client that creates topics by naming them, where the cluster does that.
 pub async fn connect_creating(common: &Common) -> Result<Client, Failure> {
-    connect_with(common, ClientConfig { auto_create_topics: true, ..client_config(common) }).await
+    connect_with(
+        common,
+        ClientConfig {
+            auto_create_topics: true,
+            ..client_config(common)
+        },
+    )
+    .await
 }
 
 async fn connect_with(common: &Common, config: ClientConfig) -> Result<Client, Failure> {
@@ -60,7 +70,11 @@ async fn connect_with(common: &Common, config: ClientConfig) -> Result<Client, F
 
 /// An admin's failure with the exit code that tells.
 pub fn admin_failure(error: AdminError) -> Failure {
-    let code = if error.code().is_some() { Failure::REFUSED } else { Failure::UNREACHABLE };
+    let code = if error.code().is_some() {
+        Failure::REFUSED
+    } else {
+        Failure::UNREACHABLE
+    };
     Failure::new(code, anyhow::Error::new(error))
 }
 

@@ -79,10 +79,18 @@ pub fn compression(text: &str) -> Result<Compression, String> {
 }
 
 pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
-    let client = if args.create { super::connect_creating(common).await? } else { connect(common).await? };
+    let client = if args.create {
+        super::connect_creating(common).await?
+    } else {
+        connect(common).await?
+    };
     let config = ProducerConfig {
         acks: args.acks,
-        guarantee: if args.acks == Acks::All { Guarantee::Idempotent } else { Guarantee::AtMostOnce },
+        guarantee: if args.acks == Acks::All {
+            Guarantee::Idempotent
+        } else {
+            Guarantee::AtMostOnce
+        },
         compression: args.compression,
         linger: Duration::from_millis(args.linger_ms),
         delivery_timeout: Duration::from_secs(common.timeout.max(1)),
@@ -99,7 +107,10 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     sent?;
     let value = json!({"records": tally.records, "bytes": tally.bytes, "seconds": tally.seconds});
     output::print(common.output, &value, |_| {
-        format!("{} records, {} bytes, {:.2} s: all acknowledged", tally.records, tally.bytes, tally.seconds)
+        format!(
+            "{} records, {} bytes, {:.2} s: all acknowledged",
+            tally.records, tally.bytes, tally.seconds
+        )
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -113,7 +124,9 @@ async fn send_lines(
 ) -> Result<(), Failure> {
     let mut input: Box<dyn AsyncBufRead + Unpin + Send> = match &args.file {
         Some(path) => {
-            let file = tokio::fs::File::open(path).await.with_context(|| format!("opening {}", path.display()))?;
+            let file = tokio::fs::File::open(path)
+                .await
+                .with_context(|| format!("opening {}", path.display()))?;
             Box::new(BufReader::new(file))
         }
         None => Box::new(BufReader::new(tokio::io::stdin())),
@@ -122,12 +135,18 @@ async fn send_lines(
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = (&mut input).take(LINE_BYTES_MAX + 1).read_until(b'\n', &mut line).await.context("reading a line")?;
+        let read = (&mut input)
+            .take(LINE_BYTES_MAX + 1)
+            .read_until(b'\n', &mut line)
+            .await
+            .context("reading a line")?;
         if read == 0 {
             return Ok(());
         }
         if read as u64 > LINE_BYTES_MAX {
-            return Err(Failure::from(anyhow::anyhow!("a line is longer than {LINE_BYTES_MAX} bytes")));
+            return Err(Failure::from(anyhow::anyhow!(
+                "a line is longer than {LINE_BYTES_MAX} bytes"
+            )));
         }
         if line.last() == Some(&b'\n') {
             line.pop();
@@ -180,10 +199,16 @@ struct Tally {
 /// Waits for every delivery, in order. The first failure ends it.
 async fn report(mut waiting: mpsc::Receiver<Sent>, progress: bool) -> anyhow::Result<Tally> {
     let (begin, mut shown) = (Instant::now(), Instant::now());
-    let mut tally = Tally { records: 0, bytes: 0, seconds: 0.0 };
+    let mut tally = Tally {
+        records: 0,
+        bytes: 0,
+        seconds: 0.0,
+    };
     while let Some((bytes, delivery)) = waiting.recv().await {
         let records = tally.records;
-        delivery.await.with_context(|| format!("delivering record {records}; all before it are acknowledged"))?;
+        delivery
+            .await
+            .with_context(|| format!("delivering record {records}; all before it are acknowledged"))?;
         tally.records += 1;
         tally.bytes += bytes;
         if progress && shown.elapsed() >= PROGRESS_INTERVAL {

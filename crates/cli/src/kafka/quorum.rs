@@ -56,12 +56,26 @@ pub struct RecoverArgs {
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Describe => describe(common).await?,
-        Command::Add { node, address, directory } => {
+        Command::Add {
+            node,
+            address,
+            directory,
+        } => {
             let (host, port) = address.rsplit_once(':').context("the address must be HOST:PORT")?;
             let port = port.parse().context("the address must be HOST:PORT")?;
             let directory = directory.unwrap_or_default();
-            let voter = Voter { node: NodeId(node), directory, host: host.to_owned(), port };
-            connect(common).await?.admin().add_voter(&voter).await.map_err(admin_failure)?;
+            let voter = Voter {
+                node: NodeId(node),
+                directory,
+                host: host.to_owned(),
+                port,
+            };
+            connect(common)
+                .await?
+                .admin()
+                .add_voter(&voter)
+                .await
+                .map_err(admin_failure)?;
         }
         Command::Remove { node, directory } => remove(common, NodeId(node), directory).await?,
         Command::Recover(args) => recover(&args)?,
@@ -84,7 +98,12 @@ async fn remove(common: &Common, node: NodeId, directory: Option<DirectoryId>) -
 }
 
 async fn describe(common: &Common) -> Result<(), Failure> {
-    let quorum = connect(common).await?.admin().describe_quorum().await.map_err(admin_failure)?;
+    let quorum = connect(common)
+        .await?
+        .admin()
+        .describe_quorum()
+        .await
+        .map_err(admin_failure)?;
     let replica = |replica: &QuorumReplica| {
         json!({
             "node": replica.node.0,
@@ -112,13 +131,20 @@ async fn describe(common: &Common) -> Result<(), Failure> {
             table.row(vec![
                 replica.node.to_string(),
                 if leads { "leader" } else { role }.to_owned(),
-                if known { replica.log_end_offset.to_string() } else { "unknown".to_owned() },
+                if known {
+                    replica.log_end_offset.to_string()
+                } else {
+                    "unknown".to_owned()
+                },
                 if known { behind.to_string() } else { String::new() },
                 replica.directory.to_string(),
                 address.map(|node| node.listeners.join(" ")).unwrap_or_default(),
             ]);
         }
-        format!("epoch {}, committed up to {}\n{table}", quorum.leader_epoch, quorum.high_watermark)
+        format!(
+            "epoch {}, committed up to {}\n{table}",
+            quorum.leader_epoch, quorum.high_watermark
+        )
     })?;
     Ok(())
 }

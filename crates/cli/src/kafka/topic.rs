@@ -62,7 +62,13 @@ pub enum Command {
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
     let admin = connect(common).await?.admin();
     match command {
-        Command::Create { name, partitions, replication_factor, config, if_not_exists } => {
+        Command::Create {
+            name,
+            partitions,
+            replication_factor,
+            config,
+            if_not_exists,
+        } => {
             let mut topic = NewTopic::new(name);
             if let Some(count) = partitions {
                 topic = topic.partitions(count);
@@ -77,7 +83,12 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
         }
         Command::List { internal } => list(common, &admin, internal).await?,
         Command::Describe { names } => describe(common, &admin, &names).await?,
-        Command::Alter { name, partitions, config, delete_config } => {
+        Command::Alter {
+            name,
+            partitions,
+            config,
+            delete_config,
+        } => {
             alter(&admin, &name, partitions, config, delete_config).await?;
         }
         Command::Delete { names } => {
@@ -101,7 +112,10 @@ async fn create(common: &Common, admin: &Admin, topic: NewTopic, if_not_exists: 
         "replication_factor": created.replication_factor,
     });
     output::print(common.output, &value, |_| {
-        format!("created {}: {} partitions, {} replicas each", created.name, created.partitions, created.replication_factor)
+        format!(
+            "created {}: {} partitions, {} replicas each",
+            created.name, created.partitions, created.replication_factor
+        )
     })?;
     Ok(())
 }
@@ -124,7 +138,11 @@ async fn list(common: &Common, admin: &Admin, internal: bool) -> Result<(), Fail
     output::print(common.output, &value, |_| {
         let mut table = Table::new(&["TOPIC", "PARTITIONS", "REPLICAS"]);
         for topic in &topics {
-            table.row(vec![topic.name.clone(), topic.partitions.to_string(), topic.replication_factor.to_string()]);
+            table.row(vec![
+                topic.name.clone(),
+                topic.partitions.to_string(),
+                topic.replication_factor.to_string(),
+            ]);
         }
         table.to_string()
     })?;
@@ -135,7 +153,10 @@ async fn describe(common: &Common, admin: &Admin, names: &[String]) -> Result<()
     let (mut values, mut texts) = (Vec::new(), Vec::new());
     for name in names {
         let topic = admin.describe_topic(name).await.map_err(admin_failure)?;
-        let entries = admin.describe_configs(&ConfigResource::Topic(name.clone())).await.map_err(admin_failure)?;
+        let entries = admin
+            .describe_configs(&ConfigResource::Topic(name.clone()))
+            .await
+            .map_err(admin_failure)?;
         let own = entries.into_iter().filter(|entry| entry.source == ConfigSource::Topic);
         let settings: Vec<_> = own.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect();
         values.push(to_json(&topic, &settings));
@@ -170,7 +191,9 @@ fn to_text(topic: &TopicDescription, settings: &[(String, String)]) -> String {
     for partition in &topic.partitions {
         table.row(vec![
             partition.partition.to_string(),
-            partition.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
+            partition
+                .leader
+                .map_or_else(|| "none".to_owned(), |leader| leader.to_string()),
             partition.leader_epoch.to_string(),
             nodes(&partition.replicas),
             nodes(&partition.isr),
@@ -191,7 +214,10 @@ async fn alter(
     let delete = delete_config.into_iter().map(|name| AlterConfig::Delete { name });
     let changes: Vec<_> = set.chain(delete).collect();
     if changes.is_empty() && partitions.is_none() {
-        return Err(Failure::new(2, anyhow::anyhow!("nothing to change: give --config, --delete-config or --partitions")));
+        return Err(Failure::new(
+            2,
+            anyhow::anyhow!("nothing to change: give --config, --delete-config or --partitions"),
+        ));
     }
     if !changes.is_empty() {
         let topic = ConfigResource::Topic(name.to_owned());

@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 
 /// Binds the port before the node starts, so that a wrong address stops the start.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("binding http_bind {address}"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("binding http_bind {address}"))
 }
 
 pub async fn serve(listener: TcpListener, node: Arc<Node>) {

@@ -39,16 +39,19 @@ enum Kind {
 
 /// Administration of a cluster, through a [`Client`].
 ///
-/// ```no_run
+/// ```
 /// use klamm_client::{Client, ClientConfig};
 /// use klamm_client::admin::NewTopic;
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::connect(ClientConfig::new("localhost:9092")).await?;
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let cluster = klamm_testkit::Cluster::start().await?;
+/// let client = Client::connect(ClientConfig::new(cluster.bootstrap())).await?;
 /// let created = client.admin().create_topic(NewTopic::new("orders").partitions(6)).await?;
 /// println!("{} partitions", created.partitions);
-/// # Ok(())
-/// # }
+/// # cluster.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct Admin {

@@ -6,6 +6,14 @@ use klamm_record::DECOMPRESSED_SIZE_MAX;
 use klamm_types::{Offset, Timestamp};
 
 /// Where in a partition to begin, or to go on.
+///
+/// ```
+/// use klamm_client::{Offset, Start, Timestamp};
+///
+/// let noon = Start::Timestamp(Timestamp(1_700_000_000_000));
+/// let after_the_last = Start::Offset(Offset(41 + 1));
+/// assert_ne!(noon, after_the_last);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// The first record that the log still holds.
@@ -64,8 +72,9 @@ pub struct ConsumerConfig {
     pub offset_reset: OffsetReset,
     /// Default [`IsolationLevel::ReadUncommitted`].
     pub isolation: IsolationLevel,
-    /// Bytes that may be fetched ahead or be on their way, over all partitions. Default 32 MiB. It is exceeded only by
-    /// a single batch that is larger than what was asked for. Records that were handed out do not count.
+    /// Bytes that may be fetched ahead or be on their way, over all partitions, as they come over the wire. Default
+    /// 32 MiB. It is exceeded only by batches that are larger than what was asked for, one per fetch. Records that were
+    /// handed out do not count.
     pub buffer_memory: usize,
     /// Bytes of one fetch answer. Default 8 MiB. A first batch that is larger comes whole all the same.
     pub fetch_bytes_max: usize,

@@ -12,6 +12,14 @@ use crate::error::{MetadataError, RequestError};
 /// Why [`Consumer::poll`](crate::Consumer::poll) has no records, or a question about offsets no answer.
 ///
 /// Reading has no effect on the cluster, and a failure moves no position: the position tells where reading goes on.
+///
+/// ```
+/// use klamm_client::{ConsumeError, TopicPartition};
+///
+/// let failure = ConsumeError::TopicReplaced { partition: TopicPartition::new("orders", 0) };
+/// assert!(!failure.is_retriable() && !failure.may_have_had_effect());
+/// assert_eq!(failure.partition().map(|partition| partition.partition.0), Some(0));
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConsumeError {
     /// The log does not hold the position. Seek to go on, or set [`OffsetReset`](crate::OffsetReset).

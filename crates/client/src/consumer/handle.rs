@@ -20,6 +20,8 @@ use crate::client::Client;
 
 /// How long a fetch may be overdue before we look for a new leader.
 const OVERDUE_AFTER: Duration = Duration::from_millis(200);
+/// Without a pause, retries would keep a processor busy.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Reads records from the partitions assigned to it; made by [`Client::consumer`].
 ///
@@ -67,9 +69,9 @@ impl Consumer {
             buffer_memory: config.buffer_memory,
             fetch_bytes_max: config.fetch_bytes_max,
             partition_fetch_bytes_max: config.partition_fetch_bytes_max,
-            retry_backoff: client.config().retry_backoff,
+            retry_backoff: client.config().retry_backoff.max(PAUSE_MIN),
             unavailable_after: client.config().api_timeout,
-            slow_after: config.fetch_wait_max + OVERDUE_AFTER,
+            slow_after: config.fetch_wait_max.saturating_add(OVERDUE_AFTER),
         };
         let exchange = ExchangeConfig {
             isolation: config.isolation,
@@ -94,8 +96,7 @@ impl Consumer {
     ///
     /// ```no_run
     /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use klamm_client::{ConsumerConfig, Start, TopicPartition};
-    /// use klamm_types::Offset;
+    /// use klamm_client::{ConsumerConfig, Offset, Start, TopicPartition};
     ///
     /// let mut consumer = client.consumer(ConsumerConfig::default());
     /// consumer.assign([
@@ -149,6 +150,20 @@ impl Consumer {
 
     /// Goes on from another place. Also the way on after an error that stopped the partition.
     ///
+    /// ```no_run
+    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// use klamm_client::{ConsumeError, Start};
+    ///
+    /// match consumer.poll(Duration::from_secs(1)).await {
+    ///     Err(ConsumeError::OffsetOutOfRange { partition, .. }) => consumer.seek(&partition, Start::Earliest)?,
+    ///     Err(failure) if !failure.is_retriable() => return Err(failure.into()),
+    ///     Err(_) | Ok(_) => {}
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`ConsumeError::NotAssigned`].
     pub fn seek(&mut self, partition: &TopicPartition, to: Start) -> Result<(), ConsumeError> {
@@ -158,6 +173,18 @@ impl Consumer {
 
     /// Hands out nothing of a partition until it is resumed. What was fetched ahead of it is dropped, so that it takes
     /// no memory from others; its position stays.
+    ///
+    /// ```no_run
+    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// let behind = |partition: &klamm_client::TopicPartition| consumer.lag(partition).is_some_and(|lag| lag > 10_000);
+    /// if let Some(partition) = consumer.assignment().into_iter().find(behind) {
+    ///     consumer.pause(&partition)?;
+    ///     // ... and later:
+    ///     consumer.resume(&partition)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ConsumeError::NotAssigned`].
@@ -266,6 +293,19 @@ impl Consumer {
     /// transaction.
     ///
     /// Positions move when `poll` returns. Dropping it before that loses nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// for record in consumer.poll(Duration::from_millis(500)).await? {
+    ///     for header in &record.headers {
+    ///         println!("{}: {:?}", header.key_text(), header.value);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// A partition cannot be read; see [`ConsumeError`]. Errors come before records, and those that stop a partition

@@ -66,7 +66,11 @@ pub(super) async fn fetch(
         ..Default::default()
     };
     let reply = connection
-        .call_in(&request, version, config.wait_max + config.request_timeout)
+        .call_in(
+            &request,
+            version,
+            config.wait_max.saturating_add(config.request_timeout),
+        )
         .await?;
     read_fetch(&reply, order).map_err(|cause| RequestError::Decode {
         api: ApiKey::Fetch,

@@ -43,18 +43,21 @@ const ABANDON_AFTER: Duration = Duration::from_millis(20);
 /// Share it between tasks by reference or in an `Arc`. Call [`close`](Producer::close) at the end: dropping the
 /// producer fails what is not delivered yet.
 ///
-/// ```no_run
+/// ```
 /// use klamm_client::{Client, ClientConfig, ProducerConfig, ProducerRecord};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::connect(ClientConfig::new("localhost:9092")).await?;
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let cluster = klamm_testkit::Cluster::start().await?;
+/// let client = Client::connect(ClientConfig::new(cluster.bootstrap())).await?;
 /// let producer = client.producer(ProducerConfig::default())?;
 /// let delivery = producer.send(ProducerRecord::to("orders").key("customer-7").value("one apple")).await?;
 /// let delivered = delivery.await?;
 /// println!("partition {}, offset {}", delivered.partition, delivered.offset);
 /// producer.close().await;
-/// # Ok(())
-/// # }
+/// # cluster.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Producer {
     client: Client,

@@ -1,24 +1,43 @@
 //! What all tests need: a cluster, fresh topics, and reading a topic back whole.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use klamm_client::admin::NewTopic;
 use klamm_client::{Client, ClientConfig, ConsumerConfig, ConsumerRecord, Start};
 
-/// A client of the cluster under test; `None`, with a line that says so, if there is none.
-///
-/// This is the one place to change for an in-process cluster.
-pub async fn client() -> Option<Client> {
-    let Ok(bootstrap) = std::env::var("KLAMM_TEST_BOOTSTRAP") else {
-        println!("skipped: KLAMM_TEST_BOOTSTRAP names no cluster");
-        return None;
+/// A client of the cluster under test: the one that `KLAMM_TEST_BOOTSTRAP` names, or one of Klamm in this process.
+pub async fn client() -> Client {
+    let bootstrap = match std::env::var("KLAMM_TEST_BOOTSTRAP") {
+        Ok(bootstrap) => bootstrap,
+        Err(_) => tokio::task::spawn_blocking(|| IN_PROCESS.get_or_init(start_in_process).clone())
+            .await
+            .unwrap(),
     };
     let config = ClientConfig {
         api_timeout: Duration::from_secs(20),
         ..ClientConfig::new(bootstrap)
     };
-    Some(Client::connect(config).await.expect("the cluster answers"))
+    Client::connect(config).await.expect("the cluster answers")
+}
+
+/// One cluster for all tests of the process.
+static IN_PROCESS: OnceLock<String> = OnceLock::new();
+
+/// Starts three nodes on a runtime of their own: each test's runtime ends with the test.
+fn start_in_process() -> String {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let cluster = klamm_testkit::Cluster::with_nodes(3).await.expect("the cluster starts");
+            tell.send(cluster.bootstrap().to_owned()).unwrap();
+            // The cluster lives as long as the process.
+            std::future::pending::<()>().await;
+        });
+    });
+    told.recv().expect("the cluster starts")
 }
 
 /// A name that no earlier run has used.

@@ -31,6 +31,9 @@ pub async fn run(node: Arc<Node>, running: Running) {
             _ = tick.tick() => {}
         }
         let metrics = running.raft.metrics().borrow_watched().clone();
+        if *node.stopping.borrow() {
+            return;
+        }
         if let Err(fatal) = &metrics.running_state {
             node.fail(format!("Raft stopped: {fatal}"));
             return;

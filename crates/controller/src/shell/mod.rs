@@ -136,6 +136,10 @@ impl Shell {
             tokio::select! {
                 () = node.stopped() => return Ok(()),
                 changed = metrics.changed() => {
+                    // Both may be true at once; an orderly stop is no failure.
+                    if changed.is_err() && *node.stopping.borrow() {
+                        return Ok(());
+                    }
                     changed.map_err(|_| ShellError::Raft("its task has ended".into()))?;
                     self.look_at_leadership().await?;
                 }

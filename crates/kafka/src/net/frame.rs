@@ -11,11 +11,13 @@ use super::memory::{Budget, Exhausted, Hold};
 const LENGTH_BYTES: usize = 4;
 /// What a connection may buffer without asking the budget.
 const FREE_BYTES: usize = 4096;
+/// Room for less than this is not worth a system call.
+const ROOM_BYTES_MIN: usize = 1024;
 /// How much more than what has arrived may be allocated for the rest of a frame. Copies on growth stay below a third
 /// of the frame.
 const GROWTH: usize = 4;
 /// A connection that has sent large frames starts the next with a buffer of up to this size.
-const START_BYTES_MAX: usize = 1 << 20;
+const START_BYTES_MAX: usize = 2 << 20;
 
 /// One request's bytes and the memory held for them until it is answered.
 #[derive(Debug)]
@@ -122,13 +124,14 @@ impl FrameReader {
     async fn make_room(&mut self) -> Result<(), ReadError> {
         let have = self.buffer.len();
         let wanted = match self.announced()? {
-            None => self.last_frame_bytes.clamp(FREE_BYTES, START_BYTES_MAX),
+            // A little more than last time: a producer's frames differ in their last bytes.
+            None => (self.last_frame_bytes + self.last_frame_bytes / 8).clamp(FREE_BYTES, START_BYTES_MAX),
             Some(length) => {
                 let missing = (LENGTH_BYTES + length).saturating_sub(have).max(1);
                 missing.min(FREE_BYTES.max(have * GROWTH))
             }
         };
-        if self.buffer.capacity() - have >= wanted.min(FREE_BYTES) {
+        if self.buffer.capacity() - have >= wanted.min(ROOM_BYTES_MIN) {
             return Ok(());
         }
         self.hold.grow_to((have + wanted).saturating_sub(FREE_BYTES)).await?;

@@ -70,6 +70,8 @@ enum Proof {
 struct Verdict {
     cause: Cause,
     evidence: String,
+    /// The log has it: it is decided again and again while no entry can be committed, and said once.
+    told: bool,
 }
 
 /// What the active controller knows of a broker's session, for people.
@@ -109,7 +111,11 @@ impl Standing {
 
     fn condemn(&mut self, cause: Cause, evidence: String) {
         self.ready = false;
-        self.verdict.get_or_insert(Verdict { cause, evidence });
+        self.verdict.get_or_insert(Verdict {
+            cause,
+            evidence,
+            told: false,
+        });
     }
 
     fn is_distrusted(&self, now: Moment) -> bool {
@@ -353,15 +359,15 @@ impl Sessions {
     pub fn decide(&mut self, step: &Step<'_>, overlay: &mut Overlay) {
         for (&broker, standing) in &mut self.brokers {
             let broker_epoch = standing.epoch;
-            if let Some(verdict) = &standing.verdict {
-                let Verdict { cause, evidence } = verdict.clone();
+            if let Some(verdict) = &mut standing.verdict {
+                let cause = verdict.cause;
                 let call = Fence {
                     broker,
                     broker_epoch,
                     cause,
-                    evidence,
+                    evidence: verdict.evidence.clone(),
                 };
-                if fence(overlay, &call) {
+                if fence(overlay, &call) && !std::mem::replace(&mut verdict.told, true) {
                     tracing::info!(%broker, %broker_epoch, ?cause, evidence = call.evidence, "fencing a broker");
                 }
                 continue;

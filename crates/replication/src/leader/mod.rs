@@ -145,8 +145,8 @@ impl Leader {
         self.acknowledged(ctx, acknowledge);
     }
 
-    pub fn on_pushed(&mut self, follower: NodeId, subscription: SubscriptionNumber, next: Offset, bytes: u64) {
-        self.pushed(follower, subscription, next, bytes);
+    pub fn on_pushed(&mut self, ctx: &mut Context<'_>, named: (NodeId, SubscriptionNumber), next: Offset, bytes: u64) {
+        self.pushed(ctx, named, next, bytes);
     }
 
     pub fn on_push_failed(

@@ -125,12 +125,24 @@ impl Leader {
         }
     }
 
-    pub(super) fn pushed(&mut self, follower: NodeId, number: SubscriptionNumber, next: Offset, bytes: u64) {
-        if let Some(subscription) = self.subscription(follower, number) {
-            subscription.pushing = false;
-            subscription.sent = subscription.sent.max(next);
-            subscription.credit = subscription.credit.saturating_sub_unsigned(bytes);
+    pub(super) fn pushed(
+        &mut self,
+        ctx: &mut Context<'_>,
+        (follower, number): (NodeId, SubscriptionNumber),
+        next: Offset,
+        bytes: u64,
+    ) {
+        let Some(subscription) = self.subscription(follower, number) else {
+            return;
+        };
+        subscription.pushing = false;
+        if next <= subscription.sent || next > ctx.log.written {
+            // Nothing could be read where something was written. Asking again at once would ask for ever.
+            self.push_failed(ctx, follower, number, PushFailure::OutOfRange);
+            return;
         }
+        subscription.sent = next;
+        subscription.credit = subscription.credit.saturating_sub_unsigned(bytes);
     }
 
     pub(super) fn push_failed(

@@ -14,6 +14,8 @@
 
 mod roles;
 mod subscribing;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -269,7 +271,7 @@ impl Replica {
                 subscription,
                 next,
                 bytes,
-            } => leader.on_pushed(follower, subscription, next, bytes),
+            } => leader.on_pushed(&mut ctx, (follower, subscription), next, bytes),
             Event::PushFailed {
                 follower,
                 subscription,

@@ -67,7 +67,13 @@ pub enum WorkloadError {
     #[error("the workload's producer settings")]
     Settings(#[from] ProducerConfigError),
     #[error("reading partition {partition} to offset {end}: {at} was reached within {waited:?}: {reason}")]
-    Unread { partition: i32, end: i64, at: i64, waited: Duration, reason: String },
+    Unread {
+        partition: i32,
+        end: i64,
+        at: i64,
+        waited: Duration,
+        reason: String,
+    },
     #[error("a task of the workload failed")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -89,7 +95,9 @@ impl Workload {
     pub async fn start(load: Load) -> Result<Workload, WorkloadError> {
         let client = connect(&load.bootstrap).await?;
         let mut topic = NewTopic::new(&load.topic).partitions(load.partitions);
-        topic = topic.replication_factor(load.replication_factor).assignments(load.assignments.clone());
+        topic = topic
+            .replication_factor(load.replication_factor)
+            .assignments(load.assignments.clone());
         for (name, value) in &load.configs {
             topic = topic.config(name, value);
         }
@@ -120,7 +128,16 @@ impl Workload {
             };
             readers.push(tokio::spawn(task.run()));
         }
-        Ok(Workload { load, client, started, progress, stop_producing, read_until, producers, readers })
+        Ok(Workload {
+            load,
+            client,
+            started,
+            progress,
+            stop_producing,
+            read_until,
+            producers,
+            readers,
+        })
     }
 
     pub fn load(&self) -> &Load {
@@ -150,8 +167,11 @@ impl Workload {
         }
         let mut ends = Vec::new();
         for partition in 0..self.load.partitions {
-            let end =
-                self.client.admin().list_offset(&self.load.topic, PartitionId(partition), OffsetSpec::Latest).await?;
+            let end = self
+                .client
+                .admin()
+                .list_offset(&self.load.topic, PartitionId(partition), OffsetSpec::Latest)
+                .await?;
             ends.push(end.map_or(0, |end| end.offset.0));
         }
         let _ = self.read_until.send(Some(Arc::new(ends)));

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use klamm_client::{Client, DeliveryFuture, ProduceError, Producer, ProducerConfig, ProducerConfigError, ProducerRecord};
+use klamm_client::{
+    Client, DeliveryFuture, ProduceError, Producer, ProducerConfig, ProducerConfigError, ProducerRecord,
+};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -28,7 +30,10 @@ pub(super) struct Task {
 
 impl Task {
     pub fn start(self) -> Result<impl Future<Output = History> + Send, ProducerConfigError> {
-        let config = ProducerConfig { delivery_timeout: self.load.delivery_timeout, ..ProducerConfig::default() };
+        let config = ProducerConfig {
+            delivery_timeout: self.load.delivery_timeout,
+            ..ProducerConfig::default()
+        };
         let producer = self.client.producer(config)?;
         Ok(self.run(producer))
     }
@@ -80,7 +85,10 @@ impl Task {
         let outcome = match outcome {
             Ok(offset) => {
                 self.progress.acknowledged(partition);
-                Outcome::Acknowledged { offset, at: self.started.elapsed() }
+                Outcome::Acknowledged {
+                    offset,
+                    at: self.started.elapsed(),
+                }
             }
             Err(error) if error.may_have_had_effect() => Outcome::Unknown,
             Err(_) => Outcome::Failed,

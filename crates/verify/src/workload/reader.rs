@@ -27,7 +27,10 @@ pub(super) struct Task {
 impl Task {
     pub async fn run(mut self) -> Result<History, WorkloadError> {
         let mut consumer = self.client.consumer(ConsumerConfig::default());
-        consumer.assign([(TopicPartition::new(self.topic.as_str(), self.partition.0), Start::Earliest)]);
+        consumer.assign([(
+            TopicPartition::new(self.topic.as_str(), self.partition.0),
+            Start::Earliest,
+        )]);
         let mut history = History::default();
         let reads = history.partition(self.partition.0).reads.entry(0).or_default();
         let mut next = 0;
@@ -41,7 +44,13 @@ impl Task {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + REST_MAX);
                 if Instant::now() >= deadline {
                     let partition = self.partition.0;
-                    return Err(WorkloadError::Unread { partition, end, at: next, waited: REST_MAX, reason });
+                    return Err(WorkloadError::Unread {
+                        partition,
+                        end,
+                        at: next,
+                        waited: REST_MAX,
+                        reason,
+                    });
                 }
             }
             tokio::select! {

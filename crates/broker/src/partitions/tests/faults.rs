@@ -16,7 +16,9 @@ const SEGMENT: &str = "/data/orders-0/00000000000000000000.log";
 async fn cluster() -> (Cluster, Vec<Arc<SimDisk>>) {
     let disks: Vec<Arc<SimDisk>> = (0..3).map(|_| Arc::new(SimDisk::new())).collect();
     let cluster = Cluster::simulated(&disks).await;
-    cluster.change(|meta| meta.create_topic(1, "orders", &[0, 1, 2], &[])).await;
+    cluster
+        .change(|meta| meta.create_topic(1, "orders", &[0, 1, 2], &[]))
+        .await;
     led(cluster.node(0), partition(1, 0)).await;
     produce(cluster.node(0), partition(1, 0), "a").await.unwrap();
     (cluster, disks)
@@ -27,12 +29,21 @@ async fn a_follower_whose_flush_fails_stops_and_is_taken_out() {
     let (cluster, disks) = cluster().await;
     let at = partition(1, 0);
     disks[1].inject(Fault::next(Operation::SyncData, "orders-0", Effect::Io));
-    let (produced, ()) =
-        tokio::join!(produce(cluster.node(0), at, "b"), async { cluster.decide(1).await });
-    produced.unwrap();
-    cluster.node(1).partitions.wait_for_role(at, PartitionRole::Stopped).await;
-    let refused = cluster.node(1).partitions.fetch(fetch_request(at, 0, std::time::Duration::ZERO)).await;
-    assert_eq!(refused[0].result.as_ref().unwrap_err().code, ErrorCode::KafkaStorageError);
+    cluster.govern(produce(cluster.node(0), at, "b")).await.unwrap();
+    cluster
+        .node(1)
+        .partitions
+        .wait_for_role(at, PartitionRole::Stopped)
+        .await;
+    let refused = cluster
+        .node(1)
+        .partitions
+        .fetch(fetch_request(at, 0, std::time::Duration::ZERO))
+        .await;
+    assert_eq!(
+        refused[0].result.as_ref().unwrap_err().code,
+        ErrorCode::KafkaStorageError
+    );
     assert_eq!(read(cluster.node(2), at, 2).await, ["a", "b"]);
     cluster.stop().await;
 }
@@ -61,8 +72,8 @@ async fn damage_found_at_a_start_is_reported_and_refetched() {
     // Not taken for a clean stop, so that every batch is looked at.
     cluster.add(1, LastStop::Unclean).await;
     assert!(cluster.node(1).report.replicas[0].damage.is_some());
-    cluster.decide(1).await;
-    cluster.decide_until_isr(0, at, &[0, 1, 2]).await;
+    cluster.wait_for_isr(at, &[0, 2]).await;
+    cluster.wait_for_isr(at, &[0, 1, 2]).await;
     assert_eq!(read(cluster.node(1), at, 2).await, ["a", "b"]);
     cluster.stop().await;
 }
@@ -77,10 +88,17 @@ async fn damage_found_by_a_read_is_reported_and_refetched() {
     cluster.add(1, LastStop::Clean).await;
     cluster.node(1).partitions.wait_until_taken_up(at).await;
     assert_eq!(cluster.node(1).report.replicas[0].damage, None);
-    let refused = cluster.node(1).partitions.fetch(fetch_request(at, 0, std::time::Duration::ZERO)).await;
-    assert_eq!(refused[0].result.as_ref().unwrap_err().code, ErrorCode::KafkaStorageError);
-    cluster.decide(1).await;
-    cluster.decide_until_isr(0, at, &[0, 1, 2]).await;
+    let refused = cluster
+        .node(1)
+        .partitions
+        .fetch(fetch_request(at, 0, std::time::Duration::ZERO))
+        .await;
+    assert_eq!(
+        refused[0].result.as_ref().unwrap_err().code,
+        ErrorCode::KafkaStorageError
+    );
+    cluster.wait_for_isr(at, &[0, 2]).await;
+    cluster.wait_for_isr(at, &[0, 1, 2]).await;
     assert_eq!(read(cluster.node(1), at, 2).await, ["a", "b"]);
     cluster.stop().await;
 }

@@ -15,6 +15,8 @@ use klamm_schema::metadata::{self as schema, MetadataBatch, MetadataRecord};
 use klamm_types::{
     BrokerEpoch, ClusterId, ErrorCode, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
 };
+use futures_util::future::select_all;
+use klamm_replication::AlterPartition;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -23,15 +25,16 @@ use crate::api::{
     Acks, FetchPartition, FetchRequest, FetchedPartition, FollowerReads, Isolation, PartitionRole, ProduceError,
     ProduceRequest, Produced,
 };
-use crate::partitions::{
-    AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped,
-};
 use crate::grpc;
+use crate::partitions::{AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped, Wishes};
 
 pub const CLUSTER: ClusterId = ClusterId(klamm_types::Uuid([7; 16]));
 
 pub fn partition(topic: u128, number: i32) -> TopicPartition {
-    TopicPartition { topic: TopicId::from_u128(topic), partition: PartitionId(number) }
+    TopicPartition {
+        topic: TopicId::from_u128(topic),
+        partition: PartitionId(number),
+    }
 }
 
 /// The metadata, as a controller would write it.
@@ -47,9 +50,20 @@ impl Meta {
     }
 
     pub fn apply(&mut self, records: Vec<Record>) {
-        let records = records.into_iter().map(|record| MetadataRecord { version: 1, record: Some(record) }).collect();
-        let batch = MetadataBatch { records, decided_at_ms: 0 };
-        self.image.apply_batch(self.image.applied_index() + 1, 1, &batch).unwrap();
+        let records = records
+            .into_iter()
+            .map(|record| MetadataRecord {
+                version: 1,
+                record: Some(record),
+            })
+            .collect();
+        let batch = MetadataBatch {
+            records,
+            decided_at_ms: 0,
+        };
+        self.image
+            .apply_batch(self.image.applied_index() + 1, 1, &batch)
+            .unwrap();
     }
 
     pub fn register(&mut self, node: NodeId, address: &str) -> BrokerEpoch {
@@ -65,7 +79,11 @@ impl Meta {
                 fenced: true,
                 ..Default::default()
             }),
-            Record::BrokerChange(schema::BrokerChange { broker: node.0, broker_epoch, ..Default::default() }),
+            Record::BrokerChange(schema::BrokerChange {
+                broker: node.0,
+                broker_epoch,
+                ..Default::default()
+            }),
         ]);
         BrokerEpoch(broker_epoch)
     }
@@ -74,7 +92,10 @@ impl Meta {
     pub fn create_topic(&mut self, topic: u128, name: &str, replicas: &[i32], settings: &[(&str, &str)]) {
         let topic_id = id_bytes(TopicId::from_u128(topic).as_bytes());
         let mut records = vec![
-            Record::Topic(schema::Topic { topic_id: topic_id.clone(), name: name.to_owned() }),
+            Record::Topic(schema::Topic {
+                topic_id: topic_id.clone(),
+                name: name.to_owned(),
+            }),
             Record::Partition(schema::Partition {
                 topic_id,
                 partition: 0,
@@ -165,7 +186,14 @@ impl Node {
             data_runtime: Handle::current(),
         };
         let server = tokio::spawn(grpc::serve(listener, services, stopping));
-        Node { id: NodeId(id), partitions, report, address, shutdown, server }
+        Node {
+            id: NodeId(id),
+            partitions,
+            report,
+            address,
+            shutdown,
+            server,
+        }
     }
 
     /// Closes the logs and ends the server.
@@ -189,13 +217,22 @@ pub struct Storage {
 impl Storage {
     fn real() -> Storage {
         let dir = tempfile::tempdir().unwrap();
-        Storage { disk: Arc::new(RealDisk), path: dir.path().to_owned(), _dir: Some(dir) }
+        Storage {
+            disk: Arc::new(RealDisk),
+            path: dir.path().to_owned(),
+            _dir: Some(dir),
+        }
     }
 
     fn simulated(disk: &Arc<SimDisk>) -> Storage {
         let path = PathBuf::from("/data");
         disk.create_dir(&path).unwrap();
-        Storage { disk: Arc::<SimDisk>::clone(disk), path, _dir: None }
+        disk.sync_dir(Path::new("/")).unwrap();
+        Storage {
+            disk: Arc::<SimDisk>::clone(disk),
+            path,
+            _dir: None,
+        }
     }
 }
 
@@ -218,7 +255,11 @@ impl Cluster {
 
     async fn on(storage: Vec<Storage>) -> Cluster {
         let count = storage.len() as i32;
-        let mut cluster = Cluster { meta: Arc::default(), nodes: Vec::new(), storage };
+        let mut cluster = Cluster {
+            meta: Arc::default(),
+            nodes: Vec::new(),
+            storage,
+        };
         for id in 0..count {
             cluster.add(id, LastStop::Unclean).await;
         }
@@ -257,7 +298,10 @@ impl Cluster {
     pub async fn publish(&self) {
         let image = self.meta.lock().unwrap().image();
         for node in &self.nodes {
-            node.partitions.apply(Arc::clone(&image), ImageSource::Records).wait().await;
+            node.partitions
+                .apply(Arc::clone(&image), ImageSource::Records)
+                .wait()
+                .await;
         }
     }
 
@@ -266,32 +310,54 @@ impl Cluster {
         self.publish().await;
     }
 
-    /// Answers the wishes of `id`, once it has one, as a controller would.
-    pub async fn decide(&self, id: i32) {
-        let wishes = self.node(id).partitions.wishes().await;
-        for (at, alter) in &wishes.alter {
-            let isr: Vec<i32> = alter.isr.iter().map(|(node, _)| node.0).collect();
-            let outcome = {
-                let mut meta = self.meta.lock().unwrap();
-                meta.change(*at, None, &isr);
-                let state = meta.image.partition(at.topic, at.partition).unwrap();
-                AlterOutcome::Committed { partition_epoch: state.partition_epoch }
+    /// Answers the wishes of brokers, as a controller would, until `work` is done.
+    pub async fn govern<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            let wishes = self.nodes.iter().map(|node| Box::pin(node.partitions.wishes()));
+            let (wishes, index) = tokio::select! {
+                done = &mut work => return done,
+                (wishes, index, _) = select_all(wishes) => (wishes, index),
             };
-            self.node(id).partitions.alter_answered(*at, alter, outcome);
+            self.decide(&self.nodes[index], &wishes).await;
+        }
+    }
+
+    async fn decide(&self, from: &Node, wishes: &Wishes) {
+        for (at, alter) in &wishes.alter {
+            let outcome = self.alter(*at, alter);
+            from.partitions.alter_answered(*at, alter, outcome);
         }
         for at in wishes.damage.keys() {
             let mut meta = self.meta.lock().unwrap();
-            let isr: Vec<i32> = meta.isr(*at).iter().map(|node| node.0).filter(|node| *node != id).collect();
-            meta.change(*at, None, &isr);
+            let isr = meta.isr(*at);
+            if isr.contains(&from.id) {
+                let isr: Vec<i32> = isr.iter().map(|node| node.0).filter(|node| *node != from.id.0).collect();
+                meta.change(*at, None, &isr);
+            }
         }
+        from.partitions.damage_reported(wishes);
         self.publish().await;
     }
 
-    /// Answers wishes of `id` until the ISR is this one.
-    pub async fn decide_until_isr(&self, id: i32, at: TopicPartition, isr: &[i32]) {
+    fn alter(&self, at: TopicPartition, alter: &AlterPartition) -> AlterOutcome {
+        let mut meta = self.meta.lock().unwrap();
+        let state = meta.image.partition(at.topic, at.partition).unwrap().clone();
+        if state.partition_epoch != alter.partition_epoch {
+            return AlterOutcome::StalePartitionEpoch;
+        }
+        let isr: Vec<i32> = alter.isr.iter().map(|(node, _)| node.0).collect();
+        meta.change(at, None, &isr);
+        AlterOutcome::Committed { partition_epoch: state.partition_epoch.next() }
+    }
+
+    /// Governs until the ISR is this one.
+    pub async fn wait_for_isr(&self, at: TopicPartition, isr: &[i32]) {
         let isr: Vec<NodeId> = isr.iter().map(|node| NodeId(*node)).collect();
         while self.meta.lock().unwrap().isr(at) != isr {
-            self.decide(id).await;
+            let wishes = self.nodes.iter().map(|node| Box::pin(node.partitions.wishes()));
+            let (wishes, index, _) = select_all(wishes).await;
+            self.decide(&self.nodes[index], &wishes).await;
         }
     }
 
@@ -306,13 +372,20 @@ impl Cluster {
 pub fn batch(values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for value in values {
-        builder.append(Timestamp(1_700_000_000_000), None, Some(value.as_bytes()), &[]).unwrap();
+        builder
+            .append(Timestamp(1_700_000_000_000), None, Some(value.as_bytes()), &[])
+            .unwrap();
     }
     builder.build().unwrap().into_bytes()
 }
 
 pub fn request(at: TopicPartition, records: Bytes) -> ProduceRequest {
-    ProduceRequest { partition: at, records, acks: Acks::All, timeout: Duration::from_secs(20) }
+    ProduceRequest {
+        partition: at,
+        records,
+        acks: Acks::All,
+        timeout: Duration::from_secs(20),
+    }
 }
 
 pub async fn produce(node: &Node, at: TopicPartition, value: &str) -> Result<Produced, ProduceError> {

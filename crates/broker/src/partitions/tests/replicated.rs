@@ -10,7 +10,9 @@ use crate::partitions::LastStop;
 
 async fn three_brokers(settings: &[(&str, &str)]) -> Cluster {
     let cluster = Cluster::start(3).await;
-    cluster.change(|meta| meta.create_topic(1, "orders", &[0, 1, 2], settings)).await;
+    cluster
+        .change(|meta| meta.create_topic(1, "orders", &[0, 1, 2], settings))
+        .await;
     led(cluster.node(0), partition(1, 0)).await;
     cluster
 }
@@ -32,7 +34,10 @@ async fn all_replicas_hold_what_is_acknowledged() {
         produce(cluster.node(0), at, value).await.unwrap();
         for node in &cluster.nodes {
             let status = status(node).await;
-            assert_eq!(status.flushed_offset, status.log_end_offset, "acknowledged means flushed");
+            assert_eq!(
+                status.flushed_offset, status.log_end_offset,
+                "acknowledged means flushed"
+            );
         }
     }
     for node in &cluster.nodes {
@@ -74,13 +79,15 @@ async fn a_dead_follower_leaves_the_isr_and_comes_back() {
     let at = partition(1, 0);
     produce(cluster.node(0), at, "a").await.unwrap();
     cluster.take(2).stop().await;
-    let (produced, ()) =
-        tokio::join!(produce(cluster.node(0), at, "b"), cluster.decide_until_isr(0, at, &[0, 1]));
+    let (produced, ()) = tokio::join!(
+        produce(cluster.node(0), at, "b"),
+        cluster.wait_for_isr(at, &[0, 1])
+    );
     assert_eq!(produced.unwrap().base_offset, Offset(1));
     produce(cluster.node(0), at, "c").await.unwrap();
 
     cluster.add(2, LastStop::Clean).await;
-    cluster.decide_until_isr(0, at, &[0, 1, 2]).await;
+    cluster.wait_for_isr(at, &[0, 1, 2]).await;
     produce(cluster.node(0), at, "d").await.unwrap();
     follower_has(cluster.node(2), &["a", "b", "c", "d"]).await;
     cluster.stop().await;
@@ -98,7 +105,7 @@ async fn an_empty_disk_is_filled_again() {
     std::fs::remove_dir_all(cluster.directory(1)).unwrap();
     std::fs::create_dir(cluster.directory(1)).unwrap();
     cluster.add(1, LastStop::Unclean).await;
-    cluster.decide_until_isr(0, at, &[0, 1, 2]).await;
+    cluster.wait_for_isr(at, &[0, 1, 2]).await;
     let expected: Vec<String> = (0..50).map(|number| format!("v{number}")).collect();
     assert_eq!(read(cluster.node(1), at, 50).await, expected);
     cluster.stop().await;
@@ -115,7 +122,10 @@ async fn a_diverged_tail_is_cut() {
         follower.stop().await;
     }
     let lonely = request(at, batch(&["lost"]));
-    let lonely = crate::api::ProduceRequest { acks: crate::api::Acks::Leader, ..lonely };
+    let lonely = crate::api::ProduceRequest {
+        acks: crate::api::Acks::Leader,
+        ..lonely
+    };
     cluster.node(0).partitions.produce(lonely).await.wait().await.unwrap();
     assert_eq!(status(cluster.node(0)).await.log_end_offset, Offset(2));
     cluster.take(0).stop().await;
@@ -126,7 +136,7 @@ async fn a_diverged_tail_is_cut() {
     led(cluster.node(1), at).await;
     produce(cluster.node(1), at, "new").await.unwrap();
     cluster.add(0, LastStop::Clean).await;
-    cluster.decide_until_isr(1, at, &[0, 1, 2]).await;
+    cluster.wait_for_isr(at, &[0, 1, 2]).await;
     follower_has(cluster.node(0), &["kept", "new"]).await;
     assert_eq!(cluster.node(0).partitions.metrics().truncations.get(), 1);
     cluster.stop().await;
@@ -151,8 +161,15 @@ async fn a_waiting_fetch_hears_of_a_lost_leadership() {
     let waiting = cluster.node(0).partitions.fetch(request);
     let moving = cluster.change(|meta| meta.change(at, Some(1), &[0, 1, 2]));
     let (answer, ()) = tokio::join!(waiting, moving);
-    assert_eq!(answer[0].result.as_ref().unwrap_err().code, ErrorCode::NotLeaderOrFollower);
-    cluster.node(0).partitions.wait_for_role(at, PartitionRole::Follower).await;
+    assert_eq!(
+        answer[0].result.as_ref().unwrap_err().code,
+        ErrorCode::NotLeaderOrFollower
+    );
+    cluster
+        .node(0)
+        .partitions
+        .wait_for_role(at, PartitionRole::Follower)
+        .await;
     cluster.stop().await;
 }
 

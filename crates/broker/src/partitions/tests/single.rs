@@ -27,7 +27,11 @@ async fn produces_in_order_and_reads_back() {
     let (node, at) = (cluster.node(0), partition(1, 0));
     let mut tickets = Vec::new();
     for number in 0..100 {
-        tickets.push(node.partitions.produce(request(at, batch(&[&format!("v{number}")]))).await);
+        tickets.push(
+            node.partitions
+                .produce(request(at, batch(&[&format!("v{number}")])))
+                .await,
+        );
     }
     for (number, ticket) in tickets.into_iter().enumerate() {
         assert_eq!(ticket.wait().await.unwrap().base_offset, Offset(number as i64));
@@ -36,7 +40,10 @@ async fn produces_in_order_and_reads_back() {
     assert_eq!(read(node, at, 100).await, expected);
 
     let status = node.partitions.statuses().await.remove(0);
-    assert_eq!((status.role, status.high_watermark), (PartitionRole::Leader, HighWatermark(100)));
+    assert_eq!(
+        (status.role, status.high_watermark),
+        (PartitionRole::Leader, HighWatermark(100))
+    );
     cluster.stop().await;
 }
 
@@ -52,7 +59,10 @@ async fn a_fetch_waits_for_a_batch() {
     assert_eq!(produced.unwrap().base_offset, Offset(0));
     assert_eq!(values(&answer[0]), ["late"]);
 
-    let short = node.partitions.fetch(fetch_request(at, 1, Duration::from_millis(20))).await;
+    let short = node
+        .partitions
+        .fetch(fetch_request(at, 1, Duration::from_millis(20)))
+        .await;
     assert_eq!(values(&short[0]), Vec::<String>::new());
     cluster.stop().await;
 }
@@ -61,7 +71,9 @@ async fn a_fetch_waits_for_a_batch() {
 async fn a_fetch_over_several_partitions_answers_each() {
     let cluster = one_broker().await;
     for topic in 2..20 {
-        cluster.change(|meta| meta.create_topic(topic, &format!("t{topic}"), &[0], &[])).await;
+        cluster
+            .change(|meta| meta.create_topic(topic, &format!("t{topic}"), &[0], &[]))
+            .await;
     }
     let node = cluster.node(0);
     for topic in 2..20 {
@@ -69,21 +81,33 @@ async fn a_fetch_over_several_partitions_answers_each() {
     }
     let mut request = fetch_request(partition(1, 0), 0, LONG);
     for topic in 2..20 {
-        request.partitions.extend(fetch_request(partition(topic, 0), 0, LONG).partitions);
+        request
+            .partitions
+            .extend(fetch_request(partition(topic, 0), 0, LONG).partitions);
     }
     let waiting = node.partitions.fetch(request.clone());
     let (answer, produced) = tokio::join!(waiting, produce(node, partition(7, 0), "seven"));
     produced.unwrap();
     assert_eq!(answer.len(), 19);
     for fetched in &answer {
-        let expected: &[&str] = if fetched.partition == partition(7, 0) { &["seven"] } else { &[] };
+        let expected: &[&str] = if fetched.partition == partition(7, 0) {
+            &["seven"]
+        } else {
+            &[]
+        };
         assert_eq!(values(fetched), expected);
     }
 
-    request.partitions.push(fetch_request(partition(99, 0), 0, LONG).partitions[0]);
+    request
+        .partitions
+        .push(fetch_request(partition(99, 0), 0, LONG).partitions[0]);
     request.min_bytes = usize::MAX;
     let answer = node.partitions.fetch(request).await;
-    let codes: Vec<ErrorCode> = answer.iter().filter_map(|one| one.result.as_ref().err()).map(|e| e.code).collect();
+    let codes: Vec<ErrorCode> = answer
+        .iter()
+        .filter_map(|one| one.result.as_ref().err())
+        .map(|e| e.code)
+        .collect();
     assert_eq!(codes, [ErrorCode::UnknownTopicOrPartition]);
     cluster.stop().await;
 }
@@ -111,15 +135,33 @@ async fn offsets_and_epochs_are_listed() {
     };
     assert_eq!(list(OffsetSpec::Latest).await, Ok(listed(3, -1)));
     assert_eq!(list(OffsetSpec::Earliest).await, Ok(listed(0, -1)));
-    assert_eq!(list(OffsetSpec::AtOrAfter(Timestamp(5))).await, Ok(listed(0, 1_700_000_000_000)));
-    assert_eq!(list(OffsetSpec::AtOrAfter(Timestamp(1_700_000_000_001))).await, Ok(listed(-1, -1)));
+    assert_eq!(
+        list(OffsetSpec::AtOrAfter(Timestamp(5))).await,
+        Ok(listed(0, 1_700_000_000_000))
+    );
+    assert_eq!(
+        list(OffsetSpec::AtOrAfter(Timestamp(1_700_000_000_001))).await,
+        Ok(listed(-1, -1))
+    );
     assert_eq!(list(OffsetSpec::LatestTiered).await, Ok(listed(-1, -1)));
 
-    let request =
-        EpochEndRequest { partition: at, current_leader_epoch: LeaderEpoch(0), leader_epoch: LeaderEpoch(0) };
+    let request = EpochEndRequest {
+        partition: at,
+        current_leader_epoch: LeaderEpoch(0),
+        leader_epoch: LeaderEpoch(0),
+    };
     let end = node.partitions.epoch_end(request).await;
-    assert_eq!(end, Ok(EpochEnd { leader_epoch: LeaderEpoch(0), end_offset: Offset(3) }));
-    let request = EpochEndRequest { current_leader_epoch: LeaderEpoch(4), ..request };
+    assert_eq!(
+        end,
+        Ok(EpochEnd {
+            leader_epoch: LeaderEpoch(0),
+            end_offset: Offset(3)
+        })
+    );
+    let request = EpochEndRequest {
+        current_leader_epoch: LeaderEpoch(4),
+        ..request
+    };
     let end = node.partitions.epoch_end(request).await;
     assert_eq!(end.unwrap_err().code, ErrorCode::UnknownLeaderEpoch);
     cluster.stop().await;
@@ -131,11 +173,17 @@ async fn refusals_carry_their_codes() {
     let (node, at) = (cluster.node(0), partition(1, 0));
     let unknown = produce(node, partition(9, 0), "x").await.unwrap_err();
     assert_eq!(unknown.error.code, ErrorCode::UnknownTopicOrPartition);
-    let bad = ProduceRequest { records: bytes::Bytes::from_static(b"x"), ..request(at, batch(&["x"])) };
+    let bad = ProduceRequest {
+        records: bytes::Bytes::from_static(b"x"),
+        ..request(at, batch(&["x"]))
+    };
     let bad = node.partitions.produce(bad).await.wait().await.unwrap_err();
     assert_eq!(bad.error.code, ErrorCode::InvalidRecord);
     let out_of_range = node.partitions.fetch(fetch_request(at, 7, LONG)).await;
-    assert_eq!(out_of_range[0].result.as_ref().unwrap_err().code, ErrorCode::OffsetOutOfRange);
+    assert_eq!(
+        out_of_range[0].result.as_ref().unwrap_err().code,
+        ErrorCode::OffsetOutOfRange
+    );
     cluster.stop().await;
 }
 
@@ -149,7 +197,10 @@ async fn what_was_acknowledged_survives_a_restart() {
     assert_eq!(cluster.take(0).stop().await, Stopped::Clean);
     cluster.add(0, LastStop::Clean).await;
     let found = &cluster.node(0).report.replicas[0];
-    assert_eq!((found.partition, found.log_end_offset, found.last_epoch), (at, Offset(2), LeaderEpoch(0)));
+    assert_eq!(
+        (found.partition, found.log_end_offset, found.last_epoch),
+        (at, Offset(2), LeaderEpoch(0))
+    );
     // The same epoch is never led twice.
     cluster.change(|meta| meta.change(at, Some(0), &[0])).await;
     led(cluster.node(0), at).await;
@@ -172,7 +223,10 @@ async fn a_topic_made_again_under_its_name_begins_empty() {
         })
         .await;
     led(node, partition(2, 0)).await;
-    assert_eq!(produce(node, partition(2, 0), "new").await.unwrap().base_offset, Offset(0));
+    assert_eq!(
+        produce(node, partition(2, 0), "new").await.unwrap().base_offset,
+        Offset(0)
+    );
     assert_eq!(read(node, partition(2, 0), 1).await, ["new"]);
     let gone = produce(node, partition(1, 0), "x").await.unwrap_err();
     assert_eq!(gone.error.code, ErrorCode::UnknownTopicOrPartition);
@@ -183,7 +237,10 @@ async fn a_topic_made_again_under_its_name_begins_empty() {
 async fn acks_none_is_answered_too() {
     let cluster = one_broker().await;
     let at = partition(1, 0);
-    let produce = ProduceRequest { acks: Acks::None, ..request(at, batch(&["quiet"])) };
+    let produce = ProduceRequest {
+        acks: Acks::None,
+        ..request(at, batch(&["quiet"]))
+    };
     cluster.node(0).partitions.produce(produce).await.wait().await.unwrap();
     assert_eq!(read(cluster.node(0), at, 1).await, ["quiet"]);
     cluster.stop().await;
@@ -198,7 +255,10 @@ async fn retention_moves_the_log_start() {
     for worker in &node.partitions.shared.workers {
         worker.push(Command::Retain).unwrap();
     }
-    assert_eq!(produce(node, at, "new").await.unwrap().log_start_offset, LogStartOffset(1));
+    assert_eq!(
+        produce(node, at, "new").await.unwrap().log_start_offset,
+        LogStartOffset(1)
+    );
     let gone = node.partitions.fetch(fetch_request(at, 0, LONG)).await;
     assert_eq!(gone[0].result.as_ref().unwrap_err().code, ErrorCode::OffsetOutOfRange);
     cluster.stop().await;

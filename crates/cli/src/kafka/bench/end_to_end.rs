@@ -20,10 +20,19 @@ const LATE_MAX: Duration = Duration::from_secs(30);
 pub(super) async fn run(common: &Common, args: &LoadArgs) -> Result<Report, Failure> {
     let client = connect(common).await?;
     prepare(&client, args).await?;
-    let mut consumer = client.consumer(ConsumerConfig { poll_records_max: 10_000, ..ConsumerConfig::default() });
-    consumer.assign_topic(&args.topic, Start::Latest).await.context("reading the topic")?;
+    let mut consumer = client.consumer(ConsumerConfig {
+        poll_records_max: 10_000,
+        ..ConsumerConfig::default()
+    });
+    consumer
+        .assign_topic(&args.topic, Start::Latest)
+        .await
+        .context("reading the topic")?;
     // Only what is produced from here on carries a time of this run.
-    consumer.end_offsets().await.context("looking for the end of the topic")?;
+    consumer
+        .end_offsets()
+        .await
+        .context("looking for the end of the topic")?;
     let (watched, begin) = (Watch::start(&args.pid), Instant::now());
     let producers = u64::from(args.producers.max(1));
     let (done, all_sent) = watch::channel(0u64);
@@ -42,7 +51,11 @@ pub(super) async fn run(common: &Common, args: &LoadArgs) -> Result<Report, Fail
     let (mut samples, mut last) = (Vec::new(), Instant::now());
     while (samples.len() as u64) < args.records {
         for record in consumer.poll(POLL).await.context("reading the topic")? {
-            let due = record.value.as_deref().and_then(|value| value.get(..8)).and_then(|bytes| bytes.try_into().ok());
+            let due = record
+                .value
+                .as_deref()
+                .and_then(|value| value.get(..8))
+                .and_then(|bytes| bytes.try_into().ok());
             let due = Duration::from_micros(u64::from_be_bytes(due.unwrap_or_default()));
             samples.push(micros(begin.elapsed().saturating_sub(due)));
             last = Instant::now();

@@ -23,7 +23,12 @@ impl Latency {
             f64::from(samples_us[index.min(samples_us.len() - 1)]) / 1000.0
         };
         let max = f64::from(*samples_us.last()?) / 1000.0;
-        Some(Latency { p50: rank(500), p99: rank(990), p999: rank(999), max })
+        Some(Latency {
+            p50: rank(500),
+            p99: rank(990),
+            p999: rank(999),
+            max,
+        })
     }
 }
 
@@ -34,7 +39,11 @@ pub fn micros(duration: Duration) -> u32 {
 
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms", self.p50, self.p99, self.p999, self.max)
+        write!(
+            f,
+            "p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, max {:.2} ms",
+            self.p50, self.p99, self.p999, self.max
+        )
     }
 }
 
@@ -45,7 +54,15 @@ mod tests {
     #[test]
     fn ranks_are_the_nearest() {
         let latency = Latency::of((1..=1000).map(|ms| ms * 1000).collect()).unwrap();
-        assert_eq!(latency, Latency { p50: 500.0, p99: 990.0, p999: 999.0, max: 1000.0 });
+        assert_eq!(
+            latency,
+            Latency {
+                p50: 500.0,
+                p99: 990.0,
+                p999: 999.0,
+                max: 1000.0
+            }
+        );
         assert_eq!(Latency::of(Vec::new()), None);
     }
 }

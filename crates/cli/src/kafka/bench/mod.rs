@@ -98,13 +98,22 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
         Command::EndToEnd(args) => end_to_end::run(common, &args).await?,
     };
     output::print(common.output, &report, to_text)?;
-    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(Failure::CHECK) })
+    Ok(if report.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Failure::CHECK)
+    })
 }
 
 fn to_text(report: &Report) -> String {
     let mut text = format!(
         "{}: {} records in {:.2} s: {:.0} records/s, {:.1} MB/s, {} failed",
-        report.what, report.records, report.seconds, report.records_per_second, report.megabytes_per_second, report.failed
+        report.what,
+        report.records,
+        report.seconds,
+        report.records_per_second,
+        report.megabytes_per_second,
+        report.failed
     );
     if let Some(latency) = &report.latency_ms {
         text += &format!("\nlatency: {latency}");
@@ -117,7 +126,13 @@ fn to_text(report: &Report) -> String {
 
 /// Puts a report together from what was counted.
 fn report(what: &'static str, counted: Counted, watch: Watch) -> Report {
-    let Counted { records, bytes, seconds, failed, latency } = counted;
+    let Counted {
+        records,
+        bytes,
+        seconds,
+        failed,
+        latency,
+    } = counted;
     let per_second = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
     Report {
         what,

@@ -33,7 +33,9 @@ pub struct Watch {
 
 impl Watch {
     pub fn start(pids: &[i32]) -> Watch {
-        Watch { processes: pids.iter().map(|&pid| (pid, cpu_seconds(pid).unwrap_or(0.0))).collect() }
+        Watch {
+            processes: pids.iter().map(|&pid| (pid, cpu_seconds(pid).unwrap_or(0.0))).collect(),
+        }
     }
 
     /// `None` if nothing is watched, or a process has ended.

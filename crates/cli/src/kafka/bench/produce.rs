@@ -53,8 +53,12 @@ pub(super) async fn run(common: &Common, args: &LoadArgs) -> Result<Report, Fail
 
 /// Creates the topic if that is wanted.
 pub(super) async fn prepare(client: &Client, args: &LoadArgs) -> Result<(), Failure> {
-    let Some(partitions) = args.create_partitions else { return Ok(()) };
-    let mut topic = NewTopic::new(&args.topic).partitions(partitions).replication_factor(args.replication_factor);
+    let Some(partitions) = args.create_partitions else {
+        return Ok(());
+    };
+    let mut topic = NewTopic::new(&args.topic)
+        .partitions(partitions)
+        .replication_factor(args.replication_factor);
     for (name, value) in &args.config {
         topic = topic.config(name, value);
     }
@@ -80,7 +84,9 @@ pub(super) struct Pace {
 impl Pace {
     pub fn new(args: &LoadArgs, begin: Instant) -> Pace {
         let each = args.rate.map(|rate| rate as f64 / f64::from(args.producers.max(1)));
-        let interval = each.filter(|each| *each > 0.0).map(|each| Duration::from_secs_f64(1.0 / each));
+        let interval = each
+            .filter(|each| *each > 0.0)
+            .map(|each| Duration::from_secs_f64(1.0 / each));
         Pace { begin, interval }
     }
 
@@ -111,7 +117,9 @@ async fn produce(client: Client, args: LoadArgs, records: u64, begin: Instant) -
     for number in 0..records {
         let due = pace.due(number);
         pace.wait(due).await;
-        let delivery = producer.send(ProducerRecord::to(topic.clone()).value(value.clone())).await?;
+        let delivery = producer
+            .send(ProducerRecord::to(topic.clone()).value(value.clone()))
+            .await?;
         under_way.push(async move { (due, delivery.await) });
         while under_way.len() >= UNDER_WAY_MAX {
             note(under_way.next().await, &mut samples, &mut failed);

@@ -2,6 +2,15 @@
 
 use super::*;
 
+fn list(partition: i32, leader_epoch: i32, timestamp: i64) -> ListPart {
+    let (leader_epoch, timestamp) = (LeaderEpoch(leader_epoch), Timestamp(timestamp));
+    ListPart {
+        partition: tp(partition),
+        leader_epoch,
+        timestamp,
+    }
+}
+
 #[test]
 fn a_start_is_looked_up_at_each_leader_and_then_fetched() {
     let mut bench = Bench::new(config(), picture(&[Some((1, 5)), Some((2, 3)), Some((1, 4))]));
@@ -10,11 +19,6 @@ fn a_start_is_looked_up_at_each_leader_and_then_fetched() {
         (tp(1), Start::Timestamp(Timestamp(99))),
         (tp(2), Start::Offset(Offset(7))),
     ]);
-    let list = |partition, leader_epoch, timestamp| ListPart {
-        partition: tp(partition),
-        leader_epoch: LeaderEpoch(leader_epoch),
-        timestamp: Timestamp(timestamp),
-    };
     let wanted = |partition, leader_epoch, offset| FetchPart {
         partition: tp(partition),
         topic_id: TOPIC,

@@ -130,6 +130,17 @@ impl World {
         self::part(id, log.end, bytes)
     }
 
+    fn epoch_end(&mut self, part: &ValidatePart, node: NodeId) -> EpochPart {
+        let code = self.code(&part.partition, node, part.leader_epoch);
+        let end = Offset(self.logs[part.partition.partition.0 as usize].end);
+        EpochPart {
+            partition: part.partition.clone(),
+            code,
+            epoch: part.epoch,
+            end,
+        }
+    }
+
     /// Answers one request, or loses it.
     fn answer(&mut self) {
         if self.asked.is_empty() {
@@ -186,19 +197,14 @@ impl World {
                 outcome: Err(gone()),
             },
             Effect::Validate(order) => {
-                let found = |part: &ValidatePart| {
-                    let code = self.code(&part.partition, order.node, part.leader_epoch);
-                    let end = Offset(self.logs[part.partition.partition.0 as usize].end);
-                    EpochPart {
-                        partition: part.partition.clone(),
-                        code,
-                        epoch: part.epoch,
-                        end,
-                    }
-                };
+                let ends = order
+                    .parts
+                    .iter()
+                    .map(|part| self.epoch_end(part, order.node))
+                    .collect();
                 Event::Validated {
                     id: order.id,
-                    outcome: Ok(order.parts.iter().map(found).collect()),
+                    outcome: Ok(ends),
                 }
             }
             Effect::Refresh | Effect::Abandon(_) => return,

@@ -1,0 +1,164 @@
+//! Failed disks, damage, and flushes that somebody else wants.
+
+use klamm_types::{ErrorCode, HighWatermark, LogStartOffset, NodeId, Offset};
+
+use super::stage::{Stage, completions, failed, plain};
+use crate::{
+    Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, PushFailure, Role,
+    SubscriptionNumber,
+};
+
+#[test]
+fn a_failed_write_or_flush_stops_the_replica() {
+    for failure in [
+        Event::AppendFailed { append: AppendId(2) },
+        Event::FlushFailed { flush: FlushId(1) },
+    ] {
+        let mut stage = Stage::leading();
+        stage.produce(1, plain(1), Acks::All);
+        stage.written(1);
+        stage.produce(2, plain(1), Acks::All);
+        let effects = stage.step(failure);
+        let expected = [
+            Effect::Raise(Alarm::DiskFailed),
+            failed(1, ErrorCode::KafkaStorageError, -1, -1),
+            failed(2, ErrorCode::KafkaStorageError, -1, -1),
+            Effect::ReportDiskFailure,
+            Effect::RoleChanged { role: Role::Stopped },
+        ];
+        assert_eq!(effects, expected);
+        let refusal = failed(3, ErrorCode::KafkaStorageError, -1, -1);
+        assert_eq!(stage.produce(3, plain(1), Acks::All), [refusal]);
+        stage.lead(6);
+        assert_eq!(stage.replica.role(), Role::Stopped, "nothing brings it back");
+        assert_eq!(
+            stage.pass_ticking(500),
+            [Effect::ReportDiskFailure],
+            "repeated until an image shows it"
+        );
+        stage.image(|view| {
+            view.leader = Some(NodeId(2));
+            view.isr.remove(&NodeId(1));
+        });
+        assert_eq!(stage.pass_ticking(5000), []);
+    }
+}
+
+#[test]
+fn damage_is_reported_and_refetched_once_the_replica_counts_for_nothing() {
+    let mut stage = Stage::with_log(10, 8);
+    stage.lead(5);
+    stage.produce(1, plain(1), Acks::All);
+    stage.written(1);
+    let effects = stage.step(Event::PushFailed {
+        follower: NodeId(2),
+        subscription: SubscriptionNumber(1),
+        failure: PushFailure::Damaged { from: Offset(6) },
+    });
+    assert_eq!(effects[0], Effect::Raise(Alarm::Damaged { from: Offset(6) }));
+    assert_eq!(
+        completions(&effects),
+        [failed(1, ErrorCode::NotLeaderOrFollower, -1, -1)]
+    );
+    assert!(effects.contains(&Effect::ReportDamage { from: Offset(6) }));
+    assert_eq!(stage.replica.role(), Role::None);
+    stage.flushed(1, 11);
+
+    let effects = stage.follow(2, 6);
+    assert_eq!(
+        effects,
+        [],
+        "an image alone is not enough: it may be older than the report"
+    );
+    stage.view.isr.remove(&NodeId(1));
+    stage.step(Event::DamageReported);
+    let effects = stage.image(|_| {});
+    assert_eq!(effects, [Effect::Truncate { to: Offset(6) }]);
+    let effects = stage.step(Event::Truncated {
+        log_start: LogStartOffset(0),
+        log_end: Offset(6),
+        producers: Box::new(ProducerTable::new(Offset(6))),
+    });
+    assert!(
+        matches!(
+            effects[0],
+            Effect::SubscribeTo {
+                next_offset: Offset(6),
+                ..
+            }
+        ),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn damage_found_at_the_start_keeps_the_replica_out_of_every_role() {
+    let mut stage = Stage::open(OpenedLog {
+        log_end: Offset(10),
+        flushed: Offset(10),
+        damaged_from: Some(Offset(10)),
+        ..OpenedLog::default()
+    });
+    stage.lead(5);
+    assert_eq!(stage.replica.role(), Role::None);
+    stage.step(Event::DamageReported);
+    stage.image(|view| {
+        view.leader = Some(NodeId(2));
+        view.isr.remove(&NodeId(1));
+    });
+    let truncated = Event::Truncated {
+        log_start: LogStartOffset(0),
+        log_end: Offset(10),
+        producers: Box::new(ProducerTable::new(Offset(10))),
+    };
+    let effects = stage.step(truncated);
+    assert!(matches!(effects[0], Effect::SubscribeTo { .. }), "{effects:?}");
+}
+
+#[test]
+fn the_replicated_level_counts_what_is_written_and_flushes_when_told() {
+    let mut stage = Stage::with_log(0, 0);
+    stage.view.settings.durability = Durability::Replicated;
+    stage.lead(5);
+    stage.followers_join();
+    stage.produce(1, plain(1), Acks::All);
+    let effects = stage.written(1);
+    assert!(
+        !effects.iter().any(|effect| matches!(effect, Effect::Flush { .. })),
+        "{effects:?}"
+    );
+    stage.pushed(2, 1, 1);
+    stage.pushed(3, 1, 1);
+    stage.acknowledge(2, 1, 1, 0);
+    assert_eq!(completions(&stage.acknowledge(3, 1, 1, 0)).len(), 1);
+    assert_eq!(stage.replica.high_watermark(), HighWatermark(1));
+    let flush = Effect::Flush {
+        flush: FlushId(1),
+        up_to: Offset(1),
+    };
+    assert_eq!(stage.step(Event::FlushDue), [flush]);
+    assert_eq!(stage.step(Event::FlushDue), [], "one at a time");
+}
+
+#[test]
+fn a_stricter_level_counts_only_once_everything_is_flushed() {
+    let mut stage = Stage::with_log(0, 0);
+    stage.view.settings.durability = Durability::Replicated;
+    stage.lead(5);
+    stage.followers_join();
+    stage.produce(1, plain(2), Acks::All);
+    stage.written(1);
+    stage.pushed(2, 1, 2);
+    stage.pushed(3, 1, 2);
+    stage.acknowledge(2, 1, 2, 0);
+    let effects = stage.image(|view| view.settings.durability = Durability::Fsync);
+    let flush = Effect::Flush {
+        flush: FlushId(1),
+        up_to: Offset(2),
+    };
+    assert_eq!(effects, [flush]);
+    assert_eq!(completions(&stage.acknowledge(3, 1, 2, 0)), []);
+    stage.flushed(1, 2);
+    stage.acknowledge(2, 1, 2, 2);
+    assert_eq!(completions(&stage.acknowledge(3, 1, 2, 2)).len(), 1);
+}

@@ -1,0 +1,8 @@
+//! Stories of one replica: events in, the exact effects out.
+
+mod disk;
+mod follower;
+mod isr;
+mod leader;
+mod random;
+mod stage;

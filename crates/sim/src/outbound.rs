@@ -1,0 +1,304 @@
+//! Carries out the effects that leave a broker: messages to peers, requests to the controller.
+
+use std::collections::VecDeque;
+
+use klamm_replication::{Effect, Event, PushFailure, ReplicaBatches, SubscriptionNumber};
+use klamm_types::{BrokerEpoch, NodeId, Offset};
+
+use crate::broker::Process;
+use crate::network::{Message, Side};
+use crate::plan::{MS, Plant};
+use crate::process::{ReadProblem, read_batches};
+use crate::world::{AtProcess, Happening, PushWish, World};
+
+impl World {
+    pub fn tell_peer(&mut self, index: usize, process: &mut Process, effect: Effect, events: &mut VecDeque<Event>) {
+        match effect {
+            Effect::AnswerSubscribe {
+                follower,
+                subscription,
+                leader_epoch,
+                answer,
+            } => {
+                let message = Message::Answer {
+                    subscription,
+                    leader_epoch,
+                    answer,
+                };
+                self.answer_follower(process, (follower, subscription), message);
+            }
+            push @ Effect::Push { .. } => self.start_push(index, process, push, events),
+            Effect::PushHighWatermark {
+                follower,
+                subscription,
+                leader_epoch,
+                lane,
+                high_watermark,
+                log_start,
+            } => {
+                let message = Message::Batches(ReplicaBatches {
+                    leader: self.brokers[index].node,
+                    subscription,
+                    leader_epoch,
+                    from: Offset(0),
+                    batches: Vec::new(),
+                    high_watermark,
+                    log_start,
+                });
+                self.send_to_follower(process, (follower, subscription), lane, message);
+            }
+            to_leader @ (Effect::SubscribeTo { .. } | Effect::Acknowledge { .. }) => {
+                self.tell_leader(index, process, to_leader);
+            }
+            Effect::UnsubscribeFrom {
+                leader,
+                subscription,
+                leader_epoch,
+            } => {
+                self.send_to_leader(
+                    process,
+                    leader,
+                    Message::Unsubscribe {
+                        subscription,
+                        leader_epoch,
+                    },
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_leader(&mut self, index: usize, process: &mut Process, effect: Effect) {
+        match effect {
+            Effect::SubscribeTo {
+                leader,
+                subscription,
+                leader_epoch,
+                next_offset,
+                last_epoch,
+                credit_bytes,
+            } => {
+                process.subscribed = Some((leader, subscription, leader_epoch));
+                let wish = klamm_replication::Subscribe {
+                    follower: self.brokers[index].node,
+                    broker_epoch: process.broker_epoch,
+                    subscription,
+                    leader_epoch,
+                    next_offset,
+                    last_epoch,
+                    credit_bytes,
+                };
+                self.subscribe(index, process, leader, wish);
+            }
+            Effect::Acknowledge {
+                leader,
+                subscription,
+                leader_epoch,
+                written,
+                flushed,
+                credit_bytes,
+            } => {
+                let message = Message::Acknowledge {
+                    subscription,
+                    leader_epoch,
+                    written,
+                    flushed,
+                    credit_bytes,
+                };
+                self.send_to_leader(process, leader, message);
+            }
+            _ => {}
+        }
+    }
+
+    fn start_push(&mut self, index: usize, process: &mut Process, effect: Effect, events: &mut VecDeque<Event>) {
+        let Effect::Push {
+            follower,
+            subscription,
+            leader_epoch,
+            lane,
+            from,
+            up_to,
+            bytes_max,
+            high_watermark,
+            log_start,
+        } = effect
+        else {
+            return;
+        };
+        let wish = PushWish {
+            follower,
+            subscription,
+            leader_epoch,
+            lane,
+            from,
+            up_to,
+            bytes_max,
+            high_watermark,
+            log_start,
+        };
+        // Mostly from memory, now and then from a disk that takes its time.
+        if self.chance.per_mille(100) {
+            let at = self.now + self.disk_delay(index, 300, 20 * MS);
+            self.tell_process(index, at, AtProcess::ReadDone(wish));
+        } else {
+            events.push_back(self.push(index, process, wish));
+        }
+    }
+
+    pub fn ask_controller(
+        &mut self,
+        index: usize,
+        process: &mut Process,
+        effect: Effect,
+        events: &mut VecDeque<Event>,
+    ) {
+        let life = self.brokers[index].life;
+        let epoch = process.broker_epoch;
+        let delay = self.chance.delay(600, 60 * MS);
+        match effect {
+            Effect::AlterPartition(asked) => {
+                if self.options.plant == Some(Plant::CountProposedAway)
+                    && let Some(mut view) = process.view.clone()
+                {
+                    view.isr = asked.isr.iter().map(|&(node, _)| node).collect();
+                    events.push_back(Event::MetadataChanged(Box::new(view)));
+                }
+                process.alter = Some(asked.attempt);
+                let unknown = AtProcess::AlterAnswer {
+                    attempt: asked.attempt,
+                    outcome: klamm_replication::AlterOutcome::Unknown,
+                };
+                let at = self.now + self.chance.between(20 * MS, 60 * MS);
+                self.tell_process(index, at, unknown);
+                // Some come long after the leader has given up waiting, and are decided all the same.
+                let late = self.chance.per_mille(150);
+                let delay = if late { self.chance.between(MS, 300 * MS) } else { delay };
+                self.after(
+                    delay,
+                    Happening::Alter {
+                        broker: index,
+                        life,
+                        epoch,
+                        asked,
+                    },
+                );
+            }
+            Effect::AskToBeReplaced { leader_epoch, .. } => {
+                let Some(view) = &process.view else {
+                    return;
+                };
+                let me = self.brokers[index].node;
+                let others = view.isr.iter().filter(|&&node| node != me);
+                let asked = klamm_replication::AlterPartition {
+                    attempt: klamm_replication::AlterAttempt(u64::MAX),
+                    leader_epoch,
+                    partition_epoch: view.partition_epoch,
+                    isr: others
+                        .map(|&node| (node, view.broker_epoch(node).unwrap_or(BrokerEpoch::NONE)))
+                        .collect(),
+                    lost_data: Vec::new(),
+                };
+                if !asked.isr.is_empty() {
+                    self.after(
+                        delay,
+                        Happening::Alter {
+                            broker: index,
+                            life,
+                            epoch,
+                            asked,
+                        },
+                    );
+                }
+            }
+            Effect::ReportDamage { .. } | Effect::ReportDiskFailure => {
+                self.after(
+                    delay,
+                    Happening::Damage {
+                        broker: index,
+                        life,
+                        epoch,
+                    },
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads what is to be pushed and sends it; the answer is the event.
+    pub fn push(&mut self, index: usize, process: &mut Process, wish: PushWish) -> Event {
+        let (follower, subscription) = (wish.follower, wish.subscription);
+        let bytes_max = usize::try_from(wish.bytes_max).unwrap_or(usize::MAX);
+        let batches = match read_batches(process, wish.from, bytes_max, wish.up_to) {
+            Ok(batches) if !batches.is_empty() => batches,
+            Ok(_) => {
+                // The log was cut and has begun anew since the push was asked for.
+                return Event::Pushed {
+                    follower,
+                    subscription,
+                    next: wish.from,
+                    bytes: 0,
+                };
+            }
+            Err(ReadProblem::Damaged(from)) => {
+                process.log.mark_damaged();
+                let failure = PushFailure::Damaged { from };
+                return Event::PushFailed {
+                    follower,
+                    subscription,
+                    failure,
+                };
+            }
+            Err(ReadProblem::Failed(_)) => {
+                let failure = PushFailure::OutOfRange;
+                return Event::PushFailed {
+                    follower,
+                    subscription,
+                    failure,
+                };
+            }
+        };
+        let next = batches.last().map_or(wish.from, klamm_record::Batch::next_offset);
+        let bytes = batches.iter().map(|batch| batch.size() as u64).sum();
+        let message = Message::Batches(ReplicaBatches {
+            leader: self.brokers[index].node,
+            subscription,
+            leader_epoch: wish.leader_epoch,
+            from: wish.from,
+            batches,
+            high_watermark: wish.high_watermark,
+            log_start: wish.log_start,
+        });
+        self.send_to_follower(process, (follower, subscription), wish.lane, message);
+        Event::Pushed {
+            follower,
+            subscription,
+            next,
+            bytes,
+        }
+    }
+
+    fn answer_follower(&mut self, process: &Process, to: (NodeId, SubscriptionNumber), message: Message) {
+        // On both lanes, so that it comes before the batches whichever they take.
+        self.send_to_follower(process, to, klamm_replication::Lane::CatchUp, message.clone());
+        self.send_to_follower(process, to, klamm_replication::Lane::InSync, message);
+    }
+
+    fn send_to_follower(
+        &mut self,
+        process: &Process,
+        (follower, subscription): (NodeId, SubscriptionNumber),
+        lane: klamm_replication::Lane,
+        message: Message,
+    ) {
+        // The newest connection of this follower on which the subscription can have come.
+        let connection = process
+            .serving
+            .iter()
+            .rev()
+            .find(|(_, served)| served.follower == follower && served.subscription >= subscription);
+        if let Some((&connection, _)) = connection {
+            self.send(connection, Side::Follower, lane, message);
+        }
+    }
+}

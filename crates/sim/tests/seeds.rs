@@ -1,0 +1,76 @@
+//! A short set of seeds, the planted bugs, and the proof that a seed means one run.
+
+use klamm_sim::{Counts, Keep, Options, Outcome, Plant, run};
+
+fn outcomes(seeds: std::ops::Range<u64>, options: Options) -> Vec<Outcome> {
+    seeds.map(|seed| run(seed, options, Keep::Nothing)).collect()
+}
+
+#[test]
+fn a_set_of_seeds_is_clean_and_stormy() {
+    let outcomes = outcomes(0..40, Options::default());
+    for outcome in &outcomes {
+        assert_eq!(outcome.violation, None, "seed {}", outcome.seed);
+        assert!(
+            outcome.counts.steps >= 1000,
+            "seed {}: {:?}",
+            outcome.seed,
+            outcome.counts
+        );
+    }
+    let count = |happened: fn(&Counts) -> bool| outcomes.iter().filter(|outcome| happened(&outcome.counts)).count();
+    assert!(count(|it| it.leader_changes > 1) * 2 >= outcomes.len());
+    assert!(count(|it| it.truncations > 0) * 3 >= outcomes.len());
+    assert!(count(|it| it.lossy_crashes > 0) * 5 >= outcomes.len());
+}
+
+#[test]
+fn a_seed_twice_is_the_same_run() {
+    let [one, other] = [(); 2].map(|()| run(7, Options::default(), Keep::All));
+    assert_eq!(one.lines, other.lines);
+    assert_eq!((one.counts, one.digest), (other.counts, other.digest));
+    let another = run(8, Options::default(), Keep::All);
+    assert_ne!(one.digest, another.digest);
+}
+
+#[test]
+fn a_timeline_does_not_change_the_run() {
+    let [silent, told] = [Keep::Nothing, Keep::Last].map(|keep| run(3, Options::default(), keep));
+    assert_eq!(silent.counts, told.counts);
+}
+
+/// The first seed of 60 that catches the bug.
+fn caught(plant: Plant) -> Option<Outcome> {
+    let options = Options {
+        plant: Some(plant),
+        ..Options::default()
+    };
+    (0..60)
+        .map(|seed| run(seed, options, Keep::Nothing))
+        .find(|outcome| outcome.violation.is_some())
+}
+
+#[test]
+fn truncating_by_high_watermark_is_caught() {
+    assert!(caught(Plant::TruncateByHighWatermark).is_some());
+}
+
+#[test]
+fn acknowledging_before_the_flush_is_caught() {
+    assert!(caught(Plant::AckBeforeFlush).is_some());
+}
+
+#[test]
+fn counting_a_member_away_before_the_commit_is_caught() {
+    assert!(caught(Plant::CountProposedAway).is_some());
+}
+
+#[test]
+fn accepting_stale_epochs_is_caught() {
+    assert!(caught(Plant::AcceptStaleEpoch).is_some());
+}
+
+#[test]
+fn skipping_the_divergence_check_is_caught() {
+    assert!(caught(Plant::SkipDivergenceCheck).is_some());
+}
