@@ -3,6 +3,7 @@
 //! It uses only what any program could use: the SDK, processes and signals. The verdict is `klamm-verify`'s.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -206,15 +207,23 @@ impl<'a> Run<'a> {
                 .value(lines[number].clone());
             let delivery = self.producer.send(record).await.context("sending a line")?;
             self.waiting.push_back((number as u64, delivery));
-            while number % LINES_PER_TICK == 0 {
-                tokio::select! {
-                    biased;
-                    _ = tick.tick() => break,
-                    outcome = first(&mut self.waiting) => self.note(outcome),
-                }
+            if number % LINES_PER_TICK == 0 {
+                self.note_until(tick.tick()).await;
             }
         }
         Ok(())
+    }
+
+    /// Writes down what ends until then.
+    async fn note_until(&mut self, then: impl Future) {
+        let mut then = std::pin::pin!(then);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut then => return,
+                outcome = first(&mut self.waiting) => self.note(outcome),
+            }
+        }
     }
 
     /// Waits for everything under way.

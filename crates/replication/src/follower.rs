@@ -48,7 +48,8 @@ pub(crate) struct Follower {
     leader_high_watermark: HighWatermark,
     /// Appends up to this one were given out under an older subscription: their bytes are no credit of this one.
     appends_before: Offset,
-    /// The leader's log start that the log was last asked to follow.
+    /// Where the leader's log begins, and the log start that this log was last asked to take over.
+    leader_log_start: LogStartOffset,
     log_start_asked: LogStartOffset,
 }
 
@@ -65,6 +66,7 @@ impl Follower {
             credit_due: 0,
             leader_high_watermark: HighWatermark(0),
             appends_before: Offset(0),
+            leader_log_start: LogStartOffset(0),
             log_start_asked: LogStartOffset(0),
         }
     }
@@ -105,7 +107,7 @@ impl Follower {
                 log_start,
             } => {
                 self.state = State::Streaming;
-                self.take_news(ctx, high_watermark, log_start);
+                self.take_news(high_watermark, log_start);
             }
             SubscribeAnswer::Diverged { epoch, end_offset } => {
                 let to = divergence(ctx, epoch, end_offset);
@@ -141,7 +143,7 @@ impl Follower {
             let now = (ctx.now.moment, ctx.now.wall);
             ctx.log.append(batches, now, ctx.effects);
         }
-        self.take_news(ctx, message.high_watermark, message.log_start);
+        self.take_news(message.high_watermark, message.log_start);
     }
 
     pub fn append_written(&mut self, done: &PendingAppend) {
@@ -174,6 +176,7 @@ impl Follower {
         }
         let reached = self.leader_high_watermark.min(HighWatermark::from(ctx.log.written));
         ctx.log.raise_high_watermark(reached);
+        self.follow_log_start(ctx);
         let now = (ctx.log.written, ctx.log.flushed);
         if self.acknowledged != Some(now) || self.credit_due > 0 {
             self.acknowledged = Some(now);
@@ -276,12 +279,18 @@ impl Follower {
         ctx.log.want_cut(cut);
     }
 
-    fn take_news(&mut self, ctx: &mut Context<'_>, high_watermark: HighWatermark, log_start: LogStartOffset) {
+    fn take_news(&mut self, high_watermark: HighWatermark, log_start: LogStartOffset) {
         self.leader_high_watermark = self.leader_high_watermark.max(high_watermark);
-        let news = log_start > ctx.log.log_start && log_start > self.log_start_asked;
-        if news && Offset::from(log_start) <= ctx.log.written {
-            self.log_start_asked = log_start;
-            ctx.effects.push(Effect::AdvanceLogStart { to: log_start });
+        self.leader_log_start = self.leader_log_start.max(log_start);
+    }
+
+    /// The log start follows the leader's, as soon as this log reaches that far.
+    fn follow_log_start(&mut self, ctx: &mut Context<'_>) {
+        let to = self.leader_log_start;
+        let news = to > ctx.log.log_start && to > self.log_start_asked;
+        if news && Offset::from(to) <= ctx.log.written {
+            self.log_start_asked = to;
+            ctx.effects.push(Effect::AdvanceLogStart { to });
         }
     }
 }

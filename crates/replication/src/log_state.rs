@@ -162,10 +162,10 @@ impl LogState {
         }
     }
 
-    /// The log was cut. False if nobody asked for it.
-    pub fn truncated(&mut self, log_start: LogStartOffset, log_end: Offset, producers: ProducerTable) -> bool {
+    /// The log was cut: tells how. `None` if nobody asked for it.
+    pub fn truncated(&mut self, log_start: LogStartOffset, log_end: Offset, producers: ProducerTable) -> Option<Cut> {
         let Cutting::Given(cut) = self.cutting else {
-            return false;
+            return None;
         };
         self.cutting = Cutting::No;
         let producer_ids_max = self.producers.ids_max();
@@ -187,13 +187,15 @@ impl LogState {
         });
         self.producers = producers;
         self.producers.limit(producer_ids_max);
-        true
+        Some(cut)
     }
 
     pub fn log_start_advanced(&mut self, log_start: LogStartOffset) {
         if log_start > self.log_start {
             self.log_start = log_start;
             self.epochs.advance_start(log_start);
+            // Only what was committed is ever deleted from the front.
+            self.raise_high_watermark(HighWatermark(log_start.0));
         }
     }
 

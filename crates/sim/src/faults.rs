@@ -208,7 +208,8 @@ impl World {
         let Ok(Some(bytes)) = read_small(&disk, &path) else {
             return;
         };
-        let Some(position) = checked_position(&bytes, self.chance.below(bytes.len() as u64) as usize) else {
+        let wanted = self.chance.below(bytes.len() as u64) as usize;
+        let Some(position) = checked_position(&bytes, wanted, self.checker.committed_end()) else {
             return;
         };
         let bit = self.chance.below(8) as u8;
@@ -292,13 +293,13 @@ impl World {
     }
 }
 
-/// The position at or behind `wanted` that a checksum or a length covers, if the file's batch has one.
-fn checked_position(bytes: &[u8], wanted: usize) -> Option<usize> {
+/// The position at or behind `wanted` that a checksum covers, in a batch below `bound`: what is not committed yet nobody
+/// has seen intact, and nobody could say what it was.
+fn checked_position(bytes: &[u8], wanted: usize, bound: Offset) -> Option<usize> {
     let mut start = 0;
     while let Some(header) = bytes.get(start..).and_then(|rest| BatchHeader::parse(rest).ok()) {
         if wanted < start + header.size() {
-            // From the checksum on.
-            return Some(wanted.max(start + 17));
+            return (header.next_offset() <= bound).then_some(wanted.max(start + 17));
         }
         start += header.size();
     }

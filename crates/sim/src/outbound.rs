@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use klamm_replication::{Effect, Event, PushFailure, ReplicaBatches, SubscriptionNumber};
+use klamm_replication::{Effect, Event, PushFailure, ReplicaBatches, Role, SubscriptionNumber};
 use klamm_types::{BrokerEpoch, NodeId, Offset};
 
 use crate::broker::Process;
@@ -228,6 +228,18 @@ impl World {
     /// Reads what is to be pushed and sends it; the answer is the event.
     pub fn push(&mut self, index: usize, process: &mut Process, wish: PushWish) -> Event {
         let (follower, subscription) = (wish.follower, wish.subscription);
+        let leads = Role::Leader {
+            leader_epoch: wish.leader_epoch,
+        };
+        if process.replica.role() != leads {
+            // The log may have been cut since: its batches may lie otherwise now.
+            let failure = PushFailure::Stream;
+            return Event::PushFailed {
+                follower,
+                subscription,
+                failure,
+            };
+        }
         let bytes_max = usize::try_from(wish.bytes_max).unwrap_or(usize::MAX);
         let batches = match read_batches(process, wish.from, bytes_max, wish.up_to) {
             Ok(batches) if !batches.is_empty() => batches,

@@ -55,9 +55,7 @@ impl World {
                 Err(ReadProblem::Damaged(_)) if self.brokers[index].bits_flipped => {
                     let known = self.checker.committed_end().min(bound);
                     if known <= process.checked {
-                        // Nobody has seen this intact: what it was cannot be judged any more.
-                        self.done = true;
-                        return;
+                        self.hold(Err(format!("damage at {}, where no bit was flipped", process.checked)));
                     }
                     process.checked = known;
                 }

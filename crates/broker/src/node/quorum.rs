@@ -13,22 +13,37 @@ const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(crate) async fn describe(client: &ControllerClient) -> Result<QuorumDescription, RequestError> {
-    let described = client.describe_quorum(DESCRIBE_TIMEOUT).await.map_err(|error| RequestError {
-        code: ErrorCode::CoordinatorNotAvailable,
-        message: error.to_string(),
-    })?;
+    let described = client
+        .describe_quorum(DESCRIBE_TIMEOUT)
+        .await
+        .map_err(|error| RequestError {
+            code: ErrorCode::CoordinatorNotAvailable,
+            message: error.to_string(),
+        })?;
     Ok(convert(&described))
 }
 
 pub(crate) async fn change_voters(client: &ControllerClient, change: VoterChange) -> Result<(), RequestError> {
     let (node_id, directory, action, timeout) = match change {
-        VoterChange::Add { node, directory, timeout, .. } => (node, directory, VoterAction::Add, timeout),
+        VoterChange::Add {
+            node,
+            directory,
+            timeout,
+            ..
+        } => (node, directory, VoterAction::Add, timeout),
         VoterChange::Remove { node, directory } => (node, directory, VoterAction::Remove, REMOVE_TIMEOUT),
     };
     let store_id = (directory != DirectoryId::ZERO).then_some(directory.0);
-    let change = klamm_controller::VoterChange { node_id, store_id, action };
+    let change = klamm_controller::VoterChange {
+        node_id,
+        store_id,
+        action,
+    };
     let changed = client.change_voters(change, timeout).await;
-    changed.map_err(|error| RequestError { code: error.code, message: error.message })
+    changed.map_err(|error| RequestError {
+        code: error.code,
+        message: error.message,
+    })
 }
 
 fn convert(described: &Described) -> QuorumDescription {

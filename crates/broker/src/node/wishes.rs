@@ -39,7 +39,11 @@ pub(crate) async fn carry(
             }
         }
         if let Some(request) = wishes.damage_request(node, broker_epoch) {
-            match controllers.submit(Request::ReportDamage(request), TIMEOUT).await.map(|decided| decided.reply) {
+            match controllers
+                .submit(Request::ReportDamage(request), TIMEOUT)
+                .await
+                .map(|decided| decided.reply)
+            {
                 Ok(Reply::ReportDamage(reply)) if reply.error_code == 0 => partitions.damage_reported(&wishes),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "the damage could not be reported; it will be again"),

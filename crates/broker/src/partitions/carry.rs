@@ -8,10 +8,10 @@ use klamm_replication::{Alarm, AlterOutcome, AlterPartition, AppendId, Effect, E
 use klamm_types::{LeaderEpoch, LogStartOffset, NodeId, Timestamp};
 
 use super::command::AcceptedAt;
+use super::context::Context;
 use super::hosted::{CutOrder, Hosted};
 use super::push::{self, PushOrder};
 use super::requests::{Damage, ReplaceWish};
-use super::context::Context;
 use crate::api::{ProduceError, Produced};
 use crate::replica::convert::{self, Bounds, SubscriptionKey};
 
@@ -27,7 +27,14 @@ pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, e
             request,
             base_offset,
             next_offset,
-        } => tell_place(hosted, request, AcceptedAt { base_offset, next_offset }),
+        } => tell_place(
+            hosted,
+            request,
+            AcceptedAt {
+                base_offset,
+                next_offset,
+            },
+        ),
         Effect::CompleteProduce { request, result } => complete_produce(ctx, hosted, request, result),
         Effect::WakeFetch { request } => {
             if let Some(wake) = hosted.fetches.remove(&request) {

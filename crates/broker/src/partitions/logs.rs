@@ -195,7 +195,8 @@ impl Worker {
     /// Reports partitions that could not be opened, until an image shows that it was heard.
     pub(super) fn report_broken(&mut self) {
         let (image, node) = (self.ctx.shared.image.load_full(), self.ctx.shared.config.node);
-        self.broken.retain(|at| image.partition(at.topic, at.partition).is_some());
+        self.broken
+            .retain(|at| image.partition(at.topic, at.partition).is_some());
         for at in &self.broken {
             let counts = image.partition(at.topic, at.partition).is_some_and(|state| {
                 state.isr.contains(&node) || state.elr.contains(&node) || state.leader == Some(node)
@@ -256,7 +257,13 @@ impl Worker {
         keep_last_producers(&hosted, &mut log);
         let mut marks = hosted.marks(&log);
         let (shared, stopped) = (Arc::clone(&self.ctx.shared), self.stopped.clone());
-        self.ctx.shared.background.submit_owed(move || {
+        // Thousands of logs may close at once, and nothing else is flushed any more: all threads help.
+        let pools = [&self.ctx.shared.background, &self.ctx.shared.flushes];
+        let pool = pools
+            .into_iter()
+            .min_by_key(|pool| pool.open())
+            .expect("there are two pools");
+        pool.submit_owed(move || {
             match log.close_clean() {
                 Ok(recovery_point) => {
                     marks.recovery_point = recovery_point;
@@ -280,7 +287,11 @@ fn keep_last_producers(hosted: &Hosted, log: &mut Log) {
         && !producers.is_empty()
         && let Err(error) = log.write_producer_snapshot(producers.end(), &producers.encode())
     {
-        tracing::warn!(partition = &*hosted.name, error = chain(&error), "writing a producer snapshot failed");
+        tracing::warn!(
+            partition = &*hosted.name,
+            error = chain(&error),
+            "writing a producer snapshot failed"
+        );
     }
 }
 

@@ -158,7 +158,10 @@ impl Partitions {
 
     /// The controller has taken in the damage among these wishes.
     pub fn damage_reported(&self, wishes: &Wishes) {
-        let events = wishes.damage.keys().map(|&partition| (partition, Event::DamageReported));
+        let events = wishes
+            .damage
+            .keys()
+            .map(|&partition| (partition, Event::DamageReported));
         self.shared.send_events(events, None, None);
     }
 

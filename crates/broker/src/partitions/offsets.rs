@@ -88,7 +88,11 @@ fn look_up(ctx: &Context, hosted: &Hosted, command: ListOffsetCommand, lookup: T
         if let Err(error) = &found
             && let (_, Some(event)) = judge(error)
         {
-            tracing::error!(partition = &*name, error = chain(error), "looking up a timestamp failed");
+            tracing::error!(
+                partition = &*name,
+                error = chain(error),
+                "looking up a timestamp failed"
+            );
             let _ = inbox.push(one_event(partition, event));
         }
         let _ = command.reply.send(listed(found, bound, latest));

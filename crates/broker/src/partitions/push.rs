@@ -5,8 +5,8 @@ use klamm_replication::{Effect, Event, PushFailure};
 use klamm_types::Offset;
 
 use super::command::{Command, PushReadOutcome, ToFollowerKey};
-use super::hosted::Hosted;
 use super::context::Context;
+use super::hosted::Hosted;
 use crate::replica::convert::{self, Bounds, SubscriptionKey};
 
 /// One push, as the core ordered it.

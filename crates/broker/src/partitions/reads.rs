@@ -86,7 +86,10 @@ struct Refusal {
 
 impl From<PartitionError> for Refusal {
     fn from(error: PartitionError) -> Self {
-        Self { error: Box::new(error), event: None }
+        Self {
+            error: Box::new(error),
+            event: None,
+        }
     }
 }
 
@@ -175,7 +178,10 @@ fn refusal(hosted: &Hosted, error: &ReadError) -> Refusal {
             "reading for a client failed"
         );
     }
-    Refusal { error: Box::new(hosted.error(code)), event }
+    Refusal {
+        error: Box::new(hosted.error(code)),
+        event,
+    }
 }
 
 /// What a failed read means to the client, and to the core.

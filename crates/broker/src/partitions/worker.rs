@@ -11,11 +11,11 @@ use klamm_replication::{Event, RequestId};
 use klamm_types::{BrokerEpoch, TopicPartition};
 
 use super::carry;
-use super::context::Context;
 use super::command::{Applying, Command, Events, FlushOutcome, ProduceCommand, PushReadOutcome, ViewChange};
+use super::context::Context;
 use super::hosted::{PendingProduce, Slot};
-use super::push;
 use super::offsets;
+use super::push;
 use super::reads;
 use super::shared::Shared;
 

@@ -358,7 +358,10 @@ mod tests {
         let Err(due) = next(&mut queue, Instant::now()) else {
             panic!("nothing is there to be sent");
         };
-        assert_eq!(next(&mut queue, due), Ok(leader_message::Message::Heartbeat(Heartbeat {})));
+        assert_eq!(
+            next(&mut queue, due),
+            Ok(leader_message::Message::Heartbeat(Heartbeat {}))
+        );
     }
 
     #[test]

@@ -101,6 +101,7 @@ async fn survive(fault: &str, mend: &str) {
         reading.await.unwrap();
         return;
     }
+    let broken = Instant::now();
     // Until another leads, and some time more.
     let mut cluster = client.watch_cluster();
     let moved = |now: &std::sync::Arc<klamm_client::Cluster>| {
@@ -111,6 +112,8 @@ async fn survive(fault: &str, mend: &str) {
         .await
         .unwrap()
         .unwrap();
+    // What of the write gap lies before this is the cluster's, the rest may be ours.
+    println!("{fault}: another leader was known after {:?}", broken.elapsed());
     tokio::time::sleep(Duration::from_secs(2)).await;
     order(mend, leader);
     stop.send_replace(true);

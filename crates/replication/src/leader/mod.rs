@@ -206,6 +206,8 @@ impl Leader {
         self.waiting.complete(Bar::Written, ctx.log.written, ctx.effects);
         let own = own_level(ctx.log, self.view.settings.durability);
         self.waiting.complete(Bar::OwnLevel, own, ctx.effects);
+        // NOT_ENOUGH_REPLICAS_AFTER_APPEND cannot come up here: the high watermark passes nobody's batch while the ISR is
+        // below the minimum, so whoever waits then goes on waiting until their time is over.
         self.waiting
             .complete(Bar::HighWatermark, ctx.log.high_watermark.into(), ctx.effects);
         self.propose(ctx);

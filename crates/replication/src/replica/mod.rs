@@ -27,7 +27,7 @@ use crate::event::{Event, Now, Produce, PushFailure, Subscribe};
 use crate::fetches::ParkedFetches;
 use crate::follower::Follower;
 use crate::leader::{Leader, StepDown, refusal};
-use crate::log_state::{FlushNeed, LogState};
+use crate::log_state::{Cut, FlushNeed, LogState};
 use crate::refused::RefusedBatches;
 use crate::view::{Durability, Limits, OpenedLog, PartitionView};
 
@@ -202,9 +202,10 @@ impl Replica {
                 log_end,
                 producers,
             } => {
-                if self.log.truncated(log_start, log_end, *producers) {
-                    // Only this replica's own cut can have removed the damage.
-                    self.damaged_from = self.damaged_from.filter(|&from| log_end > from);
+                if let Some(cut) = self.log.truncated(log_start, log_end, *producers) {
+                    // Only a cut at or below the damage removes it.
+                    let remains = |&from: &Offset| matches!(cut, Cut::To(_)) && log_end > from;
+                    self.damaged_from = self.damaged_from.filter(remains);
                     if let RoleState::Follower(follower) = &mut self.role {
                         follower.truncated(&mut context!(self, now, effects));
                     }

@@ -152,7 +152,13 @@ impl Replica {
         }
         self.report_at = None;
         if let Some(from) = self.damaged_from.filter(|_| !self.disk_failed && self.log.is_settled()) {
-            self.log.want_cut(Cut::To(from.max(self.log.log_start.into())));
+            let start = Offset::from(self.log.log_start);
+            // Below the log start nothing can be cut away, and nothing is needed.
+            self.log.want_cut(if from > start {
+                Cut::To(from)
+            } else {
+                Cut::RestartAt(start)
+            });
         }
     }
 }

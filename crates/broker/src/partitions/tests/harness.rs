@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use klamm_log::{Disk, RealDisk, SimDisk};
 use klamm_metadata::Image;
 use klamm_record::{BatchBuilder, BatchOptions, Batches, DECOMPRESSED_SIZE_MAX};
+use klamm_replication::AlterPartition;
 use klamm_replication::Limits;
 use klamm_schema::id_bytes;
 use klamm_schema::metadata::metadata_record::Record;
@@ -15,8 +17,6 @@ use klamm_schema::metadata::{self as schema, MetadataBatch, MetadataRecord};
 use klamm_types::{
     BrokerEpoch, ClusterId, ErrorCode, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp, TopicId, TopicPartition,
 };
-use futures_util::future::select_all;
-use klamm_replication::AlterPartition;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -26,7 +26,9 @@ use crate::api::{
     ProduceRequest, Produced,
 };
 use crate::grpc;
-use crate::partitions::{AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped, Wishes};
+use crate::partitions::{
+    AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped, Wishes,
+};
 
 pub const CLUSTER: ClusterId = ClusterId(klamm_types::Uuid([7; 16]));
 
@@ -332,7 +334,11 @@ impl Cluster {
             let mut meta = self.meta.lock().unwrap();
             let isr = meta.isr(*at);
             if isr.contains(&from.id) {
-                let isr: Vec<i32> = isr.iter().map(|node| node.0).filter(|node| *node != from.id.0).collect();
+                let isr: Vec<i32> = isr
+                    .iter()
+                    .map(|node| node.0)
+                    .filter(|node| *node != from.id.0)
+                    .collect();
                 meta.change(*at, None, &isr);
             }
         }
@@ -348,7 +354,9 @@ impl Cluster {
         }
         let isr: Vec<i32> = alter.isr.iter().map(|(node, _)| node.0).collect();
         meta.change(at, None, &isr);
-        AlterOutcome::Committed { partition_epoch: state.partition_epoch.next() }
+        AlterOutcome::Committed {
+            partition_epoch: state.partition_epoch.next(),
+        }
     }
 
     /// Governs until the ISR is this one.

@@ -79,10 +79,7 @@ async fn a_dead_follower_leaves_the_isr_and_comes_back() {
     let at = partition(1, 0);
     produce(cluster.node(0), at, "a").await.unwrap();
     cluster.take(2).stop().await;
-    let (produced, ()) = tokio::join!(
-        produce(cluster.node(0), at, "b"),
-        cluster.wait_for_isr(at, &[0, 1])
-    );
+    let (produced, ()) = tokio::join!(produce(cluster.node(0), at, "b"), cluster.wait_for_isr(at, &[0, 1]));
     assert_eq!(produced.unwrap().base_offset, Offset(1));
     produce(cluster.node(0), at, "c").await.unwrap();
 

@@ -162,3 +162,36 @@ fn a_stricter_level_counts_only_once_everything_is_flushed() {
     stage.acknowledge(2, 1, 2, 2);
     assert_eq!(completions(&stage.acknowledge(3, 1, 2, 2)).len(), 1);
 }
+
+#[test]
+fn damage_below_the_log_start_is_left_behind_with_the_whole_log() {
+    let mut stage = Stage::open(OpenedLog {
+        log_start: LogStartOffset(20),
+        log_end: Offset(30),
+        flushed: Offset(30),
+        producers: ProducerTable::new(Offset(30)),
+        damaged_from: Some(Offset(5)),
+        ..OpenedLog::default()
+    });
+    stage.step(Event::DamageReported);
+    let effects = stage.image(|view| {
+        view.leader = Some(NodeId(2));
+        view.isr.remove(&NodeId(1));
+    });
+    assert_eq!(effects, [Effect::RestartLog { at: Offset(20) }]);
+    let effects = stage.step(Event::Truncated {
+        log_start: LogStartOffset(20),
+        log_end: Offset(20),
+        producers: Box::new(ProducerTable::new(Offset(20))),
+    });
+    assert!(
+        matches!(
+            effects[0],
+            Effect::SubscribeTo {
+                next_offset: Offset(20),
+                ..
+            }
+        ),
+        "{effects:?}"
+    );
+}

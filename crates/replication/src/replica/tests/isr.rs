@@ -354,7 +354,7 @@ fn a_leader_with_a_slow_disk_asks_to_be_replaced() {
         reason: ReplaceReason::SlowDisk,
     };
     let effects = stage.pass_ticking(2200);
-    assert_eq!(effects, [ask.clone()], "its flush is not answered");
+    assert_eq!(effects, std::slice::from_ref(&ask), "its flush is not answered");
     assert_eq!(stage.pass_ticking(2000), [ask]);
 }
 

@@ -143,6 +143,19 @@ fn event(stage: &mut Stage, (kind, first, second, third, fourth): Seeds) -> Even
             high_watermark: HighWatermark(i64::from(second)),
             log_start: LogStartOffset(0),
         }),
+        8..=15 => other_event(stage, (kind, first, second, third, fourth)),
+        _ => {
+            stage.pass(u64::from(first) * 10);
+            Event::Tick
+        }
+    }
+}
+
+fn other_event(stage: &Stage, (kind, first, second, third, _): Seeds) -> Event {
+    let follower = NodeId(2 + i32::from(first % 2));
+    let number = SubscriptionNumber(u64::from(second % 4));
+    let epoch = LeaderEpoch(stage.view.leader_epoch.0 + i32::from(third % 8 == 0));
+    match kind % 19 {
         8 => Event::StreamLost {
             leader: NodeId(2),
             subscription: SubscriptionNumber(stage.replica.subscriptions),
@@ -169,15 +182,11 @@ fn event(stage: &mut Stage, (kind, first, second, third, fourth): Seeds) -> Even
             outcome: AlterOutcome::NotDecided,
         },
         14 => Event::FlushDue,
-        15 => Event::Unsubscribe {
+        _ => Event::Unsubscribe {
             follower,
             subscription: number,
             leader_epoch: epoch,
         },
-        _ => {
-            stage.pass(u64::from(first) * 10);
-            Event::Tick
-        }
     }
 }
 
