@@ -199,7 +199,10 @@ impl World {
                     self.feed(index, &mut process, Event::AlterPartitionAnswered { attempt, outcome });
                 }
             }
-            AtProcess::DamageHeard { entries } => process.damage_heard_at = Some(entries),
+            AtProcess::DamageHeard { entries } => {
+                process.damage_heard_at = Some(entries);
+                self.show_image(index, &mut process);
+            }
             AtProcess::Produce {
                 client,
                 attempt,

@@ -1,7 +1,7 @@
 //! Holds each step of a replica against what must be.
 
 use klamm_replication::{Alarm, Role};
-use klamm_types::Offset;
+use klamm_types::{NodeId, Offset};
 
 use crate::broker::{Process, counts_flushed};
 use crate::process::{ReadProblem, read_batches};
@@ -16,9 +16,11 @@ impl World {
         }
     }
 
-    /// Nothing that happens here excuses these two: no election is unclean, and no disk is lost unnoticed.
+    /// No election here is unclean, and a disk that is lost is told with the registration: only damage that was found
+    /// and cut a moment ago can explain one of these.
     pub fn raised(&mut self, index: usize, alarm: Alarm) {
         match alarm {
+            Alarm::FollowerLostData { follower, .. } if self.has_flipped_bits(follower) => {}
             Alarm::FollowerLostData { .. }
             | Alarm::CutBelowHighWatermark { .. }
             | Alarm::FollowerAheadOfMetadata { .. } => {
@@ -27,6 +29,12 @@ impl World {
             Alarm::DiskFailed => self.brokers[index].disk_failed = true,
             Alarm::Damaged { .. } => {}
         }
+    }
+
+    fn has_flipped_bits(&self, node: NodeId) -> bool {
+        self.brokers
+            .iter()
+            .any(|broker| broker.node == node && broker.bits_flipped)
     }
 
     /// Compares what the high watermark has newly covered with what is committed.
