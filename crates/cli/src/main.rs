@@ -5,6 +5,7 @@
 mod demo;
 mod dev;
 mod faults;
+mod format;
 mod http;
 mod kafka;
 mod logging;
@@ -55,6 +56,8 @@ pub struct Common {
 enum Command {
     /// Run one node.
     Server(server::Args),
+    /// Give a data directory its cluster before the first start.
+    Format(format::Args),
     /// Run a cluster on this machine, and break it.
     Dev(dev::Args),
     /// Watch a cluster keep its word while its leader is killed.
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
 fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Server(args) => server::run(args),
+        Command::Format(args) => format::run(common, &args),
         Command::Dev(args) => dev::run(args),
         Command::Demo(args) => demo::run(common, args),
         Command::Faults(command) => faults::run(common, command),

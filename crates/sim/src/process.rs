@@ -226,11 +226,7 @@ impl World {
                     self.feed(index, &mut process, Event::Tick);
                 }
             }
-            AtProcess::Checkpoint => {
-                self.checkpoint(index, &mut process);
-                let at = self.now + CHECKPOINT_INTERVAL;
-                self.tell_process(index, at, AtProcess::Checkpoint);
-            }
+            AtProcess::Checkpoint => self.checkpoint(index, &mut process),
         }
         self.brokers[index].process = Some(process);
     }
@@ -390,6 +386,8 @@ impl World {
     }
 
     fn checkpoint(&mut self, index: usize, process: &mut Process) {
+        let at = self.now + CHECKPOINT_INTERVAL;
+        self.tell_process(index, at, AtProcess::Checkpoint);
         let broker = &mut self.brokers[index];
         broker.high_watermark = process.replica.high_watermark();
         // A log that has failed knows nothing for certain any more.
