@@ -67,6 +67,9 @@ struct Stored {
     node_id: i32,
     directory_id: String,
     broker_epoch: i64,
+    /// A run ended with its machine, and no registration has said so yet.
+    #[serde(default)]
+    unreported_other_boot: bool,
 }
 
 /// An open data directory; the lock is held as long as it lives.
@@ -77,6 +80,7 @@ pub struct DataDirectory {
     pub id: DirectoryId,
     pub cluster: Option<ClusterId>,
     pub stored_epoch: BrokerEpoch,
+    /// The worst end of a run that no registration has reported.
     pub last_run: LastRun,
     _lock: File,
 }
@@ -147,6 +151,10 @@ impl DataDirectory {
             self.cluster = Some(stored.cluster_id.parse().map_err(|_| damaged())?);
         }
         self.stored_epoch = BrokerEpoch(stored.broker_epoch);
+        if stored.unreported_other_boot {
+            // The run since then may have ended well; what was lost before it is lost all the same.
+            self.last_run = LastRun::DiedOtherBoot;
+        }
         Ok(())
     }
 
@@ -170,14 +178,20 @@ impl DataDirectory {
         }
     }
 
-    /// Stores the epoch that the quorum granted, durably; called before asking to be unfenced.
+    /// Stores the epoch that the quorum granted, durably; called before asking to be unfenced. The registration has
+    /// reported how the last run ended; from here on that is this process's life.
     pub fn store_epoch(&mut self, epoch: BrokerEpoch) -> Result<(), DirectoryError> {
         self.stored_epoch = epoch;
+        self.last_run = LastRun::DiedSameBoot;
         self.write_identity()
     }
 
     /// Notes that a run begins, durably: from here on an end without [`Self::mark_clean`] is a death.
     pub fn mark_running(&self, boot_id: &str) -> Result<(), DirectoryError> {
+        if self.last_run == LastRun::DiedOtherBoot {
+            // The boot id below would make a second death before the registration look harmless.
+            self.write_identity()?;
+        }
         self.io("noting the start of a run", || {
             write_durably(&self.path, BOOT_ID, boot_id.as_bytes())?;
             remove_if_there(&self.path.join(CLEAN_STOP))?;
@@ -197,6 +211,7 @@ impl DataDirectory {
             node_id: self.node.0,
             directory_id: self.id.to_string(),
             broker_epoch: self.stored_epoch.0,
+            unreported_other_boot: self.last_run == LastRun::DiedOtherBoot,
         };
         self.io("writing its identity", || {
             let text = serde_json::to_vec_pretty(&stored).map_err(io::Error::other)?;
@@ -327,6 +342,24 @@ mod tests {
         assert_eq!(clean.last_run, LastRun::Clean);
         clean.mark_running("b").unwrap();
         drop(clean);
+        assert_eq!(open(dir.path(), 1, "b").unwrap().last_run, LastRun::DiedSameBoot);
+    }
+
+    #[test]
+    fn a_lost_machine_is_reported_even_after_another_death() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), 1, "a").unwrap().mark_running("a").unwrap();
+        open(dir.path(), 1, "b").unwrap().mark_running("b").unwrap();
+        let again = open(dir.path(), 1, "b").unwrap();
+        assert_eq!(again.last_run, LastRun::DiedOtherBoot);
+        again.mark_running("b").unwrap();
+        again.mark_clean().unwrap();
+        drop(again);
+        let mut last = open(dir.path(), 1, "b").unwrap();
+        assert_eq!(last.last_run, LastRun::DiedOtherBoot);
+        last.mark_running("b").unwrap();
+        last.store_epoch(BrokerEpoch(3)).unwrap();
+        drop(last);
         assert_eq!(open(dir.path(), 1, "b").unwrap().last_run, LastRun::DiedSameBoot);
     }
 

@@ -15,7 +15,7 @@ use klamm_controller::{ControllerClient, Session, SessionError};
 use klamm_schema::id_bytes;
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
-use klamm_schema::requests::{RegisterBrokerRequest, SessionHeartbeat, SessionOpen};
+use klamm_schema::requests::{LastRun, RegisterBrokerRequest, SessionHeartbeat, SessionOpen};
 use klamm_types::{BrokerEpoch, ClusterId, ErrorCode};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -147,6 +147,8 @@ impl Membership {
             .unwrap_or_default();
         self.directory.join(cluster)?;
         self.directory.store_epoch(epoch)?;
+        // Should this process have to register again: it lives, and what it wrote is there.
+        self.registration.last_run = LastRun::DiedSameBoot.into();
         tracing::info!(%epoch, "registered");
         drop(self.partitions.registered(cluster, epoch));
         self.epoch.send_replace(epoch);
