@@ -116,7 +116,15 @@ async fn produce(client: Client, args: LoadArgs, records: u64, begin: Instant) -
     let mut under_way = FuturesUnordered::new();
     for number in 0..records {
         let due = pace.due(number);
-        pace.wait(due).await;
+        let mut waiting = std::pin::pin!(pace.wait(due));
+        loop {
+            // What ends while the next record is awaited is noted when it ends.
+            tokio::select! {
+                biased;
+                () = &mut waiting => break,
+                done = under_way.next(), if !under_way.is_empty() => note(done, &mut samples, &mut failed),
+            }
+        }
         let delivery = producer
             .send(ProducerRecord::to(topic.clone()).value(value.clone()))
             .await?;
