@@ -93,6 +93,7 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
         },
         compression: args.compression,
         linger: Duration::from_millis(args.linger_ms),
+        max_block: Duration::from_secs(common.timeout.max(1)),
         delivery_timeout: Duration::from_secs(common.timeout.max(1)),
         ..ProducerConfig::default()
     };
