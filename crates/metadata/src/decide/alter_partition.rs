@@ -79,6 +79,9 @@ fn alter(overlay: &mut Overlay, leader: NodeId, place: Place, asked: &AlterParti
     }
     let mut draft = Draft::new(state);
     draft.isr = new_isr;
+    // A leader that does not know what became of an earlier request asks for the committed ISR again. The raised
+    // partition epoch refuses the earlier one for good and lets the leader stop counting whom it proposed.
+    draft.settle = true;
     for broker in lost {
         // Only members count; a replica outside ISR and ELR claims nothing that could be taken.
         draft.disqualified.insert(broker, None);

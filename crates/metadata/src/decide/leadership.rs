@@ -39,6 +39,8 @@ pub(super) struct Draft {
     /// No epoch up to this one may be used again.
     pub epoch_floor: LeaderEpoch,
     pub directories: Vec<DirectoryId>,
+    /// The partition epoch rises even if nothing else is different: whatever rests on the old one is refused then.
+    pub settle: bool,
 }
 
 /// How the leader of a draft was found.
@@ -68,6 +70,7 @@ impl Draft {
             empty_elr: false,
             epoch_floor: LeaderEpoch::NONE,
             directories: old.directories.clone(),
+            settle: false,
         }
     }
 
@@ -82,7 +85,7 @@ impl Draft {
         image.may_lead(broker) && !self.disqualified.contains_key(&broker)
     }
 
-    /// The change as a whole; `None` if nothing is different.
+    /// The change as a whole; `None` if nothing is different and nothing is to be settled.
     pub fn finish(&self, image: &Image, topic: &Topic, old: &PartitionState) -> Option<Outcome> {
         let mut new = old.clone();
         new.directories.clone_from(&self.directories);
@@ -114,7 +117,7 @@ impl Draft {
         if self.epoch_floor > old.leader_epoch {
             new.leader_epoch = self.epoch_floor.next();
         }
-        if new == *old {
+        if new == *old && !self.settle {
             return None;
         }
         new.partition_epoch = old.partition_epoch.next();
@@ -241,7 +244,7 @@ pub(super) struct Why<'a> {
 }
 
 impl Overlay {
-    /// Finishes a draft and writes its record. Gives what came of it; `None` if nothing is different.
+    /// Finishes a draft and writes its record. Gives what came of it; `None` if there was nothing to write.
     pub(super) fn write_draft(&mut self, place: Place, draft: &Draft, why: Why<'_>) -> Option<Outcome> {
         let topic = self.image().topic(place.topic)?;
         let old = topic.partition(place.partition)?;

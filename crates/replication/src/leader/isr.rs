@@ -108,7 +108,7 @@ impl Leader {
         let retry_at = ctx.now.moment + ctx.limits.alter_partition_retry;
         match outcome {
             AlterOutcome::Committed { partition_epoch } => {
-                // A change that changed nothing raises no epoch, and so settles nothing that is uncertain.
+                // An answer without a newer epoch settles nothing that is uncertain.
                 proposal.decided = partition_epoch > self.view.partition_epoch;
                 if !proposal.decided && !proposal.uncertain {
                     self.proposal = None;

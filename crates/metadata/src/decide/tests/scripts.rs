@@ -216,8 +216,9 @@ alter 1 t-0 isr=1,2
 # A repeat of the same request, sent before its answer came.
 alter 1 t-0 isr=1,2 partition-epoch=0
     INVALID_UPDATE_VERSION
-# The same wish over the current state changes nothing.
+# The same wish over the current state changes no member, but settles that nothing older may still be applied.
 alter 1 t-0 isr=1,2
+    t-0: leader 1 epoch 0.2 isr 1,2
 alter 1 t-0 isr=1,2,3 leader-epoch=1
     NOT_CONTROLLER
 alter 1 t-0 isr=1,2,3 partition-epoch=9
@@ -236,7 +237,7 @@ fence 3
 alter 1 t-0 isr=1,2,3
     INELIGIBLE_REPLICA
 fence 1
-    t-0: leader 2 epoch 1.2 isr 2 elr 1
+    t-0: leader 2 epoch 1.3 isr 2 elr 1
 # Stopped for a while, broker 1 still believes that it leads.
 alter 1 t-0 isr=1 leader-epoch=0
     FENCED_LEADER_EPOCH",
