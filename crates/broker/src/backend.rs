@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use klamm_coordinator::call::ListGroups;
+use klamm_coordinator::reply::ListedGroup;
+use klamm_coordinator::{Call, Reply};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
 use klamm_types::{ClusterId, DirectoryId, ErrorCode, NodeId, Offset, ProducerId, Timestamp};
@@ -72,6 +75,17 @@ pub trait Backend: Send + Sync + 'static {
     /// A producer id that the cluster never gave before and never gives again. COORDINATOR_LOAD_IN_PROGRESS while
     /// this broker waits for a block of them.
     fn allocate_producer_id(&self) -> BoxFuture<'static, Result<ProducerId, ErrorCode>>;
+
+    /// The broker that coordinates a group; COORDINATOR_NOT_AVAILABLE while there is none.
+    fn locate_group(&self, group: &str) -> Result<NodeId, ErrorCode>;
+
+    /// Hands a call to the group's coordinator; resolves when what it decided is committed. NOT_COORDINATOR if that is
+    /// another broker, COORDINATOR_LOAD_IN_PROGRESS while it loads, COORDINATOR_NOT_AVAILABLE when the outcome is not
+    /// known. A call that waits for other members resolves when they have come. Dropping the future takes nothing back.
+    fn coordinate(&self, call: Call) -> BoxFuture<'static, Result<Reply, ErrorCode>>;
+
+    /// The groups that this broker coordinates, in order of their names.
+    fn list_groups(&self, filter: ListGroups) -> BoxFuture<'static, Result<Vec<ListedGroup>, ErrorCode>>;
 
     /// The controller quorum, as its leader sees it. A retriable code while there is no leader.
     fn describe_quorum(&self) -> BoxFuture<'static, Result<QuorumDescription, RequestError>>;

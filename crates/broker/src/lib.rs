@@ -4,6 +4,7 @@ pub mod api;
 pub mod backend;
 pub mod config;
 pub mod controllers;
+pub mod coordinator;
 pub mod flush;
 pub mod grpc;
 pub mod lifecycle;
@@ -12,5 +13,6 @@ pub mod partitions;
 pub mod producer_ids;
 pub mod replica;
 
+pub use klamm_coordinator as group;
 pub use klamm_metadata as metadata;
 pub use klamm_schema as schema;

@@ -92,6 +92,11 @@ impl Shard {
         self.topics = topics;
     }
 
+    /// Takes other settings; they count from the next decision on.
+    pub fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
     /// What the event leads to. Changes nothing.
     pub fn decide(&self, at: At, event: Event) -> Decision {
         match event {

@@ -48,6 +48,8 @@ pub(crate) struct Client {
     pub listener: Arc<Listener>,
     /// The address at which the connection arrived.
     pub local: SocketAddr,
+    /// The address that it came from.
+    pub peer: SocketAddr,
 }
 
 impl Client {

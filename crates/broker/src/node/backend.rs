@@ -6,6 +6,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use klamm_controller::{ControllerClient, NodeIdentity};
+use klamm_coordinator::call::ListGroups;
+use klamm_coordinator::reply::ListedGroup;
+use klamm_coordinator::{Call, Reply};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
 use klamm_types::{ClusterId, ErrorCode, NodeId, ProducerId};
@@ -19,6 +22,7 @@ use crate::api::{
 use crate::backend::{Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange};
 use crate::config::{NodeConfig, SETTINGS};
 use crate::controllers::Controllers;
+use crate::coordinator::Coordinators;
 use crate::partitions::Partitions;
 use crate::producer_ids::ProducerIds;
 
@@ -30,6 +34,7 @@ pub(crate) struct NodeBackend {
     pub client: ControllerClient,
     pub shown: Shown,
     pub producer_ids: ProducerIds,
+    pub coordinators: Coordinators,
 }
 
 impl Backend for NodeBackend {
@@ -107,6 +112,20 @@ impl Backend for NodeBackend {
     fn allocate_producer_id(&self) -> BoxFuture<'static, Result<ProducerId, ErrorCode>> {
         let ids = self.producer_ids.clone();
         async move { ids.allocate().await }.boxed()
+    }
+
+    fn locate_group(&self, group: &str) -> Result<NodeId, ErrorCode> {
+        self.coordinators.locate(group)
+    }
+
+    fn coordinate(&self, call: Call) -> BoxFuture<'static, Result<Reply, ErrorCode>> {
+        let coordinators = self.coordinators.clone();
+        async move { coordinators.call(call).await }.boxed()
+    }
+
+    fn list_groups(&self, filter: ListGroups) -> BoxFuture<'static, Result<Vec<ListedGroup>, ErrorCode>> {
+        let coordinators = self.coordinators.clone();
+        async move { coordinators.list(filter).await }.boxed()
     }
 
     fn describe_quorum(&self) -> BoxFuture<'static, Result<QuorumDescription, RequestError>> {

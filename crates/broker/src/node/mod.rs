@@ -34,7 +34,7 @@ use crate::backend::Backend;
 use crate::controllers::Controllers;
 use crate::lifecycle::directory::{DataDirectory, DirectoryError};
 use crate::partitions::{Partitions, Stopped};
-use images::Shown;
+pub(crate) use images::Shown;
 
 /// A listener as clients are to find it. An empty host means: the address at which a client arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]

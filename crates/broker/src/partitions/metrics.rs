@@ -1,20 +1,20 @@
-//! Counters of the data path: plain atomics, read by whoever serves them. Nothing is decided by them.
+//! Counters: plain atomics, read by whoever serves them. Nothing is decided by them. Those of the data path are here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($(#[doc = $help:literal])* $name:ident: $unit:literal;)*) => {
-        /// All counters of the data path; they only grow.
+    ($prefix:literal; $($(#[doc = $help:literal])* $name:ident: $unit:literal;)*) => {
+        /// All counters of this part; they only grow.
         #[derive(Debug, Default)]
         pub struct Metrics {
-            $($(#[doc = $help])* pub $name: Counter,)*
+            $($(#[doc = $help])* pub $name: $crate::partitions::Counter,)*
         }
 
         impl Metrics {
             /// Name, unit, help and value of every counter.
-            pub fn snapshot(&self) -> Vec<Sample> {
-                vec![$(Sample {
-                    name: concat!("klamm_broker_", stringify!($name)),
+            pub fn snapshot(&self) -> Vec<$crate::partitions::Sample> {
+                vec![$($crate::partitions::Sample {
+                    name: concat!($prefix, stringify!($name)),
                     unit: $unit,
                     help: concat!($($help),*),
                     value: self.$name.get(),
@@ -23,6 +23,7 @@ macro_rules! counters {
         }
     };
 }
+pub(crate) use counters;
 
 /// One counter's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ impl Counter {
 }
 
 counters! {
+    "klamm_broker_";
     /// Batches given to partitions by producers.
     produced_batches: "batches";
     /// Bytes of batches given to partitions by producers.

@@ -48,7 +48,7 @@ use klamm_metadata::Image;
 use klamm_proto::replica::v1::replica_server::ReplicaServer;
 use klamm_replication::{AlterPartition, Event};
 use klamm_types::{BrokerEpoch, ClusterId, LeaderEpoch, TopicPartition};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{PartitionRole, PartitionStatus};
 use crate::replica::ReplicaService;
@@ -60,7 +60,9 @@ pub use check::{ProduceRules, TopicCompression, TopicKeys};
 pub use command::AcceptedAt;
 pub use image::ImageSource;
 pub use klamm_replication::AlterOutcome;
-pub use metrics::{Metrics, Sample};
+pub(crate) use clock::Clock;
+pub(crate) use metrics::counters;
+pub use metrics::{Counter, Metrics, Sample};
 pub use produce::{CoordinatorTicket, Ticket};
 pub use requests::{AlterAnswer, Damage, ReplaceWish, Wishes};
 pub use settings::TopicSettings;
@@ -185,6 +187,21 @@ impl Partitions {
     /// Waits until the role is this one.
     pub async fn wait_for_role(&self, partition: TopicPartition, wanted: PartitionRole) {
         self.shared.board.wait(partition, |role| role == Some(wanted)).await;
+    }
+
+    /// The leader epoch in which this broker leads a partition; `None` if it does not.
+    pub fn leads(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        self.shared.board.leads(partition)
+    }
+
+    /// Changes whenever the role in some partition does.
+    pub fn roles_changed(&self) -> watch::Receiver<u64> {
+        self.shared.board.watch()
+    }
+
+    /// The clocks by which the partitions go.
+    pub(crate) fn clock(&self) -> Clock {
+        self.shared.clock
     }
 
     /// Every hosted partition as it stands.

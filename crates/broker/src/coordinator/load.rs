@@ -1,0 +1,144 @@
+//! Reading a shard's partition from its start to where it is committed.
+//!
+//! In its own leader epoch only this coordinator writes to the partition, so once the high watermark has reached the
+//! epoch's start, everything below it is all there is.
+
+use std::time::{Duration, Instant};
+
+use klamm_coordinator::{At, Record, Shard};
+use klamm_record::{Batches, DECOMPRESSED_SIZE_MAX};
+use klamm_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
+
+use super::Metrics;
+use crate::api::{
+    FetchPartition, FetchRequest, FetchedData, FollowerReads, Isolation, ListOffsetRequest, OffsetSpec, PartitionError,
+};
+use crate::partitions::Partitions;
+
+const READ_BYTES_MAX: usize = 4 << 20;
+/// How long one read waits for more before the end is asked for again.
+const READ_WAIT: Duration = Duration::from_millis(20);
+
+/// The partition of a shard, in the leader epoch that the shard lives for.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub partitions: Partitions,
+    pub partition: TopicPartition,
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// Why a shard could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error("reading at offset {offset}: {}", .error.code.name())]
+    Read { offset: Offset, error: PartitionError },
+    #[error("a batch of the partition cannot be read")]
+    Batch(#[from] klamm_record::BatchError),
+}
+
+impl Source {
+    /// Replays the whole partition into `shard`.
+    pub async fn load(&self, shard: &mut Shard, at: At, metrics: &Metrics) -> Result<(), LoadError> {
+        let (began, mut position, mut end) = (Instant::now(), self.earliest().await?, None);
+        metrics.loads.add(1);
+        loop {
+            let data = self.read(position).await?;
+            position = replay(shard, at, &data, position, metrics)?;
+            if end.is_none() {
+                end = self.committed_end().await?;
+            }
+            if end.is_some_and(|end| position >= end) {
+                break;
+            }
+        }
+        metrics
+            .load_us
+            .add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        Ok(())
+    }
+
+    async fn earliest(&self) -> Result<Offset, LoadError> {
+        self.offset(OffsetSpec::Earliest)
+            .await
+            .map_err(|error| LoadError::Read {
+                offset: Offset(0),
+                error,
+            })
+    }
+
+    /// `None` until the high watermark has reached the start of the epoch.
+    async fn committed_end(&self) -> Result<Option<Offset>, LoadError> {
+        match self.offset(OffsetSpec::Latest).await {
+            Ok(end) => Ok(Some(end)),
+            Err(error) if error.code == ErrorCode::OffsetNotAvailable => Ok(None),
+            Err(error) => Err(LoadError::Read {
+                offset: Offset::NONE,
+                error,
+            }),
+        }
+    }
+
+    async fn offset(&self, spec: OffsetSpec) -> Result<Offset, PartitionError> {
+        let request = ListOffsetRequest {
+            partition: self.partition,
+            current_leader_epoch: self.leader_epoch,
+            spec,
+            isolation: Isolation::ReadUncommitted,
+            followers: FollowerReads::Refused,
+        };
+        Ok(self.partitions.list_offset(request).await?.offset)
+    }
+
+    async fn read(&self, offset: Offset) -> Result<FetchedData, LoadError> {
+        let wanted = FetchPartition {
+            partition: self.partition,
+            fetch_offset: offset,
+            current_leader_epoch: self.leader_epoch,
+            last_fetched_epoch: LeaderEpoch::NONE,
+            max_bytes: READ_BYTES_MAX,
+        };
+        let request = FetchRequest {
+            partitions: vec![wanted],
+            max_wait: READ_WAIT,
+            min_bytes: 1,
+            max_bytes: READ_BYTES_MAX,
+            isolation: Isolation::ReadUncommitted,
+            followers: FollowerReads::Refused,
+        };
+        let fetched = self.partitions.fetch(request).await.pop();
+        let result = fetched.map_or_else(|| Err(ErrorCode::UnknownServerError.into()), |fetched| fetched.result);
+        result.map_err(|error| LoadError::Read { offset, error })
+    }
+}
+
+/// Replays what was read; says where the next read begins.
+fn replay(
+    shard: &mut Shard,
+    at: At,
+    data: &FetchedData,
+    mut position: Offset,
+    metrics: &Metrics,
+) -> Result<Offset, LoadError> {
+    for piece in &data.records {
+        for batch in Batches::new(piece.clone()) {
+            let batch = batch?;
+            position = position.max(batch.next_offset());
+            if batch.header().attributes.is_control() {
+                continue;
+            }
+            for record in batch.records(DECOMPRESSED_SIZE_MAX)? {
+                let record = record?;
+                metrics.loaded_records.add(1);
+                match Record::from_bytes(record.key.as_ref(), record.value.as_ref()) {
+                    Ok(Some(record)) => shard.replay(at, record),
+                    Ok(None) => {}
+                    Err(error) => {
+                        metrics.unknown_records.add(1);
+                        tracing::warn!(%error, "a record of a group is not understood and is passed over");
+                    }
+                }
+            }
+        }
+    }
+    Ok(position)
+}

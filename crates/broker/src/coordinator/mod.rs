@@ -1,0 +1,201 @@
+//! The coordinator runtime: which groups this broker coordinates, and the shards that do it.
+//!
+//! ```text
+//!  front end ──call──► Coordinators ──► shard task (one per led partition of __consumer_offsets)
+//!                                         │ decide, apply (pure: klamm-coordinator)
+//!                                         ├──► append, if this broker still leads in the shard's leader epoch
+//!                                         └──► replies, when everything appended before them is committed
+//! ```
+//!
+//! A partition's leader coordinates its groups; a shard belongs to one leader epoch and is dropped with it, so a group
+//! has one coordinator whose appends count. Nothing here decides anything about a group.
+
+mod internal_topics;
+mod load;
+mod round;
+mod shard;
+mod supervisor;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use futures_util::future::join_all;
+use klamm_coordinator::call::ListGroups;
+use klamm_coordinator::record::partition_for;
+use klamm_coordinator::reply::ListedGroup;
+use klamm_coordinator::{Call, Reply};
+use klamm_types::{ErrorCode, LeaderEpoch, NodeId, PartitionId};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::controllers::Controllers;
+use crate::node::Shown;
+use crate::partitions::Partitions;
+use internal_topics::InternalTopics;
+
+pub use metrics::Metrics;
+
+mod metrics;
+
+/// The topic whose partitions are the shards.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// What the runtime is told at its start.
+#[derive(Clone, Debug)]
+pub struct CoordinatorConfig {
+    /// The part of the settings that is this node's; the cluster's part comes from the metadata.
+    pub groups: klamm_coordinator::Settings,
+    /// `offsets.topic.num.partitions`
+    pub offsets_partitions: i32,
+    /// `offsets.topic.replication.factor`
+    pub offsets_replication_factor: i32,
+    /// Brokers that a new cluster is to have, as far as this node's configuration tells.
+    pub brokers_expected: usize,
+}
+
+/// What the runtime works with.
+pub(crate) struct Parts {
+    pub node: NodeId,
+    pub config: CoordinatorConfig,
+    pub partitions: Partitions,
+    pub shown: Shown,
+    pub controllers: Arc<dyn Controllers>,
+    pub data_runtime: Handle,
+}
+
+/// The group coordinators of one broker. Clones are the same.
+#[derive(Clone)]
+pub struct Coordinators(Arc<Inner>);
+
+pub(crate) struct Inner {
+    node: NodeId,
+    config: CoordinatorConfig,
+    partitions: Partitions,
+    shown: Shown,
+    internal_topics: InternalTopics,
+    shards: RwLock<BTreeMap<PartitionId, ShardHandle>>,
+    metrics: Metrics,
+}
+
+/// A call on its way to a shard.
+struct Ask {
+    call: Call,
+    answer: oneshot::Sender<Result<Reply, ErrorCode>>,
+}
+
+/// A shard's task, seen from outside.
+struct ShardHandle {
+    leader_epoch: LeaderEpoch,
+    asks: mpsc::Sender<Ask>,
+    stage: watch::Receiver<Stage>,
+    /// Dropping it ends the task.
+    _lease: watch::Sender<()>,
+}
+
+/// How far a shard is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Loading,
+    Serving,
+    /// Its task has ended: leadership or an append was lost.
+    Ended,
+}
+
+impl Coordinators {
+    /// Starts the runtime. It ends when the node stops: its leaderships end then.
+    pub(crate) fn start(parts: Parts) -> Coordinators {
+        let internal_topics = InternalTopics::new(&parts);
+        let inner = Arc::new(Inner {
+            node: parts.node,
+            config: parts.config,
+            partitions: parts.partitions,
+            shown: parts.shown,
+            internal_topics,
+            shards: RwLock::default(),
+            metrics: Metrics::default(),
+        });
+        parts.data_runtime.spawn(supervisor::run(Arc::downgrade(&inner)));
+        Coordinators(inner)
+    }
+
+    /// The broker that coordinates a group. COORDINATOR_NOT_AVAILABLE while there is none; if the internal topic is
+    /// missing, its creation begins.
+    pub fn locate(&self, group: &str) -> Result<NodeId, ErrorCode> {
+        let image = self.0.shown.image();
+        let Some(topic) = image.topic_by_name(OFFSETS_TOPIC) else {
+            self.0.internal_topics.create_offsets_topic(&image);
+            return Err(ErrorCode::CoordinatorNotAvailable);
+        };
+        let partition = topic.partition(partition_for(group, topic.partitions.len()));
+        let leader = partition.and_then(|state| state.leader);
+        leader.ok_or(ErrorCode::CoordinatorNotAvailable)
+    }
+
+    /// Carries a call out. NOT_COORDINATOR if another broker coordinates the group, COORDINATOR_LOAD_IN_PROGRESS
+    /// while its shard loads, COORDINATOR_NOT_AVAILABLE when it is not known whether the call had an effect.
+    pub async fn call(&self, call: Call) -> Result<Reply, ErrorCode> {
+        let asks = self.0.shard_of(call.group().unwrap_or_default())?;
+        ask(&asks, call).await
+    }
+
+    /// Every group that this broker coordinates. COORDINATOR_LOAD_IN_PROGRESS while one of its shards loads.
+    pub async fn list(&self, filter: ListGroups) -> Result<Vec<ListedGroup>, ErrorCode> {
+        let mut shards = Vec::new();
+        for handle in read(&self.0.shards).values() {
+            match *handle.stage.borrow() {
+                Stage::Serving => shards.push(handle.asks.clone()),
+                Stage::Loading => return Err(ErrorCode::CoordinatorLoadInProgress),
+                Stage::Ended => {}
+            }
+        }
+        let asked = shards.iter().map(|asks| ask(asks, Call::ListGroups(filter.clone())));
+        let mut groups = Vec::new();
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(Reply::ListGroups(listed)) => groups.extend(listed),
+                Ok(_) => return Err(ErrorCode::UnknownServerError),
+                // The shard has moved: the new coordinator lists its groups.
+                Err(ErrorCode::NotCoordinator) => {}
+                Err(code) => return Err(code),
+            }
+        }
+        groups.sort_by(|one, other| one.group.cmp(&other.group));
+        Ok(groups)
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+}
+
+impl Inner {
+    fn shard_of(&self, group: &str) -> Result<mpsc::Sender<Ask>, ErrorCode> {
+        let image = self.shown.image();
+        let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
+        let number = partition_for(group, topic.partitions.len());
+        let shards = read(&self.shards);
+        match shards.get(&number).map(|handle| (handle, *handle.stage.borrow())) {
+            Some((handle, Stage::Serving)) => Ok(handle.asks.clone()),
+            Some((_, Stage::Loading)) => Err(ErrorCode::CoordinatorLoadInProgress),
+            // It leads by the metadata, and its shard is about to load.
+            _ if topic.partition(number).is_some_and(|state| state.leader == Some(self.node)) => {
+                Err(ErrorCode::CoordinatorLoadInProgress)
+            }
+            _ => Err(ErrorCode::NotCoordinator),
+        }
+    }
+}
+
+async fn ask(asks: &mpsc::Sender<Ask>, call: Call) -> Result<Reply, ErrorCode> {
+    let (answer, answered) = oneshot::channel();
+    asks.send(Ask { call, answer })
+        .await
+        .map_err(|_| ErrorCode::NotCoordinator)?;
+    answered.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+}
+
+/// The map is whole whatever a panicking thread did: every change to it is one call.
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,322 @@
+//! The task of one shard: loads it, feeds it calls and time, appends what it decides, answers what is committed.
+//!
+//! Decisions are applied at once and appended in rounds; answers wait for the commit of all that was appended before
+//! them, also those that wrote nothing. A refused append ends the task, and with it the shard's state; open calls are
+//! then answered NOT_COORDINATOR, and the supervisor starts another shard if this broker still leads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use klamm_coordinator::{At, Call, CallId, Event, Reply, Settings, Shard, Topics};
+use klamm_types::ErrorCode;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::load::Source;
+use super::round::{Round, RoundError};
+use super::{Ask, Inner, Stage};
+use crate::api::{Acks, ProduceError, ProduceRequest, Produced};
+
+/// `offsets.commit.timeout.ms`: after so long a commit is unknown.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Appends under way at a time; further calls wait in the queue.
+const COMMITS_MAX: usize = 64;
+const LOAD_RETRY: Duration = Duration::from_millis(100);
+/// Whoever finds its own clock so late has slept, and judges nobody's silence by it.
+const LATE: Duration = Duration::from_millis(500);
+/// How long a shard without a deadline sleeps.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What decisions rest on besides the shard.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub settings: Arc<Settings>,
+    pub topics: Arc<Topics>,
+}
+
+/// See the module.
+pub(super) struct Task {
+    pub source: Source,
+    pub inner: Arc<Inner>,
+    pub surroundings: watch::Receiver<Surroundings>,
+    pub asks: mpsc::Receiver<Ask>,
+    pub stage: watch::Sender<Stage>,
+    /// Closed when this broker leads in the epoch no more.
+    pub lease: watch::Receiver<()>,
+    pub ended: mpsc::UnboundedSender<()>,
+}
+
+/// Why a shard ends though nobody took its lease.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("an append was refused: {}", .0.name())]
+    Refused(ErrorCode),
+    #[error(transparent)]
+    Round(#[from] RoundError),
+    #[error("the state of the groups is broken: {0}")]
+    Invalid(String),
+    #[error("the node stops")]
+    Stopping,
+}
+
+impl Task {
+    pub async fn run(mut self) {
+        let mut lease = self.lease.clone();
+        let leader_epoch = self.source.leader_epoch;
+        let partition = self.source.partition.partition;
+        let end = tokio::select! {
+            biased;
+            _ = lease.changed() => None,
+            end = self.work() => Some(end),
+        };
+        self.inner.metrics.drops.add(1);
+        match end {
+            None => tracing::debug!(%partition, %leader_epoch, "a group shard ends with its leadership"),
+            Some(End::Stopping) => {}
+            Some(end @ (End::Invalid(_) | End::Round(_))) => {
+                tracing::error!(%partition, %leader_epoch, %end, "a group shard is dropped and loads again");
+            }
+            Some(end) => tracing::info!(%partition, %leader_epoch, %end, "a group shard is dropped and loads again"),
+        }
+        self.stage.send_replace(Stage::Ended);
+        // The supervisor ends only with the node.
+        let _ = self.ended.send(());
+    }
+
+    async fn work(&mut self) -> End {
+        let shard = self.load().await;
+        let mut serving = Serving {
+            source: self.source.clone(),
+            inner: self.inner.clone(),
+            shard,
+            open: BTreeMap::new(),
+            next_call: 0,
+            commits: FuturesOrdered::new(),
+        };
+        self.stage.send_replace(Stage::Serving);
+        loop {
+            if let Err(end) = serving.step(self).await {
+                return end;
+            }
+        }
+    }
+
+    async fn load(&mut self) -> Shard {
+        loop {
+            let surroundings = self.surroundings.borrow_and_update().clone();
+            let mut shard = Shard::new(surroundings.settings, surroundings.topics);
+            let at = at(&self.source);
+            match self.source.load(&mut shard, at, &self.inner.metrics).await {
+                Ok(()) => {
+                    shard.start(self::at(&self.source));
+                    return shard;
+                }
+                // Leadership may be on its way elsewhere; the lease ends then.
+                Err(error) => {
+                    tracing::info!(partition = %self.source.partition.partition, %error, "a group shard does not load yet");
+                }
+            }
+            tokio::time::sleep(LOAD_RETRY).await;
+        }
+    }
+}
+
+/// A loaded shard at work.
+struct Serving {
+    source: Source,
+    inner: Arc<Inner>,
+    shard: Shard,
+    open: BTreeMap<CallId, oneshot::Sender<Result<Reply, ErrorCode>>>,
+    next_call: u64,
+    commits: FuturesOrdered<BoxFuture<'static, Commit>>,
+}
+
+/// An append that has ended, and who waited for it.
+struct Commit {
+    outcome: Result<Produced, ProduceError>,
+    replies: Vec<(CallId, Result<Reply, ErrorCode>)>,
+}
+
+impl Serving {
+    /// Waits for one happening, and deals with it.
+    async fn step(&mut self, task: &mut Task) -> Result<(), End> {
+        let due = self.due();
+        tokio::select! {
+            biased;
+            Some(commit) = self.commits.next(), if !self.commits.is_empty() => self.committed(commit),
+            changed = task.surroundings.changed() => {
+                changed.map_err(|_| End::Stopping)?;
+                let surroundings = task.surroundings.borrow_and_update().clone();
+                self.shard.set_settings(surroundings.settings);
+                self.shard.set_topics(surroundings.topics);
+                self.round([Event::TopicsChanged]).await
+            }
+            () = tokio::time::sleep_until(due) => self.tick().await,
+            ask = task.asks.recv(), if self.commits.len() < COMMITS_MAX => {
+                let ask = ask.ok_or(End::Stopping)?;
+                self.asked(ask, &mut task.asks).await
+            }
+        }
+    }
+
+    fn due(&self) -> Instant {
+        match self.shard.next_deadline() {
+            Some(moment) => Instant::from_std(self.source.partitions.clock().instant(moment)),
+            None => Instant::now() + IDLE,
+        }
+    }
+
+    /// One call, and those that wait behind it, as far as one batch holds them.
+    async fn asked(&mut self, first: Ask, asks: &mut mpsc::Receiver<Ask>) -> Result<(), End> {
+        let mut round = Round::new();
+        let mut next = Some(first);
+        while let Some(Ask { call, answer }) = next {
+            let id = CallId(self.next_call);
+            self.next_call += 1;
+            self.open.insert(id, answer);
+            self.inner.metrics.calls.add(1);
+            self.decide(&mut round, Event::Call(id, call))?;
+            next = if round.is_full() { None } else { asks.try_recv().ok() };
+        }
+        self.end_round(round).await
+    }
+
+    async fn tick(&mut self) -> Result<(), End> {
+        let now = at(&self.source);
+        let due = self.shard.next_deadline();
+        if due.is_some_and(|due| now.moment.since(due) > LATE) {
+            self.inner.metrics.late_ticks.add(1);
+            self.shard.start(now);
+            return Ok(());
+        }
+        let mut round = Round::new();
+        let at = self.decide(&mut round, Event::Tick)?;
+        self.shard.ticked(at);
+        self.end_round(round).await
+    }
+
+    async fn round(&mut self, events: impl IntoIterator<Item = Event>) -> Result<(), End> {
+        let mut round = Round::new();
+        for event in events {
+            self.decide(&mut round, event)?;
+        }
+        self.end_round(round).await
+    }
+
+    fn decide(&mut self, round: &mut Round, event: Event) -> Result<At, End> {
+        let at = at(&self.source);
+        let decision = self.shard.decide(at, event);
+        self.shard.apply(at, &decision.changes);
+        if cfg!(debug_assertions) {
+            self.shard.validate().map_err(End::Invalid)?;
+        }
+        round.add(at.wall, decision)?;
+        Ok(at)
+    }
+
+    async fn end_round(&mut self, mut round: Round) -> Result<(), End> {
+        let replies = std::mem::take(&mut round.replies);
+        if !round.has_records() {
+            if self.commits.is_empty() {
+                self.answer(replies);
+            } else if !replies.is_empty() {
+                self.after_the_last_commit(replies);
+            }
+            return Ok(());
+        }
+        self.inner.metrics.batches.add(1);
+        self.inner.metrics.records.add(round.records);
+        let batch = round.batch().map_err(RoundError::from)?;
+        let request = ProduceRequest {
+            partition: self.source.partition,
+            records: batch.into_bytes(),
+            acks: Acks::All,
+            timeout: COMMIT_TIMEOUT,
+        };
+        let partitions = &self.source.partitions;
+        let ticket = partitions.append_as_coordinator(request, self.source.leader_epoch).await;
+        self.commits.push_back(Box::pin(async move {
+            Commit {
+                outcome: ticket.into_ticket().wait().await,
+                replies,
+            }
+        }));
+        Ok(())
+    }
+
+    /// An answer that wrote nothing rests on what was appended before it.
+    fn after_the_last_commit(&mut self, replies: Vec<(CallId, Result<Reply, ErrorCode>)>) {
+        let outcome = Ok(Produced {
+            base_offset: klamm_types::Offset::NONE,
+            log_append_time: klamm_types::Timestamp::NONE,
+            log_start_offset: klamm_types::LogStartOffset(-1),
+        });
+        self.commits
+            .push_back(Box::pin(std::future::ready(Commit { outcome, replies })));
+    }
+
+    fn committed(&mut self, commit: Commit) -> Result<(), End> {
+        let Err(error) = commit.outcome else {
+            self.answer(commit.replies);
+            return Ok(());
+        };
+        let code = error.error.code;
+        let told = code_for_callers(code);
+        self.answer(commit.replies.into_iter().map(|(call, _)| (call, Err(told))).collect());
+        if matches!(code, ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend) {
+            // Appended, and perhaps committed later: the state stays.
+            self.inner.metrics.unknown_outcomes.add(1);
+            return Ok(());
+        }
+        Err(End::Refused(code))
+    }
+
+    fn answer(&mut self, replies: Vec<(CallId, Result<Reply, ErrorCode>)>) {
+        for (call, reply) in replies {
+            if let Some(answer) = self.open.remove(&call) {
+                // Whoever asked may be gone.
+                let _ = answer.send(reply);
+            }
+        }
+    }
+}
+
+fn at(source: &Source) -> At {
+    let now = source.partitions.clock().now();
+    At {
+        moment: now.moment,
+        wall: now.wall,
+        draw: rand::random(),
+    }
+}
+
+/// What a failed append means to a client: ask again, find the coordinator again, or give up.
+fn code_for_callers(code: ErrorCode) -> ErrorCode {
+    match code {
+        ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::NotEnoughReplicas
+        | ErrorCode::NotEnoughReplicasAfterAppend
+        | ErrorCode::RequestTimedOut
+        | ErrorCode::ThrottlingQuotaExceeded => ErrorCode::CoordinatorNotAvailable,
+        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
+        _ => ErrorCode::UnknownServerError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_appends_are_told_as_kafka_tells_them() {
+        let told = |code| code_for_callers(code);
+        assert_eq!(told(ErrorCode::RequestTimedOut), ErrorCode::CoordinatorNotAvailable);
+        assert_eq!(told(ErrorCode::NotEnoughReplicas), ErrorCode::CoordinatorNotAvailable);
+        assert_eq!(told(ErrorCode::NotLeaderOrFollower), ErrorCode::NotCoordinator);
+        assert_eq!(told(ErrorCode::MessageTooLarge), ErrorCode::UnknownServerError);
+    }
+}
