@@ -115,6 +115,32 @@ settings! {
     retention_check_interval_ms: u64 = 300_000, "ms", "100 or more", |&ms| ms >= 100;
     /// How often the recovery point and the other checkpoints are written.
     checkpoint_interval_ms: u64 = 3_000, "ms", "50 or more", |&ms| ms >= 50;
+    /// Partitions of the topic that keeps groups and their offsets; counts when the topic is created.
+    offsets_topic_num_partitions: i32 = 50, "partitions", "1 to 10000", |&count| (1..=10_000).contains(&count);
+    /// Replicas of that topic; never more than there are brokers when it is created.
+    offsets_topic_replication_factor: i32 = 3, "replicas", "1 to 32767", |&count| (1..=32_767).contains(&count);
+    /// How long committed offsets are kept after their group has become empty, or after the commit of a client without a group.
+    offsets_retention_minutes: u64 = 10_080, "minutes", "1 to 2147483647", |&minutes| (1..=2_147_483_647).contains(&minutes);
+    /// How often offsets past their retention are looked for.
+    offsets_retention_check_interval_ms: u64 = 600_000, "ms", "1 or more", |&ms| ms > 0;
+    /// The longest text that a client may store with an offset.
+    offset_metadata_max_bytes: usize = 4096, "bytes", "0 or more", |_| true;
+    /// The shortest session that a member of a classic group may ask for.
+    group_min_session_timeout_ms: u64 = 6_000, "ms", "1 or more", |&ms| ms > 0;
+    /// The longest session that a member of a classic group may ask for.
+    group_max_session_timeout_ms: u64 = 1_800_000, "ms", "1 or more", |&ms| ms > 0;
+    /// The members of a classic group; further ones are refused.
+    group_max_size: usize = i32::MAX as usize, "members", "1 or more", |&count| count > 0;
+    /// How long a member of a KIP-848 group may be silent.
+    group_consumer_session_timeout_ms: u64 = 45_000, "ms", "1 or more", |&ms| ms > 0;
+    /// How often members of a KIP-848 group that rests are asked to report.
+    group_consumer_heartbeat_interval_ms: u64 = 5_000, "ms", "1 or more", |&ms| ms > 0;
+    /// How often they are asked to report while the group is reconciling.
+    group_consumer_reconcile_interval_ms: u64 = 100, "ms", "1 or more", |&ms| ms > 0;
+    /// The members of a KIP-848 group; further ones are refused.
+    group_consumer_max_size: usize = i32::MAX as usize, "members", "1 or more", |&count| count > 0;
+    /// A KIP-848 group is assigned at most once in so long. 0: as soon as something changes.
+    group_consumer_assignment_interval_ms: u64 = 0, "ms", "0 to 15000", |&ms| ms <= 15_000;
     /// What is logged: error, warn, info, debug, trace, or a filter by module.
     log_level: String = "info".to_owned(), "", "a filter", |_| true;
     /// How it is logged: text or json.

@@ -92,7 +92,10 @@ impl InternalTopics {
             let outcome = creation.await.map(|decided| decided.reply);
             match outcome {
                 Ok(Reply::CreateTopics(reply)) => {
-                    let codes = reply.topics.iter().map(|topic| (topic.error_code, &topic.error_message));
+                    let codes = reply
+                        .topics
+                        .iter()
+                        .map(|topic| (topic.error_code, &topic.error_message));
                     let exists = i32::from(ErrorCode::TopicAlreadyExists.code());
                     for (code, message) in codes.filter(|(code, _)| *code != 0 && *code != exists) {
                         tracing::warn!(code, message, "creating {name} was refused");

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use klamm_coordinator::{At, Record, Shard};
+use klamm_coordinator::record::from_batch_record;
+use klamm_coordinator::{At, Shard};
 use klamm_record::{Batches, DECOMPRESSED_SIZE_MAX};
 use klamm_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
@@ -129,7 +130,7 @@ fn replay(
             for record in batch.records(DECOMPRESSED_SIZE_MAX)? {
                 let record = record?;
                 metrics.loaded_records.add(1);
-                match Record::from_bytes(record.key.as_ref(), record.value.as_ref()) {
+                match from_batch_record(record.key.as_ref(), record.value.as_ref()) {
                     Ok(Some(record)) => shard.replay(at, record),
                     Ok(None) => {}
                     Err(error) => {

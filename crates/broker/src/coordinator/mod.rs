@@ -19,16 +19,19 @@ mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use klamm_coordinator::call::ListGroups;
 use klamm_coordinator::record::partition_for;
 use klamm_coordinator::reply::ListedGroup;
 use klamm_coordinator::{Call, Reply};
+use klamm_metadata::image::Topic;
 use klamm_types::{ErrorCode, LeaderEpoch, NodeId, PartitionId};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::config::NodeConfig;
 use crate::controllers::Controllers;
 use crate::node::Shown;
 use crate::partitions::Partitions;
@@ -52,6 +55,31 @@ pub struct CoordinatorConfig {
     pub offsets_replication_factor: i32,
     /// Brokers that a new cluster is to have, as far as this node's configuration tells.
     pub brokers_expected: usize,
+}
+
+impl CoordinatorConfig {
+    pub fn from_node(config: &NodeConfig) -> CoordinatorConfig {
+        let milliseconds = Duration::from_millis;
+        CoordinatorConfig {
+            groups: klamm_coordinator::Settings {
+                session_timeout_min: milliseconds(config.group_min_session_timeout_ms),
+                session_timeout_max: milliseconds(config.group_max_session_timeout_ms),
+                members_max: config.group_max_size,
+                consumer_session_timeout: milliseconds(config.group_consumer_session_timeout_ms),
+                consumer_heartbeat_interval: milliseconds(config.group_consumer_heartbeat_interval_ms),
+                consumer_reconcile_interval: milliseconds(config.group_consumer_reconcile_interval_ms),
+                consumer_members_max: config.group_consumer_max_size,
+                consumer_assignment_interval: milliseconds(config.group_consumer_assignment_interval_ms),
+                offset_metadata_bytes_max: config.offset_metadata_max_bytes,
+                offsets_retention: Duration::from_secs(config.offsets_retention_minutes * 60),
+                offsets_retention_check: milliseconds(config.offsets_retention_check_interval_ms),
+                ..klamm_coordinator::Settings::default()
+            },
+            offsets_partitions: config.offsets_topic_num_partitions,
+            offsets_replication_factor: config.offsets_topic_replication_factor,
+            brokers_expected: config.controllers.len(),
+        }
+    }
 }
 
 /// What the runtime works with.
@@ -127,8 +155,8 @@ impl Coordinators {
             self.0.internal_topics.create_offsets_topic(&image);
             return Err(ErrorCode::CoordinatorNotAvailable);
         };
-        let partition = topic.partition(partition_for(group, topic.partitions.len()));
-        let leader = partition.and_then(|state| state.leader);
+        let number = shard_number(group, topic).ok_or(ErrorCode::CoordinatorNotAvailable)?;
+        let leader = topic.partition(number).and_then(|state| state.leader);
         leader.ok_or(ErrorCode::CoordinatorNotAvailable)
     }
 
@@ -173,18 +201,27 @@ impl Inner {
     fn shard_of(&self, group: &str) -> Result<mpsc::Sender<Ask>, ErrorCode> {
         let image = self.shown.image();
         let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;
-        let number = partition_for(group, topic.partitions.len());
+        let number = shard_number(group, topic).ok_or(ErrorCode::NotCoordinator)?;
         let shards = read(&self.shards);
         match shards.get(&number).map(|handle| (handle, *handle.stage.borrow())) {
             Some((handle, Stage::Serving)) => Ok(handle.asks.clone()),
             Some((_, Stage::Loading)) => Err(ErrorCode::CoordinatorLoadInProgress),
             // It leads by the metadata, and its shard is about to load.
-            _ if topic.partition(number).is_some_and(|state| state.leader == Some(self.node)) => {
+            _ if topic
+                .partition(number)
+                .is_some_and(|state| state.leader == Some(self.node)) =>
+            {
                 Err(ErrorCode::CoordinatorLoadInProgress)
             }
             _ => Err(ErrorCode::NotCoordinator),
         }
     }
+}
+
+/// The partition that a group belongs to; `None` if the topic has none.
+fn shard_number(group: &str, topic: &Topic) -> Option<PartitionId> {
+    let count = i32::try_from(topic.partitions.len()).ok()?;
+    partition_for(group, count).map(PartitionId)
 }
 
 async fn ask(asks: &mpsc::Sender<Ask>, call: Call) -> Result<Reply, ErrorCode> {

@@ -1,7 +1,7 @@
 //! What several decisions, taken one after another, have the log and the callers do: one batch, and the replies that
 //! rest on it.
 
-use klamm_coordinator::{CallId, Change, Decision, Record, Reply, history};
+use klamm_coordinator::{CallId, Change, Decision, Reply, history};
 use klamm_record::{BatchBuilder, BatchOptions, BuildError};
 use klamm_types::{ErrorCode, Timestamp};
 
@@ -43,23 +43,21 @@ impl Round {
         !self.batch.is_empty()
     }
 
-    /// Takes a decision in, after those before it.
+    /// Takes a decision in, after those before it; all of it, or nothing.
     pub fn add(&mut self, wall: Timestamp, decision: Decision) -> Result<(), RoundError> {
+        let mut records = Vec::new();
         for change in &decision.changes {
             if let Change::Record(record) = change {
-                self.record(wall, record)?;
+                records.push(record.to_bytes()?);
             }
+        }
+        for (key, value) in records {
+            self.batch.append(wall, Some(&key), value.as_deref(), &[])?;
+            self.records += 1;
         }
         let replies = decision.replies.into_iter().map(|(call, reply)| (call, Ok(reply)));
         self.replies.extend(replies);
         self.history.extend(decision.history);
-        Ok(())
-    }
-
-    fn record(&mut self, wall: Timestamp, record: &Record) -> Result<(), RoundError> {
-        let (key, value) = record.to_bytes()?;
-        self.batch.append(wall, Some(&key), value.as_deref(), &[])?;
-        self.records += 1;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use klamm_coordinator::{At, Call, CallId, Event, Reply, Settings, Shard, Topics};
+use klamm_coordinator::{At, CallId, Event, Reply, Settings, Shard, Topics};
 use klamm_types::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -209,12 +209,24 @@ impl Serving {
 
     fn decide(&mut self, round: &mut Round, event: Event) -> Result<At, End> {
         let at = at(&self.source);
+        let caller = match &event {
+            Event::Call(id, _) => Some(*id),
+            Event::Tick | Event::TopicsChanged => None,
+        };
         let decision = self.shard.decide(at, event);
-        self.shard.apply(at, &decision.changes);
+        let changes = decision.changes.clone();
+        match (round.add(at.wall, decision), caller) {
+            (Ok(()), _) => self.shard.apply(at, &changes),
+            (Err(error), Some(caller)) => {
+                // A name longer than the schema can hold, for one: the caller's fault, and nothing has changed.
+                tracing::info!(%error, "a call leads to a record that cannot be written");
+                round.replies.push((caller, Err(ErrorCode::UnknownServerError)));
+            }
+            (Err(error), None) => return Err(error.into()),
+        }
         if cfg!(debug_assertions) {
             self.shard.validate().map_err(End::Invalid)?;
         }
-        round.add(at.wall, decision)?;
         Ok(at)
     }
 
@@ -238,7 +250,9 @@ impl Serving {
             timeout: COMMIT_TIMEOUT,
         };
         let partitions = &self.source.partitions;
-        let ticket = partitions.append_as_coordinator(request, self.source.leader_epoch).await;
+        let ticket = partitions
+            .append_as_coordinator(request, self.source.leader_epoch)
+            .await;
         self.commits.push_back(Box::pin(async move {
             Commit {
                 outcome: ticket.into_ticket().wait().await,
@@ -267,7 +281,10 @@ impl Serving {
         let code = error.error.code;
         let told = code_for_callers(code);
         self.answer(commit.replies.into_iter().map(|(call, _)| (call, Err(told))).collect());
-        if matches!(code, ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend) {
+        if matches!(
+            code,
+            ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend
+        ) {
             // Appended, and perhaps committed later: the state stays.
             self.inner.metrics.unknown_outcomes.add(1);
             return Ok(());

@@ -53,12 +53,10 @@ struct Seen {
 impl Seen {
     /// Whether a topic has changed, or a setting: the topics of two images that do not differ are the same allocation.
     fn has_news(&self, image: &Image) -> bool {
-        let same = |(one, other): ((&TopicId, &Arc<Topic>), (&TopicId, &Arc<Topic>))| {
-            one.0 == other.0 && Arc::ptr_eq(one.1, other.1)
-        };
         let topics = image.topics();
+        let mut pairs = topics.values().zip(self.topics.values());
         topics.len() != self.topics.len()
-            || !topics.iter().zip(&self.topics).all(same)
+            || !pairs.all(|(one, other)| Arc::ptr_eq(one, other))
             || self.rebalance_delay_ms != Some(image.cluster_config().group_initial_rebalance_delay_ms)
     }
 

@@ -28,6 +28,7 @@ use super::quorum_port::QuorumPort;
 use super::{AdvertisedListener, Broker, Node, Runtimes, wishes};
 use crate::config::{NodeConfig, Role};
 use crate::controllers::Controllers;
+use crate::coordinator::{CoordinatorConfig, Coordinators};
 use crate::grpc;
 use crate::lifecycle::directory::{DataDirectory, DirectoryError, LastRun, kernel_boot_id};
 use crate::partitions::{
@@ -263,6 +264,14 @@ impl Starting {
             partitions.clone(),
             controllers.clone(),
         ));
+        let coordinators = Coordinators::start(crate::coordinator::Parts {
+            node: id,
+            config: CoordinatorConfig::from_node(&self.config),
+            partitions: partitions.clone(),
+            shown: shown.clone(),
+            controllers: controllers.clone(),
+            data_runtime: self.runtimes.data.clone(),
+        });
         let backend = NodeBackend {
             identity: self.identity.clone(),
             config: self.config.clone(),
@@ -271,6 +280,7 @@ impl Starting {
             client: client.clone(),
             shown,
             producer_ids: ProducerIds::start(id, epoch.clone(), controllers),
+            coordinators,
         };
         Broker {
             partitions,

@@ -57,10 +57,10 @@ use image::Taken;
 use start::{join, lock};
 
 pub use check::{ProduceRules, TopicCompression, TopicKeys};
+pub(crate) use clock::Clock;
 pub use command::AcceptedAt;
 pub use image::ImageSource;
 pub use klamm_replication::AlterOutcome;
-pub(crate) use clock::Clock;
 pub(crate) use metrics::counters;
 pub use metrics::{Counter, Metrics, Sample};
 pub use produce::{CoordinatorTicket, Ticket};

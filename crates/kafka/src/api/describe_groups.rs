@@ -24,7 +24,9 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     } else {
         OPERATIONS_NOT_ASKED
     };
-    let groups = described.iter().map(|group| to_wire(group, request.version, operations));
+    let groups = described
+        .iter()
+        .map(|group| to_wire(group, request.version, operations));
     request.answer(&DescribeGroupsResponse {
         groups: groups.collect(),
         ..Default::default()

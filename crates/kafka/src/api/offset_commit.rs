@@ -51,11 +51,7 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
 }
 
 /// Name and id. A name that nobody has goes to the coordinator with the zero id, which answers it per partition.
-fn resolve(
-    image: &Image,
-    version: i16,
-    topic: &OffsetCommitRequestTopic<'_>,
-) -> Result<(String, TopicId), ErrorCode> {
+fn resolve(image: &Image, version: i16, topic: &OffsetCommitRequestTopic<'_>) -> Result<(String, TopicId), ErrorCode> {
     let key = TopicKey::new(version, IDS_FROM, topic.name, topic.topic_id);
     match (key.find(image), key) {
         (Ok(found), _) => Ok((found.name.to_string(), found.id)),
@@ -79,7 +75,10 @@ fn commit_topic(topic: &OffsetCommitRequestTopic<'_>, name: String, id: TopicId)
 }
 
 fn refused(topic: &OffsetCommitRequestTopic<'_>, code: ErrorCode) -> CommittedTopic {
-    let partitions = topic.partitions.iter().map(|partition| (partition.partition_index, code));
+    let partitions = topic
+        .partitions
+        .iter()
+        .map(|partition| (partition.partition_index, code));
     CommittedTopic {
         name: topic.name.to_owned(),
         id: TopicId(topic.topic_id),

@@ -29,16 +29,19 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         Ok(_) => failed(coordinator::wrong_reply()),
         Err(code) => failed(code),
     };
-    let topics = deleted.topics.iter().map(|(name, partitions)| OffsetDeleteResponseTopic {
-        name,
-        partitions: partitions
-            .iter()
-            .map(|&(partition_index, error)| OffsetDeleteResponsePartition {
-                partition_index,
-                error_code: error.code(),
-            })
-            .collect(),
-    });
+    let topics = deleted
+        .topics
+        .iter()
+        .map(|(name, partitions)| OffsetDeleteResponseTopic {
+            name,
+            partitions: partitions
+                .iter()
+                .map(|&(partition_index, error)| OffsetDeleteResponsePartition {
+                    partition_index,
+                    error_code: error.code(),
+                })
+                .collect(),
+        });
     request.answer(&OffsetDeleteResponse {
         error_code: deleted.error.code(),
         topics: topics.collect(),

@@ -71,7 +71,10 @@ async fn answer_one(
     if fetched.error.is_error() && request.version < GROUP_ERROR_FROM {
         // Version 1 has no error of its own: every partition that was asked for carries it.
         let topics = topics.unwrap_or_default();
-        fetched.topics = topics.iter().map(|topic| without_offsets(topic, fetched.error)).collect();
+        fetched.topics = topics
+            .iter()
+            .map(|topic| without_offsets(topic, fetched.error))
+            .collect();
     }
     let topics = fetched.topics.iter().map(|topic| OffsetFetchResponseTopic {
         name: &topic.name,

@@ -192,6 +192,7 @@ impl Acceptor {
             shared: self.shared.clone(),
             listener: self.listener.clone(),
             local,
+            peer,
         };
         let connection = Connection::new(stream, Arc::new(client));
         let stop = self.stop.clone();

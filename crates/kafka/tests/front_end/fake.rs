@@ -13,6 +13,9 @@ use klamm_broker::api::{
 use klamm_broker::backend::{
     Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange,
 };
+use klamm_broker::group::call::ListGroups;
+use klamm_broker::group::reply::ListedGroup;
+use klamm_broker::group::{self, Call};
 use klamm_broker::metadata::Image;
 use klamm_broker::schema::requests::{controller_reply, controller_request};
 use klamm_record::Batch;
@@ -48,6 +51,9 @@ pub struct State {
     pub producer_ids: VecDeque<Result<ProducerId, ErrorCode>>,
     pub quorum: Option<QuorumDescription>,
     pub voter_changes: Vec<VoterChange>,
+    pub coordinators: BTreeMap<String, NodeId>,
+    pub calls: Vec<Call>,
+    pub group_replies: VecDeque<Result<group::Reply, ErrorCode>>,
 }
 
 impl State {
@@ -251,6 +257,35 @@ impl Backend for FakeBackend {
             .0
             .with(|state| state.epoch_ends.get(&request.partition).cloned().unwrap_or(Ok(unknown)));
         std::future::ready(end).boxed()
+    }
+
+    fn locate_group(&self, group: &str) -> Result<NodeId, ErrorCode> {
+        self.0
+            .with(|state| state.coordinators.get(group).copied())
+            .ok_or(ErrorCode::CoordinatorNotAvailable)
+    }
+
+    fn coordinate(&self, call: Call) -> BoxFuture<'static, Result<group::Reply, ErrorCode>> {
+        let reply = self.0.with(|state| {
+            state.calls.push(call);
+            state
+                .group_replies
+                .pop_front()
+                .unwrap_or(Err(ErrorCode::NotCoordinator))
+        });
+        std::future::ready(reply).boxed()
+    }
+
+    fn list_groups(&self, filter: ListGroups) -> BoxFuture<'static, Result<Vec<ListedGroup>, ErrorCode>> {
+        let answer = self.0.with(|state| {
+            state.calls.push(Call::ListGroups(filter));
+            match state.group_replies.pop_front() {
+                Some(Ok(group::Reply::ListGroups(groups))) => Ok(groups),
+                Some(Err(code)) => Err(code),
+                _ => Ok(Vec::new()),
+            }
+        });
+        std::future::ready(answer).boxed()
     }
 
     fn submit(
