@@ -102,9 +102,11 @@ impl Node {
                     high_watermark: status.high_watermark.0,
                 });
             }
-            let samples = broker.partitions.metrics().snapshot();
-            counters = samples
+            let data = broker.partitions.metrics().snapshot();
+            let groups = broker.backend.coordinators.metrics().snapshot();
+            counters = data
                 .iter()
+                .chain(&groups)
                 .map(|sample| CounterView {
                     name: sample.name,
                     value: sample.value,

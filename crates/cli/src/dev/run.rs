@@ -4,6 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use klamm_client::admin::{AlterConfig, ConfigResource};
+use klamm_client::{Client, ClientConfig};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
 use tokio::sync::mpsc;
@@ -20,6 +22,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often a node is asked whether it serves.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
+
+const REBALANCE_DELAY: &str = "group.initial.rebalance.delay.ms";
 
 /// The running nodes of one cluster.
 pub struct DevCluster {
@@ -101,6 +105,27 @@ impl DevCluster {
         Ok(())
     }
 
+    /// Gives the cluster the defaults of development, where nobody has set others: groups do not wait for members
+    /// that a script of one consumer never has.
+    pub async fn settle(&self) -> anyhow::Result<()> {
+        let config = ClientConfig {
+            api_timeout: READY_TIMEOUT,
+            ..ClientConfig::new(&self.cluster.bootstrap)
+        };
+        let admin = Client::connect(config).await?.admin();
+        let cluster = ConfigResource::ClusterDefaults;
+        let entries = admin.describe_configs(&cluster).await?;
+        if entries.iter().any(|entry| entry.name == REBALANCE_DELAY) {
+            return Ok(());
+        }
+        let change = AlterConfig::Set {
+            name: REBALANCE_DELAY.to_owned(),
+            value: "0".to_owned(),
+        };
+        admin.alter_configs(&cluster, &[change]).await?;
+        Ok(())
+    }
+
     /// Stops all nodes cleanly; one that does not end in time is killed.
     pub async fn stop(&mut self) {
         for child in self.children.iter().flatten() {
@@ -139,6 +164,10 @@ async fn supervise(folder: &Folder, nodes: u16, port: u16, settings: &[String]) 
     let ready = tokio::select! {
         ready = dev.ready() => ready,
         () = interrupt.recv() => Err(anyhow::anyhow!("stopped before all nodes were ready")),
+    };
+    let ready = match ready {
+        Ok(()) => dev.settle().await,
+        Err(error) => Err(error),
     };
     if let Err(error) = ready {
         dev.stop().await;
