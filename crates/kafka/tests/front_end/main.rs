@@ -12,6 +12,7 @@ mod connections;
 mod fake;
 mod fetch;
 mod garbage;
+mod groups;
 mod metadata;
 mod offsets;
 mod produce;
