@@ -2,7 +2,7 @@
 
 use klamm_types::Moment;
 
-use crate::call::{CallId, ConsumerHeartbeat};
+use crate::call::{CallId, ConsumerHeartbeat, Heartbeat, Join, Leave, Sync};
 use crate::draft::Draft;
 use crate::record::Record;
 use crate::settings::Settings;
@@ -18,6 +18,10 @@ pub fn apply_record(_group: &mut Option<crate::group::Group>, _at: At, _record: 
 pub fn apply_transient(_group: &mut Option<crate::group::Group>, _at: At, _change: &Transient) {}
 
 impl Group {
+    /// Whether it has no members.
+    pub fn is_empty(&self) -> bool {
+        true
+    }
     pub fn start(&mut self, _at: At, _settings: &Settings) {}
     pub fn next_deadline(&self) -> Option<Moment> {
         None
@@ -31,3 +35,10 @@ pub fn heartbeat(_draft: &mut Draft<'_>, _id: CallId, _call: &ConsumerHeartbeat)
 pub fn describe(_draft: &mut Draft<'_>, _id: CallId) {}
 pub fn tick(_draft: &mut Draft<'_>) {}
 pub fn topics_changed(_draft: &mut Draft<'_>) {}
+
+pub fn classic_join(_draft: &mut Draft<'_>, _id: CallId, _call: &Join) {}
+pub fn classic_sync(_draft: &mut Draft<'_>, _id: CallId, _call: &Sync) {}
+pub fn classic_heartbeat(_draft: &mut Draft<'_>, _id: CallId, _call: &Heartbeat) {}
+pub fn classic_leave(_draft: &mut Draft<'_>, _id: CallId, _call: &Leave) {}
+/// Tombstones for all records of the empty group.
+pub fn remove_empty(_draft: &mut Draft<'_>) {}
