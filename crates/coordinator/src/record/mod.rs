@@ -2,8 +2,17 @@
 //!
 //! Written in the versions that Kafka writes; read in all that it reads. A `None` value is a tombstone.
 
+mod from_bytes;
+mod partition;
+#[cfg(test)]
+mod record_test;
+mod to_bytes;
+
 use bytes::Bytes;
 use klamm_types::TopicId;
+
+pub use from_bytes::{Unreadable, from_batch_record};
+pub use partition::partition_for;
 
 use crate::call::PartitionsByTopic;
 
@@ -55,6 +64,9 @@ pub enum Record {
     },
 }
 
+/// An `expire_timestamp`: by the coordinator's own rule, whatever that is then.
+pub const EXPIRE_BY_RULE: i64 = -1;
+
 /// A committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
@@ -62,7 +74,7 @@ pub struct Committed {
     pub leader_epoch: i32,
     pub metadata: String,
     pub commit_timestamp: i64,
-    /// -1: by the coordinator's own rule.
+    /// Or [`EXPIRE_BY_RULE`].
     pub expire_timestamp: i64,
     pub topic_id: TopicId,
 }
