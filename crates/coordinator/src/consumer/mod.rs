@@ -17,7 +17,34 @@ pub enum Transient {}
 pub fn apply_record(_group: &mut Option<crate::group::Group>, _at: At, _record: &Record) {}
 pub fn apply_transient(_group: &mut Option<crate::group::Group>, _at: At, _change: &Transient) {}
 
+/// The partitions that a commit may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitScope {
+    All,
+}
+
+impl CommitScope {
+    pub fn check(&self, _topic: klamm_types::TopicId, _partition: i32) -> klamm_types::ErrorCode {
+        klamm_types::ErrorCode::None
+    }
+}
+
 impl Group {
+    pub fn state(&self) -> &'static str {
+        "Empty"
+    }
+    pub fn is_subscribed(&self, _topic: &str) -> bool {
+        false
+    }
+    pub fn tombstones(&self, _group: &str) -> Vec<Record> {
+        Vec::new()
+    }
+    pub fn validate_commit(&self, _: &str, _: i32, _: i16) -> Result<CommitScope, klamm_types::ErrorCode> {
+        Ok(CommitScope::All)
+    }
+    pub fn validate_fetch(&self, _: Option<&str>, _: i32) -> Result<(), klamm_types::ErrorCode> {
+        Ok(())
+    }
     /// Whether it has no members.
     pub fn is_empty(&self) -> bool {
         true
