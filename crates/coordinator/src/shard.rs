@@ -149,6 +149,10 @@ impl Shard {
         self.groups.get(name)?.as_ref()
     }
 
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
     }

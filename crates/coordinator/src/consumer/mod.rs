@@ -36,6 +36,9 @@ impl Group {
     pub fn is_subscribed(&self, _topic: &str) -> bool {
         false
     }
+    pub fn owner(&self, _topic: klamm_types::TopicId, _partition: i32) -> Option<&str> {
+        None
+    }
     pub fn tombstones(&self, _group: &str) -> Vec<Record> {
         Vec::new()
     }
