@@ -55,6 +55,8 @@ pub struct Shard {
     wakes: BTreeSet<(Moment, String)>,
     wake_of: BTreeMap<String, Moment>,
     next_expiry: Option<Moment>,
+    /// Offsets of deleted topics are left: a tick is due at once.
+    has_deleted_topics: bool,
 }
 
 impl Shard {
@@ -67,6 +69,7 @@ impl Shard {
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
             next_expiry: None,
+            has_deleted_topics: false,
         }
     }
 
@@ -85,11 +88,13 @@ impl Shard {
             self.rearm(&name);
         }
         self.next_expiry = Some(at.moment + self.settings.offsets_retention_check);
+        self.has_deleted_topics = self.offsets.has_deleted_topics(&self.topics);
     }
 
     /// Takes other topics; [`Event::TopicsChanged`] follows.
     pub fn set_topics(&mut self, topics: Arc<Topics>) {
         self.topics = topics;
+        self.has_deleted_topics = self.offsets.has_deleted_topics(&self.topics);
     }
 
     /// Takes other settings; they count from the next decision on.
@@ -116,6 +121,9 @@ impl Shard {
 
     /// When [`Event::Tick`] is due; never later than anything waits for.
     pub fn next_deadline(&self) -> Option<Moment> {
+        if self.has_deleted_topics {
+            return Some(Moment::default());
+        }
         let group = self.wakes.first().map(|(moment, _)| *moment);
         match (group, self.next_expiry) {
             (Some(group), Some(expiry)) => Some(group.min(expiry)),
@@ -129,9 +137,10 @@ impl Shard {
         for name in due {
             self.rearm(&name);
         }
-        if self.next_expiry.is_some_and(|expiry| expiry <= at.moment) {
+        if self.next_expiry.is_some_and(|expiry| expiry <= at.moment) && !self.has_expired_offsets(at) {
             self.next_expiry = Some(at.moment + self.settings.offsets_retention_check);
         }
+        self.has_deleted_topics = self.offsets.has_deleted_topics(&self.topics);
     }
 
     /// The groups with members or a generation, in order of their names; groups that only have offsets are not here.
@@ -145,12 +154,23 @@ impl Shard {
         self.groups.get(name)?.as_ref()
     }
 
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     pub fn offsets(&self) -> &Offsets {
         &self.offsets
     }
 
+    /// Of transactions, whose records the shard does not know yet.
+    #[cfg(test)]
+    pub(crate) fn offsets_mut(&mut self) -> &mut Offsets {
+        &mut self.offsets
+    }
+
     /// What must hold after every change.
     pub fn validate(&self) -> Result<(), String> {
+        self.offsets.validate()?;
         for (name, group) in &self.groups {
             let group = group
                 .as_ref()
@@ -209,11 +229,15 @@ impl Shard {
         if self.next_expiry.is_some_and(|expiry| expiry <= at.moment) {
             decision.append(offsets::expire(self, self.ground(at)));
         }
+        if self.has_deleted_topics {
+            decision.append(offsets::forget_deleted_topics(self, self.ground(at)));
+        }
         decision
     }
 
     fn topics_changed(&self, at: At) -> Decision {
-        let mut decision = offsets::topics_changed(self, self.ground(at));
+        // The ticks that are due since `set_topics` deal with offsets of deleted topics.
+        let mut decision = Decision::default();
         for (name, group) in &self.groups {
             if let Some(Group::Consumer(_)) = group {
                 let mut draft = Draft::new(self.ground(at), name, group);
@@ -222,6 +246,13 @@ impl Shard {
             }
         }
         decision
+    }
+
+    /// Whether a tick had to leave offsets behind whose time is over: they are due at once.
+    fn has_expired_offsets(&self, at: At) -> bool {
+        let left = offsets::expire(self, self.ground(at)).changes;
+        left.iter()
+            .any(|change| matches!(change, Change::Record(Record::Offset { .. })))
     }
 
     fn due(&self, at: At) -> impl Iterator<Item = &str> {

@@ -1,31 +1,49 @@
-//! Committed offsets.
-use crate::call::{CallId, CommitOffsets, DeleteOffsets, FetchOffsets, ListGroups};
-use crate::change::Change;
-use crate::draft::{Decision, Draft, Ground};
-use crate::record::Committed;
-use crate::shard::Shard;
-use std::collections::BTreeMap;
+//! Committed offsets: what is kept, and what the offset and group APIs answer.
+//!
+//! * [`store`]: the offsets of a shard, by group, topic and partition;
+//! * [`pending`]: offsets of transactions that have not ended;
+//! * `commit`, `fetch`, `delete`: OffsetCommit, OffsetFetch, OffsetDelete and DeleteGroups;
+//! * `expiry`: offsets that nobody needs any more, because of their age or because their topic is gone;
+//! * `describe`: ListGroups, and DescribeGroups of classic groups.
+//!
+//! Who may commit is the groups' to say (`validate_commit` of each kind); a group that only has offsets has no rules
+//! and no members: it is an empty classic group without a protocol type. Whether topics may be named is the front
+//! end's, which knows who asks.
 
-/// By group, topic, partition.
-#[derive(Clone, Debug, Default)]
-pub struct Offsets {
-    groups: BTreeMap<String, BTreeMap<String, BTreeMap<i32, Committed>>>,
-}
+mod commit;
+#[cfg(test)]
+mod commit_test;
+mod delete;
+#[cfg(test)]
+mod delete_test;
+mod describe;
+#[cfg(test)]
+mod describe_test;
+mod expiry;
+#[cfg(test)]
+mod expiry_test;
+mod fetch;
+#[cfg(test)]
+mod fetch_test;
+mod pending;
+mod store;
+#[cfg(test)]
+mod testing;
 
-pub fn commit(_draft: &mut Draft<'_>, _offsets: &Offsets, _id: CallId, _call: &CommitOffsets) {}
-pub fn fetch(_draft: &mut Draft<'_>, _offsets: &Offsets, _id: CallId, _call: &FetchOffsets) {}
-pub fn delete(_draft: &mut Draft<'_>, _offsets: &Offsets, _id: CallId, _call: &DeleteOffsets) {}
-pub fn describe_group(_draft: &mut Draft<'_>, _offsets: &Offsets, _id: CallId) {}
-pub fn delete_group(_draft: &mut Draft<'_>, _offsets: &Offsets, _id: CallId) {}
-pub fn list_groups(_shard: &Shard, _id: CallId, _filter: &ListGroups) -> Decision {
-    Decision::default()
-}
-pub fn expire(_shard: &Shard, _ground: Ground<'_>) -> Decision {
-    Decision::default()
-}
-pub fn topics_changed(_shard: &Shard, _ground: Ground<'_>) -> Decision {
-    Decision::default()
-}
-impl Offsets {
-    pub fn apply(&mut self, _change: &Change) {}
+pub use commit::commit;
+pub use delete::{delete, delete_group};
+pub use describe::{describe_group, list_groups};
+pub use expiry::{RECORDS_PER_DECISION_MAX, expire, forget_deleted_topics};
+pub use fetch::fetch;
+pub use pending::{Pending, TransactionEnd};
+pub use store::Offsets;
+
+use crate::group::Group;
+
+/// Whether clients see the group: one whose only trace is a member id that was given out and not used is none yet.
+fn is_visible(group: &Group) -> bool {
+    match group {
+        Group::Classic(group) => !group.is_empty() || group.protocol_type().is_some() || group.pending_count() == 0,
+        Group::Consumer(_) => true,
+    }
 }

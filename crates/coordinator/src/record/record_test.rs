@@ -124,9 +124,7 @@ fn consumer_regex() -> impl Strategy<Value = ConsumerRegex> {
 fn record() -> impl Strategy<Value = Record> {
     let member = || (text(), text());
     let epoch = (any::<i32>(), any::<i64>());
-    let target_epoch = epoch
-        .clone()
-        .prop_map(|(epoch, timestamp)| ConsumerTargetEpoch { epoch, timestamp });
+    let target_epoch = epoch.prop_map(|(epoch, timestamp)| ConsumerTargetEpoch { epoch, timestamp });
     let consumer_group = epoch.prop_map(|(epoch, metadata_hash)| ConsumerGroup { epoch, metadata_hash });
     prop_oneof![
         (text(), text(), any::<i32>(), option::of(committed())).prop_map(|(group, topic, partition, value)| {
