@@ -83,3 +83,17 @@ pub enum Removal {
     /// It came back to a group that is full without it.
     GroupFull,
 }
+impl Removal {
+    /// For people, to follow "removed:".
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Removal::SessionExpired => "no heartbeat within its session timeout",
+            Removal::RebalanceTimedOut => "it did not join the rebalance in time",
+            Removal::SyncTimedOut => "it did not ask for its assignment in time",
+            Removal::RevocationTimedOut => "it did not give up its partitions in time",
+            Removal::Replaced => "another process took its instance id",
+            Removal::Administered => "by an operator",
+            Removal::GroupFull => "the group was full without it when it came back",
+        }
+    }
+}

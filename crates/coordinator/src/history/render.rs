@@ -35,7 +35,7 @@ pub fn sentence(happened: &Happened) -> String {
             Some(reason) if !reason.is_empty() => format!("member {member} left: {reason}"),
             _ => format!("member {member} left"),
         },
-        Happened::MemberRemoved { member, cause } => format!("member {member} was removed: {}", why(*cause)),
+        Happened::MemberRemoved { member, cause } => format!("member {member} was removed: {}", cause.sentence()),
         Happened::RebalanceStarted { cause } => format!("rebalance began: {cause}"),
         Happened::RebalanceEnded {
             generation,
@@ -47,17 +47,6 @@ pub fn sentence(happened: &Happened) -> String {
             partitions,
             since,
         } => format!("nobody has read {topic} {partitions:?} since {}", time(*since)),
-    }
-}
-
-fn why(cause: Removal) -> &'static str {
-    match cause {
-        Removal::SessionExpired => "no heartbeat within its session timeout",
-        Removal::RebalanceTimedOut => "it did not join the rebalance in time",
-        Removal::SyncTimedOut => "it did not ask for its assignment in time",
-        Removal::RevocationTimedOut => "it did not give up its partitions in time",
-        Removal::Replaced => "another process took its instance id",
-        Removal::Administered => "by an operator",
     }
 }
 
