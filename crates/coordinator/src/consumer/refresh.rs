@@ -57,7 +57,7 @@ pub fn tick(draft: &mut Draft<'_>) {
     let mut seen = BTreeSet::new();
     leaving.retain(|(member, _)| seen.insert(member.clone()));
     if let Some((first, cause)) = leaving.first() {
-        let cause = format!("member {first} was removed: {}", words(*cause));
+        let cause = format!("member {first} was removed: {}", cause.sentence());
         let members: Vec<String> = leaving.iter().map(|(member, _)| member.clone()).collect();
         for (member, cause) in leaving {
             draft.history(Happened::MemberRemoved { member, cause });

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use klamm_types::Timestamp;
 
-use super::{Entry, Happened, Removal};
+use super::{Entry, Happened};
 
 /// One line per entry, in the order given. Control characters of names that clients chose are shown, not obeyed.
 pub fn render<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> String {
