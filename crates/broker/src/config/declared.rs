@@ -141,6 +141,12 @@ settings! {
     group_consumer_max_size: usize = i32::MAX as usize, "members", "1 or more", |&count| count > 0;
     /// A KIP-848 group is assigned at most once in so long. 0: as soon as something changes.
     group_consumer_assignment_interval_ms: u64 = 0, "ms", "0 to 15000", |&ms| ms <= 15_000;
+    /// What the history of a group keeps: its last joins, leaves, removals and rebalances.
+    group_history_entries: u32 = 200, "entries", "1 to 100000", |&count| (1..=100_000).contains(&count);
+    /// How long they are kept.
+    group_history_retention_minutes: u64 = 43_200, "minutes", "1 to 2147483647", |&minutes| (1..=2_147_483_647).contains(&minutes);
+    /// How long a partition with committed offsets may be without an owner in a group with members before a warning.
+    group_unowned_warning_ms: u64 = 60_000, "ms", "1000 or more", |&ms| ms >= 1000;
     /// What is logged: error, warn, info, debug, trace, or a filter by module.
     log_level: String = "info".to_owned(), "", "a filter", |_| true;
     /// How it is logged: text or json.

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use klamm_metadata::Image;
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
-use klamm_schema::requests::{CreatableTopic, CreateTopicsRequest, TopicSetting};
+use klamm_schema::requests::{CreatableTopic, CreateTopicsRequest, ReplicaAssignment, TopicSetting};
 use klamm_types::ErrorCode;
 use tokio::runtime::Handle;
 
-use super::{OFFSETS_TOPIC, Parts};
+use super::{HISTORY_TOPIC, OFFSETS_TOPIC, Parts};
 use crate::controllers::Controllers;
 
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,28 +60,41 @@ impl InternalTopics {
                 "{OFFSETS_TOPIC} is created with replication factor {factor} instead of {wanted}: there are {registered} brokers"
             );
         }
-        self.create(OFFSETS_TOPIC, factor);
-    }
-
-    fn create(&self, name: &'static str, factor: usize) {
-        if self.under_way.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let setting = |name: &str, value: &str| TopicSetting {
-            name: name.to_owned(),
-            value: Some(value.to_owned()),
-        };
-        let topic = CreatableTopic {
-            name: name.to_owned(),
+        self.create(CreatableTopic {
+            name: OFFSETS_TOPIC.to_owned(),
             num_partitions: self.partitions,
             replication_factor: i32::try_from(factor).unwrap_or(1),
             assignments: Vec::new(),
-            configs: vec![
-                setting("cleanup.policy", "compact"),
-                setting("compression.type", "producer"),
-                setting("segment.bytes", SEGMENT_BYTES),
-            ],
+            configs: configs(),
+        });
+    }
+
+    /// Begins to create `__klamm_group_history` on the replicas of `__consumer_offsets`, in the same order: a group's
+    /// coordinator then leads its history too.
+    pub fn create_history_topic(&self, image: &Image) {
+        let Some(offsets) = image.topic_by_name(OFFSETS_TOPIC) else {
+            return;
         };
+        let assignments = (0..)
+            .zip(&offsets.partitions)
+            .map(|(partition, state)| ReplicaAssignment {
+                partition,
+                replicas: state.replicas.iter().map(|node| node.0).collect(),
+            });
+        self.create(CreatableTopic {
+            name: HISTORY_TOPIC.to_owned(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: assignments.collect(),
+            configs: configs(),
+        });
+    }
+
+    fn create(&self, topic: CreatableTopic) {
+        if self.under_way.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let name = topic.name.clone();
         let request = Request::CreateTopics(CreateTopicsRequest {
             topics: vec![topic],
             validate_only: false,
@@ -107,4 +120,16 @@ impl InternalTopics {
             under_way.store(false, Ordering::Release);
         });
     }
+}
+
+fn configs() -> Vec<TopicSetting> {
+    let setting = |name: &str, value: &str| TopicSetting {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    };
+    vec![
+        setting("cleanup.policy", "compact"),
+        setting("compression.type", "producer"),
+        setting("segment.bytes", SEGMENT_BYTES),
+    ]
 }

@@ -1,10 +1,11 @@
-//! Reading a shard's partition from its start to where it is committed.
+//! Reading a partition of an internal topic from its start to where it is committed.
 //!
 //! In its own leader epoch only this coordinator writes to the partition, so once the high watermark has reached the
 //! epoch's start, everything below it is all there is.
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use klamm_coordinator::record::from_batch_record;
 use klamm_coordinator::{At, Shard};
 use klamm_record::{Batches, DECOMPRESSED_SIZE_MAX};
@@ -28,6 +29,9 @@ pub(super) struct Source {
     pub leader_epoch: LeaderEpoch,
 }
 
+/// Takes a record's key and value.
+pub(super) type Take<'a> = &'a mut (dyn FnMut(Option<&Bytes>, Option<&Bytes>) + Send);
+
 /// Why a shard could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LoadError {
@@ -40,22 +44,39 @@ pub(super) enum LoadError {
 impl Source {
     /// Replays the whole partition into `shard`.
     pub async fn load(&self, shard: &mut Shard, at: At, metrics: &Metrics) -> Result<(), LoadError> {
-        let (began, mut position, mut end) = (Instant::now(), self.earliest().await?, None);
+        let began = Instant::now();
         metrics.loads.add(1);
-        loop {
-            let data = self.read(position).await?;
-            position = replay(shard, at, &data, position, metrics)?;
-            if end.is_none() {
-                end = self.committed_end().await?;
+        self.each_record(&mut |key, value| {
+            metrics.loaded_records.add(1);
+            match from_batch_record(key, value) {
+                Ok(Some(record)) => shard.replay(at, record),
+                Ok(None) => {}
+                Err(error) => {
+                    metrics.unknown_records.add(1);
+                    tracing::warn!(%error, "a record of a group is not understood and is passed over");
+                }
             }
-            if end.is_some_and(|end| position >= end) {
-                break;
-            }
-        }
+        })
+        .await?;
         metrics
             .load_us
             .add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
         Ok(())
+    }
+
+    /// Gives every record, in the order of the log, up to where the leader epoch began at least.
+    pub async fn each_record(&self, take: Take<'_>) -> Result<(), LoadError> {
+        let (mut position, mut end) = (self.earliest().await?, None);
+        loop {
+            let data = self.read(position).await?;
+            position = take_records(&data, position, take)?;
+            if end.is_none() {
+                end = self.committed_end().await?;
+            }
+            if end.is_some_and(|end| position >= end) {
+                return Ok(());
+            }
+        }
     }
 
     async fn earliest(&self) -> Result<Offset, LoadError> {
@@ -112,14 +133,8 @@ impl Source {
     }
 }
 
-/// Replays what was read; says where the next read begins.
-fn replay(
-    shard: &mut Shard,
-    at: At,
-    data: &FetchedData,
-    mut position: Offset,
-    metrics: &Metrics,
-) -> Result<Offset, LoadError> {
+/// Gives the records of what was read; says where the next read begins.
+fn take_records(data: &FetchedData, mut position: Offset, take: Take<'_>) -> Result<Offset, LoadError> {
     for piece in &data.records {
         for batch in Batches::new(piece.clone()) {
             let batch = batch?;
@@ -129,15 +144,7 @@ fn replay(
             }
             for record in batch.records(DECOMPRESSED_SIZE_MAX)? {
                 let record = record?;
-                metrics.loaded_records.add(1);
-                match from_batch_record(record.key.as_ref(), record.value.as_ref()) {
-                    Ok(Some(record)) => shard.replay(at, record),
-                    Ok(None) => {}
-                    Err(error) => {
-                        metrics.unknown_records.add(1);
-                        tracing::warn!(%error, "a record of a group is not understood and is passed over");
-                    }
-                }
+                take(record.key.as_ref(), record.value.as_ref());
             }
         }
     }

@@ -22,6 +22,12 @@ counters! {
     drops: "shards";
     /// Answers given as unknown because a commit took too long.
     unknown_outcomes: "calls";
+    /// Entries written to the histories of groups.
+    history_entries: "entries";
+    /// Entries of histories that were lost: the queue was full, or the partition could not be written.
+    history_lost: "entries";
+    /// Partitions with committed offsets that were found without an owner for too long.
+    unowned_partitions: "partitions";
     /// Decisions that were late by more than half a second, so that all sessions began anew.
     late_ticks: "ticks";
 }

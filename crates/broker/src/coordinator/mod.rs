@@ -10,8 +10,10 @@
 //! A partition's leader coordinates its groups; a shard belongs to one leader epoch and is dropped with it, so a group
 //! has one coordinator whose appends count. Nothing here decides anything about a group.
 
+mod historian;
 mod internal_topics;
 mod load;
+mod metrics;
 mod round;
 mod shard;
 mod supervisor;
@@ -25,7 +27,8 @@ use futures_util::future::join_all;
 use klamm_coordinator::call::ListGroups;
 use klamm_coordinator::record::partition_for;
 use klamm_coordinator::reply::ListedGroup;
-use klamm_coordinator::{Call, Reply};
+use klamm_coordinator::{Call, Reply, history};
+use klamm_metadata::Image;
 use klamm_metadata::image::Topic;
 use klamm_types::{ErrorCode, LeaderEpoch, NodeId, PartitionId};
 use tokio::runtime::Handle;
@@ -39,10 +42,10 @@ use internal_topics::InternalTopics;
 
 pub use metrics::Metrics;
 
-mod metrics;
-
 /// The topic whose partitions are the shards.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Where the histories of groups are kept: as many partitions, on the same replicas.
+pub const HISTORY_TOPIC: &str = "__klamm_group_history";
 
 /// What the runtime is told at its start.
 #[derive(Clone, Debug)]
@@ -53,6 +56,12 @@ pub struct CoordinatorConfig {
     pub offsets_partitions: i32,
     /// `offsets.topic.replication.factor`
     pub offsets_replication_factor: i32,
+    /// Entries that a group's history keeps.
+    pub history_entries: u32,
+    /// How long an entry is kept.
+    pub history_retention: Duration,
+    /// How long a partition with committed offsets may be without an owner before a warning.
+    pub unowned_patience: Duration,
     /// Brokers that a new cluster is to have, as far as this node's configuration tells.
     pub brokers_expected: usize,
 }
@@ -77,6 +86,9 @@ impl CoordinatorConfig {
             },
             offsets_partitions: config.offsets_topic_num_partitions,
             offsets_replication_factor: config.offsets_topic_replication_factor,
+            history_entries: config.group_history_entries,
+            history_retention: Duration::from_secs(config.group_history_retention_minutes * 60),
+            unowned_patience: milliseconds(config.group_unowned_warning_ms),
             brokers_expected: config.controllers.len(),
         }
     }
@@ -103,6 +115,8 @@ pub(crate) struct Inner {
     shown: Shown,
     internal_topics: InternalTopics,
     shards: RwLock<BTreeMap<PartitionId, ShardHandle>>,
+    stopping: watch::Sender<bool>,
+    history: mpsc::Sender<history::Entry>,
     metrics: Metrics,
 }
 
@@ -134,6 +148,7 @@ impl Coordinators {
     /// Starts the runtime. It ends when the node stops: its leaderships end then.
     pub(crate) fn start(parts: Parts) -> Coordinators {
         let internal_topics = InternalTopics::new(&parts);
+        let (history, entries) = mpsc::channel(historian::QUEUE_MAX);
         let inner = Arc::new(Inner {
             node: parts.node,
             config: parts.config,
@@ -141,9 +156,13 @@ impl Coordinators {
             shown: parts.shown,
             internal_topics,
             shards: RwLock::default(),
+            stopping: watch::Sender::new(false),
+            history,
             metrics: Metrics::default(),
         });
         parts.data_runtime.spawn(supervisor::run(Arc::downgrade(&inner)));
+        let historian = historian::Historian::new(Arc::downgrade(&inner));
+        parts.data_runtime.spawn(historian.run(entries));
         Coordinators(inner)
     }
 
@@ -192,12 +211,34 @@ impl Coordinators {
         Ok(groups)
     }
 
+    /// Ends every shard; open calls are answered NOT_COORDINATOR. The partitions may be closed afterwards.
+    pub fn stop(&self) {
+        self.0.stopping.send_replace(true);
+        let mut shards = self.0.shards.write().unwrap_or_else(PoisonError::into_inner);
+        shards.clear();
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 }
 
 impl Inner {
+    /// Hands entries to the historian, if it has room for them.
+    fn write_history(&self, entries: Vec<history::Entry>) {
+        for entry in entries {
+            if self.history.try_send(entry).is_err() {
+                self.metrics.history_lost.add(1);
+            }
+        }
+    }
+
+    /// How many partitions the shards' topic has.
+    fn shard_count(&self, image: &Image) -> i32 {
+        let topic = image.topic_by_name(OFFSETS_TOPIC);
+        topic.map_or(0, |topic| i32::try_from(topic.partitions.len()).unwrap_or(0))
+    }
+
     fn shard_of(&self, group: &str) -> Result<mpsc::Sender<Ask>, ErrorCode> {
         let image = self.shown.image();
         let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or(ErrorCode::NotCoordinator)?;

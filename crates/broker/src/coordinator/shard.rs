@@ -11,10 +11,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use klamm_coordinator::{At, CallId, Event, Reply, Settings, Shard, Topics};
+use klamm_coordinator::{At, CallId, Event, Reply, Settings, Shard, Topics, history};
 use klamm_types::ErrorCode;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 
 use super::load::Source;
 use super::round::{Round, RoundError};
@@ -28,6 +28,8 @@ const COMMITS_MAX: usize = 64;
 const LOAD_RETRY: Duration = Duration::from_millis(100);
 /// Whoever finds its own clock so late has slept, and judges nobody's silence by it.
 const LATE: Duration = Duration::from_millis(500);
+/// How often partitions without an owner are looked for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a shard without a deadline sleeps.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -96,6 +98,8 @@ impl Task {
             open: BTreeMap::new(),
             next_call: 0,
             commits: FuturesOrdered::new(),
+            watch: history::Watch::new(self.inner.config.unowned_patience),
+            look: tokio::time::interval(LOOK_INTERVAL),
         };
         self.stage.send_replace(Stage::Serving);
         loop {
@@ -133,12 +137,15 @@ struct Serving {
     open: BTreeMap<CallId, oneshot::Sender<Result<Reply, ErrorCode>>>,
     next_call: u64,
     commits: FuturesOrdered<BoxFuture<'static, Commit>>,
+    watch: history::Watch,
+    look: Interval,
 }
 
 /// An append that has ended, and who waited for it.
 struct Commit {
     outcome: Result<Produced, ProduceError>,
     replies: Vec<(CallId, Result<Reply, ErrorCode>)>,
+    history: Vec<history::Entry>,
 }
 
 impl Serving {
@@ -156,6 +163,10 @@ impl Serving {
                 self.round([Event::TopicsChanged]).await
             }
             () = tokio::time::sleep_until(due) => self.tick().await,
+            _ = self.look.tick() => {
+                self.look_for_unowned();
+                Ok(())
+            }
             ask = task.asks.recv(), if self.commits.len() < COMMITS_MAX => {
                 let ask = ask.ok_or(End::Stopping)?;
                 self.asked(ask, &mut task.asks).await
@@ -232,7 +243,9 @@ impl Serving {
 
     async fn end_round(&mut self, mut round: Round) -> Result<(), End> {
         let replies = std::mem::take(&mut round.replies);
+        let history = std::mem::take(&mut round.history);
         if !round.has_records() {
+            self.inner.write_history(history);
             if self.commits.is_empty() {
                 self.answer(replies);
             } else if !replies.is_empty() {
@@ -257,6 +270,7 @@ impl Serving {
             Commit {
                 outcome: ticket.into_ticket().wait().await,
                 replies,
+                history,
             }
         }));
         Ok(())
@@ -269,12 +283,17 @@ impl Serving {
             log_append_time: klamm_types::Timestamp::NONE,
             log_start_offset: klamm_types::LogStartOffset(-1),
         });
-        self.commits
-            .push_back(Box::pin(std::future::ready(Commit { outcome, replies })));
+        let commit = Commit {
+            outcome,
+            replies,
+            history: Vec::new(),
+        };
+        self.commits.push_back(Box::pin(std::future::ready(commit)));
     }
 
     fn committed(&mut self, commit: Commit) -> Result<(), End> {
         let Err(error) = commit.outcome else {
+            self.inner.write_history(commit.history);
             self.answer(commit.replies);
             return Ok(());
         };
@@ -290,6 +309,23 @@ impl Serving {
             return Ok(());
         }
         Err(End::Refused(code))
+    }
+
+    /// Partitions that a group reads and nobody has: the group looks alive, and lag grows.
+    fn look_for_unowned(&mut self) {
+        let entries = self.watch.observe(at(&self.source), &self.shard);
+        for entry in &entries {
+            if let history::Happened::Unowned { topic, partitions, .. } = &entry.happened {
+                self.inner.metrics.unowned_partitions.add(partitions.len() as u64);
+                tracing::warn!(
+                    group = entry.group,
+                    topic,
+                    ?partitions,
+                    "partitions with committed offsets have no owner"
+                );
+            }
+        }
+        self.inner.write_history(entries);
     }
 
     fn answer(&mut self, replies: Vec<(CallId, Result<Reply, ErrorCode>)>) {

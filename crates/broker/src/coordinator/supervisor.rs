@@ -22,6 +22,7 @@ const ASKS_MAX: usize = 1024;
 pub(super) async fn run(inner: Weak<Inner>) {
     let Some(strong) = inner.upgrade() else { return };
     let (mut shown, mut roles) = (strong.shown.watch(), strong.partitions.roles_changed());
+    let mut stopping = strong.stopping.subscribe();
     let mut seen = Seen::default();
     let (surroundings, watched) = watch::channel(seen.look(&strong));
     let (ended, mut endings) = mpsc::unbounded_channel();
@@ -35,6 +36,8 @@ pub(super) async fn run(inner: Weak<Inner>) {
             settle(&inner, &watched, &ended);
         }
         tokio::select! {
+            // An error: the last handle has gone.
+            _ = stopping.changed() => return,
             changed = shown.changed() => if changed.is_err() { return },
             changed = roles.changed() => if changed.is_err() { return },
             // A shard has ended by itself: if this broker still leads, another one loads.
@@ -80,6 +83,9 @@ impl Seen {
 fn settle(inner: &Arc<Inner>, surroundings: &watch::Receiver<Surroundings>, ended: &mpsc::UnboundedSender<()>) {
     let led = led(inner);
     let mut shards = inner.shards.write().unwrap_or_else(PoisonError::into_inner);
+    if *inner.stopping.borrow() {
+        return;
+    }
     shards.retain(|partition, handle| {
         let leads = led
             .get(partition)

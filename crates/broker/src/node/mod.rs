@@ -166,6 +166,7 @@ impl Node {
 }
 
 async fn close(broker: &Broker) -> Result<(), StopError> {
+    broker.backend.coordinators.stop();
     let partitions = broker.partitions.clone();
     let stopped = tokio::task::spawn_blocking(move || partitions.stop()).await;
     let logs = match stopped {
