@@ -5,7 +5,7 @@ use std::time::Duration;
 use klamm_client::{Assignor, GroupProtocol, Start, TopicPartition};
 
 use crate::member::{Seen, Troupe, WAIT, config, fill, protocols, read, with};
-use crate::support::{client, fresh_name, fresh_topic};
+use crate::support::{client, fresh_name, fresh_topic, read_all};
 
 const PARTITIONS: i32 = 6;
 
@@ -49,6 +49,8 @@ async fn come_and_go(protocol: GroupProtocol, assignors: &[Assignor]) {
     troupe.until_read(&mut seen, PARTITIONS, 200).await;
     three.close().await.unwrap();
     assert_eq!(book.loads().len(), 0);
+    let stored: Vec<usize> = read_all(&client, &topic).await.values().map(Vec::len).collect();
+    assert_eq!(stored, [200; PARTITIONS as usize], "so nothing was written that was not read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

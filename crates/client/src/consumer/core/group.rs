@@ -62,9 +62,15 @@ impl Core {
     /// The program commits these itself, so it has dealt with what lies below: auto commit must not fall back behind.
     pub fn mark_committed(&mut self, offsets: &BTreeMap<TopicPartition, CommittedOffset>) {
         for (key, committed) in offsets {
-            let Some(partition) = self.partitions.get_mut(key) else { continue };
-            let further = partition.processed.is_none_or(|processed| processed.offset < committed.offset);
-            let handed_out = partition.position.is_some_and(|position| committed.offset <= position.offset);
+            let Some(partition) = self.partitions.get_mut(key) else {
+                continue;
+            };
+            let further = partition
+                .processed
+                .is_none_or(|processed| processed.offset < committed.offset);
+            let handed_out = partition
+                .position
+                .is_some_and(|position| committed.offset <= position.offset);
             if further && handed_out {
                 partition.processed = Some(Position {
                     offset: committed.offset,
