@@ -3,8 +3,9 @@
 //!
 //! * [`Client`]: one per cluster. Knows brokers, topics and leaders, and makes the other three.
 //! * [`Producer`]: batches, compresses, retries. Idempotent and acknowledged by all in-sync replicas by default.
-//! * [`Consumer`]: reads assigned partitions, fetching ahead within bounded memory.
-//! * [`admin::Admin`]: topics, settings, offsets, the cluster and its quorum.
+//! * [`Consumer`]: reads partitions, fetching ahead within bounded memory. The program assigns them, or a group of
+//!   consumers shares them, by either of Kafka's group protocols, and commits how far it got.
+//! * [`admin::Admin`]: topics, settings, offsets, groups, the cluster and its quorum.
 //!
 //! ```
 //! use klamm_client::{Client, ClientConfig, ConsumerConfig, ProducerConfig, ProducerRecord, Start};
@@ -53,8 +54,9 @@ mod producer;
 pub use client::Client;
 pub use config::ClientConfig;
 pub use consumer::{
-    ConsumeError, Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, Obstacle, OffsetReset, Start,
-    TopicPartition,
+    Assigned, Assignor, CommitError, CommittedOffset, ConsumeError, Consumer, ConsumerConfig, ConsumerRecord,
+    GroupConfig, GroupError, GroupMembership, GroupProtocol, IsolationLevel, Obstacle, OffsetReset, PendingCommit,
+    RebalanceListener, Revoked, Start, TopicPartition,
 };
 pub use error::*;
 pub use klamm_record::{BatchError, Compression, CompressionLevel, Header, TimestampType};

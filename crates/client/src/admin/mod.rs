@@ -1,12 +1,15 @@
-//! Administration: topics, settings, offsets, the cluster and its controller quorum.
+//! Administration: topics, settings, offsets, groups, the cluster and its controller quorum.
 //!
-//! Requests go to any broker, or to a partition's leader where only that one can answer. What only reads is repeated
+//! Requests go to any broker, or to a partition's leader or a group's coordinator where only that one can answer. What only reads is repeated
 //! until it succeeds or `api_timeout` is over; what changes something is repeated only while it certainly had no
 //! effect.
 
 mod configs;
+mod coordinator;
 mod describe;
 mod error;
+mod group_offsets;
+mod groups;
 mod offsets;
 mod quorum;
 mod topics;
@@ -21,6 +24,7 @@ use tokio::time::{Instant, sleep};
 pub use configs::{AlterConfig, ConfigEntry, ConfigResource, ConfigSource, ConfigSynonym, ConfigValueType};
 pub use describe::{ClusterBroker, ClusterDescription, PartitionDescription, TopicDescription, TopicListing};
 pub use error::AdminError;
+pub use groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType};
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec};
 pub use quorum::{QuorumDescription, QuorumNode, QuorumReplica, Voter};
 pub use topics::{CreateMode, CreatedTopic, NewTopic};

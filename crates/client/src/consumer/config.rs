@@ -5,6 +5,8 @@ use std::time::Duration;
 use klamm_record::DECOMPRESSED_SIZE_MAX;
 use klamm_types::{Offset, Timestamp};
 
+use super::group::GroupConfig;
+
 /// Where in a partition to begin, or to go on.
 ///
 /// ```
@@ -26,7 +28,8 @@ pub enum Start {
     Timestamp(Timestamp),
 }
 
-/// What happens when the log does not hold the position any more: its records were deleted, or the log was cut.
+/// What happens when the log does not hold the position any more (its records were deleted, or the log was cut), and
+/// when a group has committed no offset for a partition yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffsetReset {
     /// [`poll`](crate::Consumer::poll) fails until the program seeks. The default: nothing is skipped or read again
@@ -91,6 +94,9 @@ pub struct ConsumerConfig {
     /// Bytes that the records of one batch may take when decompressed. Default 100 MiB. A batch with more is reported
     /// as damaged.
     pub decompressed_bytes_max: usize,
+    /// The group to share partitions and commit offsets in. Default none: partitions are assigned by the program, and
+    /// nothing is committed.
+    pub group: Option<GroupConfig>,
 }
 
 impl Default for ConsumerConfig {
@@ -105,6 +111,7 @@ impl Default for ConsumerConfig {
             fetch_wait_max: Duration::from_millis(500),
             poll_records_max: 1000,
             decompressed_bytes_max: DECOMPRESSED_SIZE_MAX,
+            group: None,
         }
     }
 }

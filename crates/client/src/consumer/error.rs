@@ -6,6 +6,7 @@ use std::time::Duration;
 use klamm_record::BatchError;
 use klamm_types::{ErrorCode, LeaderEpoch, LogStartOffset, Offset};
 
+use super::group::GroupError;
 use super::record::TopicPartition;
 use crate::error::{MetadataError, RequestError};
 
@@ -80,6 +81,13 @@ pub enum ConsumeError {
     /// The operation needs the partition to be assigned.
     #[error("{partition} is not assigned to this consumer")]
     NotAssigned { partition: TopicPartition },
+    /// The group has committed no offset for a partition, and [`OffsetReset`](crate::OffsetReset) does not say where to
+    /// begin. Seek to go on.
+    #[error("reading {partition}: the group has committed no offset for it, and no offset reset is set")]
+    NoCommittedOffset { partition: TopicPartition },
+    /// This consumer takes no part in its group. It comes back with each call until the program subscribes anew.
+    #[error("taking part in the group")]
+    Group(#[source] GroupError),
     /// A topic could not be looked up.
     #[error("looking up a topic to read")]
     Topic(#[source] Arc<MetadataError>),
@@ -123,6 +131,8 @@ impl ConsumeError {
             | ConsumeError::TopicReplaced { .. }
             | ConsumeError::Refused { .. }
             | ConsumeError::Request { .. }
+            | ConsumeError::NoCommittedOffset { .. }
+            | ConsumeError::Group(_)
             | ConsumeError::NotAssigned { .. } => false,
         }
     }
@@ -142,8 +152,9 @@ impl ConsumeError {
             | ConsumeError::Refused { partition, .. }
             | ConsumeError::Request { partition, .. }
             | ConsumeError::Unavailable { partition, .. }
+            | ConsumeError::NoCommittedOffset { partition }
             | ConsumeError::NotAssigned { partition } => Some(partition),
-            ConsumeError::Topic(_) => None,
+            ConsumeError::Topic(_) | ConsumeError::Group(_) => None,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::config::{ConsumerConfig, Start};
 use super::core::{Core, CoreConfig};
 use super::error::ConsumeError;
+use super::group::{Group, Polling};
 use super::offsets::{self, LogEnd};
 use super::reader::Reader;
 use super::record::{ConsumerRecord, TopicPartition};
@@ -23,7 +24,7 @@ const OVERDUE_AFTER: Duration = Duration::from_millis(200);
 /// Without a pause, retries would keep a processor busy.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// Reads records from the partitions assigned to it; made by [`Client::consumer`].
+/// Reads records from the partitions assigned to it, by the program or by a group; made by [`Client::consumer`].
 ///
 /// It fetches ahead in the background, within `buffer_memory`. [`poll`](Consumer::poll) hands out what is there: the
 /// records of a partition in order of their offsets, each once. A partition's position is the offset after the last
@@ -50,8 +51,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 pub struct Consumer {
     client: Client,
     config: ConsumerConfig,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     reader: Reader,
+    pub(super) group: Option<Group>,
     task: JoinHandle<()>,
 }
 
@@ -82,11 +84,13 @@ impl Consumer {
         let shared = Arc::new(Shared::new(Core::new(core_config, client.cluster())));
         let task = tokio::spawn(Task::new(client.clone(), Arc::clone(&shared), exchange).run());
         let reader = Reader::new(config.decompressed_bytes_max);
+        let group = config.group.clone().map(|group| Group::start(&client, group, &shared));
         Consumer {
             client,
             config,
             shared,
             reader,
+            group,
             task,
         }
     }
@@ -314,7 +318,9 @@ impl Consumer {
         let deadline = Instant::now().checked_add(timeout);
         // A loop that finds records every time would otherwise never let go of its thread.
         tokio::task::coop::consume_budget().await;
+        let _polling = self.polling();
         loop {
+            self.take_turns().await?;
             if let Some(records) = self.collect(self.config.poll_records_max.max(1))? {
                 return Ok(records);
             }
@@ -331,12 +337,18 @@ impl Consumer {
     /// As [`Consumer::poll`].
     pub async fn recv(&mut self) -> Result<ConsumerRecord, ConsumeError> {
         tokio::task::coop::consume_budget().await;
+        let _polling = self.polling();
         loop {
+            self.take_turns().await?;
             if let Some(record) = self.collect(1)?.and_then(|mut records| records.pop()) {
                 return Ok(record);
             }
             self.wait(None).await;
         }
+    }
+
+    fn polling(&self) -> Option<Polling> {
+        self.group.as_ref().map(Group::polling)
     }
 
     /// Waits for something to hand out; false when the time is over.

@@ -11,6 +11,7 @@
 //! | fetch | an offset, a validated position | a new leader epoch: validate; out of range: lookup or stopped |
 //! | validate | a leader epoch above that of what was read (KIP-320) | same log: fetch; a cut: stopped, or on at the cut |
 //! | stopped | an error that waiting does not mend | seek |
+//! | awaiting | assignment by a group | its committed offset: validate or fetch; none: lookup or stopped; seek |
 //!
 //! # Never twice, never out of order
 //! A partition is part of at most one fetch, which starts where the buffer ends. Seeking, pausing, a new leader and a
@@ -24,6 +25,7 @@
 mod admit;
 mod answers;
 mod buffer;
+mod group;
 mod leaders;
 mod partition;
 mod schedule;

@@ -44,6 +44,8 @@ pub(super) struct Buffered {
 /// What the partition needs next. `asked` names the query that is under way.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
+    /// The group's word on where to begin.
+    Awaiting,
     /// An offset, by time or as an end of the log. Waits until the buffer is handed out.
     Lookup { start: Start, asked: Option<u64> },
     /// The new leader's word that its log holds what was read so far (KIP-320). The buffer is empty.
@@ -67,6 +69,8 @@ pub(super) struct Partition {
     pub paused: bool,
     /// None until the first lookup is answered.
     pub position: Option<Position>,
+    /// Up to where the program has dealt with what it was handed: the position when it last came for more.
+    pub processed: Option<Position>,
     pub buffer: VecDeque<Buffered>,
     pub buffered_bytes: usize,
     /// What follows the buffer cannot be read.
@@ -95,6 +99,7 @@ impl Partition {
             phase: Phase::Fetch,
             paused: false,
             position: None,
+            processed: None,
             buffer: VecDeque::new(),
             buffered_bytes: 0,
             fault: None,
@@ -158,7 +163,7 @@ impl Partition {
     pub fn asked(&self) -> Option<u64> {
         match self.phase {
             Phase::Lookup { asked, .. } | Phase::Validate { asked } => asked,
-            Phase::Fetch | Phase::Stopped(_) => None,
+            Phase::Awaiting | Phase::Fetch | Phase::Stopped(_) => None,
         }
     }
 
@@ -166,7 +171,7 @@ impl Partition {
     pub fn set_asked(&mut self, query: Option<u64>) {
         match &mut self.phase {
             Phase::Lookup { asked, .. } | Phase::Validate { asked } => *asked = query,
-            Phase::Fetch | Phase::Stopped(_) => {}
+            Phase::Awaiting | Phase::Fetch | Phase::Stopped(_) => {}
         }
     }
 

@@ -271,6 +271,6 @@ fn add(work: &mut Work, key: &TopicPartition, partition: &Partition, leader: Lea
             };
             work.fetches.push((partition.served, part));
         }
-        Phase::Lookup { .. } | Phase::Stopped(_) => {}
+        Phase::Awaiting | Phase::Lookup { .. } | Phase::Stopped(_) => {}
     }
 }
