@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::{connect, key_value};
 use crate::Common;
-use crate::output::{self, Failure, Format};
+use crate::failure::Failure;
+use crate::output::{self, Format};
 
 /// A line longer than this is refused rather than gathered without end.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -111,7 +112,7 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     producer.flush().await;
     let delivered = report.await.context("reporting deliveries")?;
     producer.close().await;
-    let tally = delivered.map_err(|error| Failure::new(Failure::UNREACHABLE, error))?;
+    let tally = delivered?;
     sent?;
     let value = json!({"records": tally.records, "bytes": tally.bytes, "seconds": tally.seconds});
     output::print(common.output, &value, |_| {

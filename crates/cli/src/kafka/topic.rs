@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{admin_failure, connect, key_value, nodes};
 use crate::Common;
-use crate::output::{self, Failure, Table};
+use crate::failure::Failure;
+use crate::output::{self, Table};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -214,9 +215,8 @@ async fn alter(
     let delete = delete_config.into_iter().map(|name| AlterConfig::Delete { name });
     let changes: Vec<_> = set.chain(delete).collect();
     if changes.is_empty() && partitions.is_none() {
-        return Err(Failure::new(
-            2,
-            anyhow::anyhow!("nothing to change: give --config, --delete-config or --partitions"),
+        return Err(Failure::usage(
+            "nothing to change: give --config, --delete-config or --partitions",
         ));
     }
     if !changes.is_empty() {

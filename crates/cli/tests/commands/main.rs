@@ -1,0 +1,6 @@
+//! The commands as people run them: the built binary against real processes.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod exit_codes;
+mod support;
