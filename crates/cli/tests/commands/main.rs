@@ -2,5 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod completions;
+mod doctor;
 mod exit_codes;
 mod support;
