@@ -5,4 +5,5 @@
 mod completions;
 mod doctor;
 mod exit_codes;
+mod shapes;
 mod support;
