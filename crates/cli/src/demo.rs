@@ -22,7 +22,8 @@ use serde_json::json;
 
 use crate::Common;
 use crate::dev::{Echo, Folder, start};
-use crate::output::{self, Failure, Format};
+use crate::failure::Failure;
+use crate::output::{self, Format};
 
 const TEXT: &str = include_str!("../../../tests/data/pride-and-prejudice.txt");
 const TOPIC: &str = "demo";
@@ -56,10 +57,10 @@ pub fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
         .map(|line| Bytes::copy_from_slice(line.as_bytes()))
         .collect();
     if lines.len() < 100 {
-        return Err(Failure::new(
-            2,
-            anyhow::anyhow!("the text has {} lines; a demo takes at least 100", lines.len()),
-        ));
+        return Err(Failure::usage(format!(
+            "the text has {} lines; a demo takes at least 100",
+            lines.len()
+        )));
     }
     let teller = Teller {
         format: common.output,

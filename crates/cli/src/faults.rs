@@ -9,7 +9,8 @@ use anyhow::Context;
 use klamm_faults::{FAULTS, Fault, Nodes, RunResult, by_name, run as run_fault, summary};
 
 use crate::Common;
-use crate::output::{self, Failure, Table};
+use crate::failure::Failure;
+use crate::output::{self, Table};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -71,7 +72,7 @@ async fn run_all(common: &Common, args: RunArgs) -> Result<ExitCode, Failure> {
             .iter()
             .map(find)
             .collect::<Result<_, _>>()
-            .map_err(|error| Failure::new(2, error))?
+            .map_err(|error| Failure::new(Failure::USAGE, error))?
     };
     let folder = args
         .folder

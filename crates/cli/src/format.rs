@@ -9,7 +9,8 @@ use klamm_types::{ClusterId, DirectoryId, NodeId};
 use serde_json::json;
 
 use crate::Common;
-use crate::output::{self, Failure};
+use crate::failure::Failure;
+use crate::output;
 
 #[derive(clap::Args)]
 pub struct Args {

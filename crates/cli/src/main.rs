@@ -4,6 +4,7 @@
 
 mod demo;
 mod dev;
+mod failure;
 mod faults;
 mod format;
 mod http;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use output::{Failure, Format};
+use failure::Failure;
+use output::Format;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -25,6 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A replicated, partitioned commit log that speaks the Kafka protocol.
 #[derive(Parser)]
 #[command(name = "klamm", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = failure::EXIT_CODES)]
 struct Arguments {
     #[command(flatten)]
     common: Common,

@@ -1,4 +1,4 @@
-//! What commands print and how they end: tables for people, JSON for programs, exit codes that tell.
+//! What commands print: tables for people, JSON for programs.
 
 use std::fmt;
 
@@ -12,51 +12,6 @@ pub enum Format {
     Table,
     /// One JSON value for programs.
     Json,
-}
-
-/// Why a command failed; decides the exit code.
-///
-/// | code | meaning |
-/// | --- | --- |
-/// | 0 | done |
-/// | 1 | failed: see the message |
-/// | 2 | the command line is wrong |
-/// | 3 | the cluster cannot be reached, or did not answer in time |
-/// | 4 | the cluster refused: the topic exists, a setting is wrong, … |
-/// | 5 | a check found something wrong: `doctor`, `demo`, `faults` |
-#[derive(Debug)]
-pub struct Failure {
-    pub code: u8,
-    pub error: anyhow::Error,
-}
-
-impl Failure {
-    pub const UNREACHABLE: u8 = 3;
-    pub const REFUSED: u8 = 4;
-    pub const CHECK: u8 = 5;
-
-    pub fn new(code: u8, error: anyhow::Error) -> Self {
-        Self { code, error }
-    }
-
-    pub fn check(text: impl Into<String>) -> Self {
-        Self {
-            code: Self::CHECK,
-            error: anyhow::anyhow!(text.into()),
-        }
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self { code: 1, error }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)
-    }
 }
 
 /// Rows under headings, columns as wide as their widest cell.

@@ -11,7 +11,7 @@ use klamm_broker::node::{AdvertisedListener, Node, Runtimes};
 use klamm_kafka::{Bound, ListenerSettings, Settings};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::output::Failure;
+use crate::failure::Failure;
 
 mod status;
 

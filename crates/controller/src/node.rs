@@ -123,6 +123,16 @@ impl Node {
         }
     }
 
+    /// Who is the active controller as far as this node knows, and where it is reached by gRPC.
+    pub fn known_active(&self) -> Option<(NodeId, String)> {
+        if self.acting.borrow().is_some() {
+            return Some((self.node_id(), self.config.own_address.clone()));
+        }
+        let running = self.running()?;
+        let (_, member) = running.leader()?;
+        Some((member.node_id, running.peers.address(&member).to_owned()))
+    }
+
     /// Waits until the node stops.
     pub async fn stopped(&self) {
         let mut stopping = self.stopping.subscribe();

@@ -4,12 +4,14 @@
 //! and asks `klamm-verify` for the verdict. It only ever touches processes that it started.
 
 mod fault;
+mod fleet;
 mod nodes;
 mod plan;
 mod report;
 mod run;
 
 pub use fault::{Blow, FAULTS, Fault, Target, by_name};
+pub use fleet::{Fleet, Member, Roles};
 pub use nodes::Nodes;
 pub use report::{Summary, summary};
 pub use run::{RunResult, run};

@@ -15,7 +15,7 @@ pub use layout::Folder;
 pub use node::Echo;
 pub use run::start;
 
-use crate::output::Failure;
+use crate::failure::Failure;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::control::{self, StartWish};
 use super::layout::{self, Cluster, Folder};
 use super::node::{self, Echo};
-use crate::output::Failure;
+use crate::failure::Failure;
 
 /// How long the nodes may take until all serve.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{admin_failure, connect};
 use crate::Common;
-use crate::output::{self, Failure, Table};
+use crate::failure::Failure;
+use crate::output::{self, Table};
 
 #[derive(clap::Subcommand)]
 pub enum Command {

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{admin_failure, connect, key_value};
 use crate::Common;
-use crate::output::{self, Failure, Table};
+use crate::failure::Failure;
+use crate::output::{self, Table};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -73,10 +74,7 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
             let delete = delete.into_iter().map(|name| AlterConfig::Delete { name });
             let changes: Vec<_> = set.chain(delete).collect();
             if changes.is_empty() {
-                return Err(Failure::new(
-                    2,
-                    anyhow::anyhow!("nothing to change: give KEY=VALUE or --delete KEY"),
-                ));
+                return Err(Failure::usage("nothing to change: give KEY=VALUE or --delete KEY"));
             }
             let admin = connect(common).await?.admin();
             admin

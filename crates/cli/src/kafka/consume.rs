@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::connect;
 use crate::Common;
-use crate::output::{Failure, Format};
+use crate::failure::Failure;
+use crate::output::Format;
 
 const POLL: Duration = Duration::from_millis(500);
 
@@ -74,7 +75,7 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
         ..ConsumerConfig::default()
     };
     let mut consumer = client.consumer(config);
-    let unread = |error| Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error));
+    let unread = |error| Failure::from(anyhow::Error::new(error));
     if args.partition.is_empty() {
         consumer.assign_topic(&args.topic, args.from).await.map_err(unread)?;
     } else {
@@ -109,7 +110,7 @@ async fn pump(
             return Ok(());
         }
         let records = consumer.poll(POLL).await;
-        let records = records.map_err(|error| Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error)))?;
+        let records = records.context("reading")?;
         let left = max.map_or(u64::MAX, |max| max - printed);
         let wanted = records.iter().filter(|record| !is_past(record, ends));
         let wanted: Vec<_> = wanted.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();

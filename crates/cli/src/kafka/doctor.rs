@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::{client_config, connect};
 use crate::Common;
-use crate::output::{self, Failure};
+use crate::failure::Failure;
+use crate::output;
 
 #[derive(clap::Args)]
 pub struct Args {

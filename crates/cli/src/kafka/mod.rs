@@ -18,7 +18,7 @@ use klamm_client::admin::AdminError;
 use klamm_client::{Client, ClientConfig};
 
 use crate::Common;
-use crate::output::Failure;
+use crate::failure::Failure;
 
 /// Runs one command to its end.
 pub fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
@@ -64,18 +64,13 @@ pub async fn connect_creating(common: &Common) -> Result<Client, Failure> {
 async fn connect_with(common: &Common, config: ClientConfig) -> Result<Client, Failure> {
     Client::connect(config).await.map_err(|error| {
         let doing = format!("connecting to {}", common.bootstrap);
-        Failure::new(Failure::UNREACHABLE, anyhow::Error::new(error).context(doing))
+        Failure::from(anyhow::Error::new(error).context(doing))
     })
 }
 
 /// An admin's failure with the exit code that tells.
 pub fn admin_failure(error: AdminError) -> Failure {
-    let code = if error.code().is_some() {
-        Failure::REFUSED
-    } else {
-        Failure::UNREACHABLE
-    };
-    Failure::new(code, anyhow::Error::new(error))
+    Failure::from(anyhow::Error::new(error))
 }
 
 /// `KEY=VALUE`, as flags have it.

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use klamm_client::{Acks, Compression, DeliveryFuture, Guarantee, ProducerConfig, ProducerRecord};
+use klamm_client::{Acks, Compression, Delivery, DeliveryFuture, Guarantee, ProducerConfig, ProducerRecord};
 use serde_json::json;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::sync::mpsc;
 
 use super::{connect, key_value};
 use crate::Common;
-use crate::output::{self, Failure};
+use crate::failure::Failure;
+use crate::output::{self, Format};
 
 /// A line longer than this is refused rather than gathered without end.
 const LINE_BYTES_MAX: u64 = 64 << 20;
@@ -56,6 +57,9 @@ pub struct Args {
     /// Show how far it is.
     #[arg(long)]
     progress: bool,
+    /// Print partition and offset of every record as it is acknowledged, in the order of the lines.
+    #[arg(long)]
+    offsets: bool,
 }
 
 fn acks(text: &str) -> Result<Acks, String> {
@@ -99,12 +103,16 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     };
     let producer = client.producer(config).context("the producer's settings")?;
     let (deliveries, waiting) = mpsc::channel(WAITING_MAX);
-    let report = tokio::spawn(report(waiting, args.progress && std::io::stderr().is_terminal()));
+    let shown = Shown {
+        progress: args.progress && std::io::stderr().is_terminal(),
+        offsets: args.offsets.then_some(common.output),
+    };
+    let report = tokio::spawn(report(waiting, shown));
     let sent = send_lines(&args, &producer, deliveries).await;
     producer.flush().await;
     let delivered = report.await.context("reporting deliveries")?;
     producer.close().await;
-    let tally = delivered.map_err(|error| Failure::new(Failure::UNREACHABLE, error))?;
+    let tally = delivered?;
     sent?;
     let value = json!({"records": tally.records, "bytes": tally.bytes, "seconds": tally.seconds});
     output::print(common.output, &value, |_| {
@@ -191,15 +199,30 @@ fn find(line: &[u8], separator: &[u8]) -> Option<usize> {
     line.windows(separator.len()).position(|window| window == separator)
 }
 
+fn print_place(format: Format, delivery: &Delivery) -> anyhow::Result<()> {
+    let (partition, offset) = (delivery.partition.0, delivery.offset.0);
+    match format {
+        Format::Table => output::print_out(&format!("{partition} {offset}")),
+        Format::Json => output::print_out(&json!({"partition": partition, "offset": offset}).to_string()),
+    }
+}
+
 struct Tally {
     records: u64,
     bytes: u64,
     seconds: f64,
 }
 
+/// What is told of the deliveries while they come.
+struct Shown {
+    progress: bool,
+    /// Each record's place, in this form.
+    offsets: Option<Format>,
+}
+
 /// Waits for every delivery, in order. The first failure ends it.
-async fn report(mut waiting: mpsc::Receiver<Sent>, progress: bool) -> anyhow::Result<Tally> {
-    let (begin, mut shown) = (Instant::now(), Instant::now());
+async fn report(mut waiting: mpsc::Receiver<Sent>, shown: Shown) -> anyhow::Result<Tally> {
+    let (begin, mut told) = (Instant::now(), Instant::now());
     let mut tally = Tally {
         records: 0,
         bytes: 0,
@@ -207,17 +230,20 @@ async fn report(mut waiting: mpsc::Receiver<Sent>, progress: bool) -> anyhow::Re
     };
     while let Some((bytes, delivery)) = waiting.recv().await {
         let records = tally.records;
-        delivery
+        let delivery = delivery
             .await
             .with_context(|| format!("delivering record {records}; all before it are acknowledged"))?;
         tally.records += 1;
         tally.bytes += bytes;
-        if progress && shown.elapsed() >= PROGRESS_INTERVAL {
-            shown = Instant::now();
+        if let Some(format) = shown.offsets {
+            print_place(format, &delivery)?;
+        }
+        if shown.progress && told.elapsed() >= PROGRESS_INTERVAL {
+            told = Instant::now();
             eprint!("\r{} records acknowledged", tally.records);
         }
     }
-    if progress {
+    if shown.progress {
         eprintln!("\r{} records acknowledged", tally.records);
     }
     tally.seconds = begin.elapsed().as_secs_f64();

@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::{admin_failure, connect};
 use crate::Common;
-use crate::output::{self, Failure, Table};
+use crate::failure::Failure;
+use crate::output::{self, Table};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -61,8 +62,7 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
             address,
             directory,
         } => {
-            let (host, port) = address.rsplit_once(':').context("the address must be HOST:PORT")?;
-            let port = port.parse().context("the address must be HOST:PORT")?;
+            let (host, port) = host_port(&address).ok_or_else(|| Failure::usage("the address must be HOST:PORT"))?;
             let directory = directory.unwrap_or_default();
             let voter = Voter {
                 node: NodeId(node),
@@ -147,6 +147,11 @@ async fn describe(common: &Common) -> Result<(), Failure> {
         )
     })?;
     Ok(())
+}
+
+fn host_port(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((host, port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
 }
 
 /// Works on files alone; no node may run on them.

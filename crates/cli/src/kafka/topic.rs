@@ -1,14 +1,18 @@
 //! `klamm topic`: create, list, describe, alter, delete.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use klamm_client::admin::{Admin, AlterConfig, ConfigResource, ConfigSource, NewTopic, TopicDescription};
-use klamm_types::ErrorCode;
+use klamm_client::admin::{
+    Admin, AlterConfig, ConfigResource, ConfigSource, NewTopic, PartitionDescription, TopicDescription,
+};
+use klamm_types::{ErrorCode, NodeId};
 use serde_json::json;
 
 use super::{admin_failure, connect, key_value, nodes};
 use crate::Common;
-use crate::output::{self, Failure, Table};
+use crate::failure::Failure;
+use crate::output::{self, Table};
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -151,6 +155,11 @@ async fn list(common: &Common, admin: &Admin, internal: bool) -> Result<(), Fail
 
 async fn describe(common: &Common, admin: &Admin, names: &[String]) -> Result<(), Failure> {
     let (mut values, mut texts) = (Vec::new(), Vec::new());
+    let brokers = admin.describe_cluster().await.map_err(admin_failure)?.brokers;
+    let racks: Racks = brokers
+        .into_iter()
+        .filter_map(|broker| Some((broker.id, broker.rack?)))
+        .collect();
     for name in names {
         let topic = admin.describe_topic(name).await.map_err(admin_failure)?;
         let entries = admin
@@ -159,14 +168,23 @@ async fn describe(common: &Common, admin: &Admin, names: &[String]) -> Result<()
             .map_err(admin_failure)?;
         let own = entries.into_iter().filter(|entry| entry.source == ConfigSource::Topic);
         let settings: Vec<_> = own.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect();
-        values.push(to_json(&topic, &settings));
-        texts.push(to_text(&topic, &settings));
+        values.push(to_json(&topic, &settings, &racks));
+        texts.push(to_text(&topic, &settings, &racks));
     }
     output::print(common.output, &values, |_| texts.join("\n"))?;
     Ok(())
 }
 
-fn to_json(topic: &TopicDescription, settings: &[(String, String)]) -> serde_json::Value {
+/// The racks of those brokers that have one.
+type Racks = BTreeMap<NodeId, String>;
+
+/// Where the replicas of a partition stand, in their order; nothing for a broker without a rack.
+fn racks_of<'a>(partition: &PartitionDescription, racks: &'a Racks) -> Vec<&'a str> {
+    let rack = |node| racks.get(node).map_or("", String::as_str);
+    partition.replicas.iter().map(rack).collect()
+}
+
+fn to_json(topic: &TopicDescription, settings: &[(String, String)], racks: &Racks) -> serde_json::Value {
     let ids = |list: &[klamm_types::NodeId]| list.iter().map(|node| node.0).collect::<Vec<_>>();
     let partitions = topic.partitions.iter().map(|partition| {
         json!({
@@ -174,6 +192,7 @@ fn to_json(topic: &TopicDescription, settings: &[(String, String)]) -> serde_jso
             "leader": partition.leader.map(|node| node.0),
             "leader_epoch": partition.leader_epoch,
             "replicas": ids(&partition.replicas),
+            "racks": racks_of(partition, racks),
             "isr": ids(&partition.isr),
             "offline": ids(&partition.offline),
         })
@@ -186,10 +205,13 @@ fn to_json(topic: &TopicDescription, settings: &[(String, String)]) -> serde_jso
     })
 }
 
-fn to_text(topic: &TopicDescription, settings: &[(String, String)]) -> String {
-    let mut table = Table::new(&["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC"]);
+fn to_text(topic: &TopicDescription, settings: &[(String, String)], racks: &Racks) -> String {
+    let columns = ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "RACKS"];
+    // Most clusters have none.
+    let shown = if racks.is_empty() { 5 } else { 6 };
+    let mut table = Table::new(&columns[..shown]);
     for partition in &topic.partitions {
-        table.row(vec![
+        let mut cells = vec![
             partition.partition.to_string(),
             partition
                 .leader
@@ -197,7 +219,10 @@ fn to_text(topic: &TopicDescription, settings: &[(String, String)]) -> String {
             partition.leader_epoch.to_string(),
             nodes(&partition.replicas),
             nodes(&partition.isr),
-        ]);
+            racks_of(partition, racks).join(","),
+        ];
+        cells.truncate(shown);
+        table.row(cells);
     }
     let settings: String = settings.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
     format!("{}  id {}\n{settings}{table}", topic.name, topic.id)
@@ -214,9 +239,8 @@ async fn alter(
     let delete = delete_config.into_iter().map(|name| AlterConfig::Delete { name });
     let changes: Vec<_> = set.chain(delete).collect();
     if changes.is_empty() && partitions.is_none() {
-        return Err(Failure::new(
-            2,
-            anyhow::anyhow!("nothing to change: give --config, --delete-config or --partitions"),
+        return Err(Failure::usage(
+            "nothing to change: give --config, --delete-config or --partitions",
         ));
     }
     if !changes.is_empty() {

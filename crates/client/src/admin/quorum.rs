@@ -105,7 +105,9 @@ impl Admin {
             host: &voter.host,
             port: voter.port,
         };
+        let cluster = self.client.cluster();
         let request = AddRaftVoterRequest {
+            cluster_id: cluster.cluster_id.as_deref(),
             timeout_ms: self.timeout_ms(),
             voter_id: voter.node.0,
             voter_directory_id: voter.directory.0,
@@ -126,10 +128,11 @@ impl Admin {
     /// # Errors
     /// There is no such voter (`VOTER_NOT_FOUND`), or the quorum has no majority.
     pub async fn remove_voter(&self, node: NodeId, directory: DirectoryId) -> Result<(), AdminError> {
+        let cluster = self.client.cluster();
         let request = RemoveRaftVoterRequest {
+            cluster_id: cluster.cluster_id.as_deref(),
             voter_id: node.0,
             voter_directory_id: directory.0,
-            ..Default::default()
         };
         let reply = self.call_any(Kind::Change, &request).await?;
         let response = decode::<RemoveRaftVoterRequest<'_>>(&reply)?;

@@ -18,6 +18,11 @@ use klamm_client::{
 use support::{client, fresh_topic, read_all};
 use tokio::sync::watch;
 
+/// Records acknowledged, or read, between one blow and the next: the stream is steady then.
+const STEADY: u64 = 200;
+/// How long anything may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Does something to a broker; false if nobody can.
 fn order(what: &str, node: NodeId) -> bool {
     let Ok(command) = std::env::var("KLAMM_TEST_CLUSTER") else {
@@ -34,9 +39,37 @@ fn order(what: &str, node: NodeId) -> bool {
     true
 }
 
+/// How many records were acknowledged or read so far, for those who wait for more.
+#[derive(Clone)]
+struct Count(watch::Sender<u64>);
+
+impl Count {
+    fn new() -> Count {
+        Count(watch::Sender::new(0))
+    }
+
+    fn add(&self, more: usize) {
+        self.0.send_modify(|count| *count += more as u64);
+    }
+
+    async fn wait_for_more(&self, what: &str) {
+        let mut count = self.0.subscribe();
+        let until = *count.borrow_and_update() + STEADY;
+        let more = count.wait_for(|count| *count >= until);
+        let more = tokio::time::timeout(PATIENCE, more).await;
+        more.unwrap_or_else(|_| panic!("no {STEADY} more records were {what} within {PATIENCE:?}"))
+            .unwrap();
+    }
+}
+
 /// Produces one record after another to one partition until told to stop; says what was acknowledged, and the longest
 /// time between two acknowledgements.
-async fn produce_until(client: Client, topic: String, stop: watch::Receiver<bool>) -> (Vec<u64>, Duration) {
+async fn produce_until(
+    client: Client,
+    topic: String,
+    stop: watch::Receiver<bool>,
+    count: Count,
+) -> (Vec<u64>, Duration) {
     let producer = client.producer(ProducerConfig::default()).unwrap();
     let (mut acknowledged, mut gap, mut last) = (Vec::new(), Duration::ZERO, Instant::now());
     let mut waiting = std::collections::VecDeque::new();
@@ -54,6 +87,7 @@ async fn produce_until(client: Client, topic: String, stop: watch::Receiver<bool
         };
         delivery.await.unwrap();
         acknowledged.push(number);
+        count.add(1);
         gap = gap.max(last.elapsed());
         last = Instant::now();
     }
@@ -62,7 +96,12 @@ async fn produce_until(client: Client, topic: String, stop: watch::Receiver<bool
 }
 
 /// Reads from the start until all is produced and the end is reached; says what came, and the longest time without.
-async fn tail(client: Client, topic: String, produced: watch::Receiver<bool>) -> (Vec<ConsumerRecord>, Duration) {
+async fn tail(
+    client: Client,
+    topic: String,
+    produced: watch::Receiver<bool>,
+    count: Count,
+) -> (Vec<ConsumerRecord>, Duration) {
     let mut consumer = client.consumer(ConsumerConfig::default());
     consumer.assign_topic(&topic, Start::Earliest).await.unwrap();
     let (mut records, mut gap, mut last) = (Vec::new(), Duration::ZERO, Instant::now());
@@ -80,6 +119,7 @@ async fn tail(client: Client, topic: String, produced: watch::Receiver<bool>) ->
         if !taken.is_empty() {
             gap = gap.max(last.elapsed());
             last = Instant::now();
+            count.add(taken.len());
             records.extend(taken);
         }
     }
@@ -89,10 +129,12 @@ async fn survive(fault: &str, mend: &str) {
     let client = client().await;
     let topic = fresh_topic(&client, "failover", 1).await;
     let (stop, stopped) = watch::channel(false);
-    let producing = tokio::spawn(produce_until(client.clone(), topic.clone(), stopped));
+    let (sent, seen) = (Count::new(), Count::new());
+    let producing = tokio::spawn(produce_until(client.clone(), topic.clone(), stopped, sent.clone()));
     let (all_produced, produced) = watch::channel(false);
-    let reading = tokio::spawn(tail(client.clone(), topic.clone(), produced));
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let reading = tokio::spawn(tail(client.clone(), topic.clone(), produced, seen.clone()));
+    sent.wait_for_more("acknowledged").await;
+    seen.wait_for_more("read").await;
     let leader = client.cluster().leader(&topic, PartitionId(0)).unwrap().id;
     if !order(fault, leader) {
         stop.send_replace(true);
@@ -102,19 +144,20 @@ async fn survive(fault: &str, mend: &str) {
         return;
     }
     let broken = Instant::now();
-    // Until another leads, and some time more.
+    // Until another leads, and both streams flow again.
     let mut cluster = client.watch_cluster();
     let moved = |now: &std::sync::Arc<klamm_client::Cluster>| {
         now.leader(&topic, PartitionId(0))
             .is_some_and(|broker| broker.id != leader)
     };
-    tokio::time::timeout(Duration::from_secs(60), cluster.wait_for(moved))
+    tokio::time::timeout(PATIENCE, cluster.wait_for(moved))
         .await
         .unwrap()
         .unwrap();
     // What of the write gap lies before this is the cluster's, the rest may be ours.
     println!("{fault}: another leader was known after {:?}", broken.elapsed());
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    sent.wait_for_more("acknowledged").await;
+    seen.wait_for_more("read").await;
     order(mend, leader);
     stop.send_replace(true);
     let (acknowledged, gap) = producing.await.unwrap();

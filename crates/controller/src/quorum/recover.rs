@@ -1,7 +1,10 @@
-//! Building a new quorum of one voter from the newest snapshot of the metadata, after the old quorum is lost for good.
+//! Building a new quorum of one voter from the newest snapshot of the metadata and the log that follows it in the node's
+//! own store, after the old quorum is lost for good.
 //!
-//! What was decided after the snapshot is gone, so everything that must never be given twice goes up by a wide margin:
-//! leader epochs, broker epochs, producer ids, the log's index and term. The other controllers start with empty folders
+//! The log is taken to its end: what a majority had acknowledged may be among its last entries, and what it had not was
+//! decided by a controller all the same, as if this node had been elected. What was decided after that is gone, so
+//! everything that must never be given twice goes up by a wide margin: leader epochs, broker epochs, producer ids, the
+//! log's index and term. The other controllers start with empty folders
 //! and join; members of the old quorum are strangers to the new one, because its Raft ids are new.
 
 use std::collections::BTreeMap;
@@ -19,9 +22,9 @@ use openraft::vote::RaftLeaderId;
 use super::describe::now_millis;
 use crate::raft::allocations::RAFT_ID_LIMIT;
 use crate::raft::machine::leader_term;
-use crate::raft::snapshot::{self, SnapshotError, State};
-use crate::raft::types::{LeaderId, LogId, Member, Membership, RaftId, StoredMembership, Vote};
-use crate::store::{self, Identity, StoreError};
+use crate::raft::snapshot::{self, EntryError, SnapshotError, State};
+use crate::raft::types::{Entry, LeaderId, LogId, Member, Membership, RaftId, StoredMembership, Vote};
+use crate::store::{self, Identity, KeptLog, StoreError};
 
 /// By how much leader epochs go up; far more changes of leader than one snapshot interval holds.
 const LEADER_EPOCH_MARGIN: u16 = 1_000;
@@ -34,9 +37,7 @@ const TERM_MARGIN: u64 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub cluster_id: ClusterId,
-    /// The snapshot that is taken, and the last entry in it.
-    pub snapshot: PathBuf,
-    pub snapshot_index: u64,
+    pub source: Source,
     /// The Raft id of the one voter.
     pub raft_id: RaftId,
     folder: PathBuf,
@@ -46,29 +47,50 @@ pub struct Plan {
     applied: LogId,
 }
 
+/// What the new quorum knows is taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The snapshot and the last entry in it, if there is one.
+    pub snapshot: Option<(PathBuf, u64)>,
+    pub log: LogSource,
+    /// The last entry of all.
+    pub last_index: u64,
+}
+
+/// What was taken from the log in the node's store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogSource {
+    Entries(u64),
+    /// It does not follow the snapshot without a gap.
+    Apart,
+    Unreadable(String),
+}
+
 /// Why no quorum is built.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
-    #[error("there is no snapshot of the metadata in {}", folder.display())]
+    #[error("there is no snapshot of the metadata in {}, and no log that begins with the first entry", folder.display())]
     NoSnapshot { folder: PathBuf },
+    #[error("applying the log")]
+    Replay(#[from] EntryError),
     #[error("no snapshot of the metadata can be read")]
     Unreadable(#[source] SnapshotError),
-    #[error("the snapshot of the metadata names no cluster")]
+    #[error("the metadata names no cluster")]
     NoCluster,
     #[error("raising the epochs of the snapshot")]
     Raise(#[from] ApplyError),
     #[error("writing the snapshot of the new quorum")]
     Write(#[source] std::io::Error),
-    #[error("making the new store")]
+    #[error("opening the old store, or making the new one")]
     Store(#[from] StoreError),
 }
 
-/// Looks for the newest snapshot in the quorum's folder of a node, and says what would be built from it. Snapshots of
-/// other nodes are considered if they were copied into the folder with names that end in `.snapshot`. Blocking.
+/// Looks for the newest snapshot in the quorum's folder of a node and for the log in its store, and says what would be
+/// built from them. Snapshots of other nodes are considered if they were copied into the folder with names that end in
+/// `.snapshot`. The node must not be running. Blocking.
 pub fn plan(folder: &Path, node_id: NodeId, address: &str) -> Result<Plan, RecoverError> {
-    let (path, old) = newest(folder)?;
+    let (source, old) = newest(folder)?;
     let cluster_id = old.image.cluster_id().ok_or(RecoverError::NoCluster)?;
-    let snapshot_index = old.image.applied_index();
     let store_id = Uuid::from_u128(rand::random());
     let (applied, state) = raise(
         old,
@@ -82,8 +104,7 @@ pub fn plan(folder: &Path, node_id: NodeId, address: &str) -> Result<Plan, Recov
     let folder = folder.to_owned();
     Ok(Plan {
         cluster_id,
-        snapshot: path,
-        snapshot_index,
+        source,
         raft_id,
         folder,
         node_id,
@@ -118,12 +139,24 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let image = &self.state.image;
         writeln!(f, "cluster {}", self.cluster_id)?;
-        writeln!(f, "snapshot {}: entry {}", self.snapshot.display(), self.snapshot_index)?;
+        if let Some((path, index)) = &self.source.snapshot {
+            writeln!(f, "snapshot {}: up to entry {index}", path.display())?;
+        }
+        match &self.source.log {
+            LogSource::Entries(count) => writeln!(
+                f,
+                "log: {count} entries after it, up to entry {}",
+                self.source.last_index
+            )?,
+            LogSource::Apart => writeln!(f, "log: does not follow the snapshot, nothing is taken from it")?,
+            LogSource::Unreadable(reason) => writeln!(f, "log: cannot be read, {reason}")?,
+        }
         writeln!(f, "{} brokers, {} topics", image.brokers().len(), image.topics().len())?;
         writeln!(f, "one voter: node {}; its old store is moved aside", self.node_id)?;
         writeln!(
             f,
-            "leader epochs go up by {LEADER_EPOCH_MARGIN}; what was decided after the snapshot is lost"
+            "leader epochs go up by {LEADER_EPOCH_MARGIN}; what was decided after entry {} is lost",
+            self.source.last_index
         )?;
         write!(
             f,
@@ -132,8 +165,61 @@ impl fmt::Display for Plan {
     }
 }
 
+/// The newest snapshot, and on it the entries of the log that follow it.
+fn newest(folder: &Path) -> Result<(Source, State), RecoverError> {
+    let log = store::read_log(folder)?;
+    let (snapshot, mut state) = match newest_snapshot(folder) {
+        Ok((path, state)) => (Some((path, state.image.applied_index())), state),
+        // A young quorum has made none yet; its log holds everything.
+        Err(RecoverError::NoSnapshot { .. }) if starts_at_first(&log) => (None, State::default()),
+        Err(error) => return Err(error),
+    };
+    let log = match log {
+        KeptLog::Entries(entries) => replay(&mut state, &entries, snapshot.is_none())?,
+        KeptLog::Empty => LogSource::Entries(0),
+        KeptLog::Damaged(reason) => LogSource::Unreadable(reason),
+    };
+    let last_index = state.image.applied_index();
+    Ok((
+        Source {
+            snapshot,
+            log,
+            last_index,
+        },
+        state,
+    ))
+}
+
+fn starts_at_first(log: &KeptLog) -> bool {
+    matches!(log, KeptLog::Entries(entries) if entries.first().is_some_and(|entry| entry.log_id.index == 0))
+}
+
+/// Applies what follows the state. The log is of the same history if it holds the state's last entry under the same
+/// leader, or begins right after it; `whole`: the state is empty and the log begins with the first entry.
+fn replay(state: &mut State, entries: &[Entry], whole: bool) -> Result<LogSource, RecoverError> {
+    let (term, index) = order(state);
+    let is_last = |entry: &Entry| entry.log_id.index == index && leader_term(&entry.log_id.leader_id) == term;
+    let begins_after = entries
+        .first()
+        .is_some_and(|entry| entry.log_id.index == index + 1 && leader_term(&entry.log_id.leader_id) >= term);
+    if !whole && !begins_after && !entries.iter().any(is_last) {
+        let ends_before = entries.last().is_some_and(|entry| entry.log_id.index < index);
+        return Ok(if ends_before {
+            LogSource::Entries(0)
+        } else {
+            LogSource::Apart
+        });
+    }
+    let mut count = 0;
+    for entry in entries.iter().filter(|entry| whole || entry.log_id.index > index) {
+        state.apply(entry)?;
+        count += 1;
+    }
+    Ok(LogSource::Entries(count))
+}
+
 /// The readable snapshot with the most entries.
-fn newest(folder: &Path) -> Result<(PathBuf, State), RecoverError> {
+fn newest_snapshot(folder: &Path) -> Result<(PathBuf, State), RecoverError> {
     let own = folder.join(snapshot::SNAPSHOT_FILE);
     let mut paths = vec![own.with_extension("old")];
     // A folder that cannot be listed has no snapshot.

@@ -10,16 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use klamm_schema::metadata::MetadataBatch;
 use openraft::OptionalSend;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use prost::Message;
 
 use super::feed::{Feed, FeedEntry};
 use super::snapshot::{self, State};
-use super::types::{
-    Command, Entry, LeaderId, LogId, Outcome, Payload, Snapshot, SnapshotMeta, StoredMembership, Types,
-};
+use super::types::{Entry, LeaderId, LogId, Outcome, Snapshot, SnapshotMeta, StoredMembership, Types};
 
 pub struct StateMachine {
     state: State,
@@ -37,30 +33,15 @@ impl StateMachine {
     }
 
     fn apply_one(&mut self, entry: &Entry) -> io::Result<Outcome> {
-        let mut records = Bytes::new();
-        let mut outcome = Outcome::Applied;
-        match &entry.payload {
-            Payload::Blank => {}
-            Payload::Membership(membership) => {
-                self.state.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                self.state.allocations.note(membership);
-            }
-            Payload::Normal(Command::Records(bytes)) => records = bytes.clone(),
-            Payload::Normal(Command::AllocateRaftId { node_id, store_id }) => {
-                outcome = Outcome::Allocated(self.state.allocations.allocate(*node_id, *store_id));
-            }
-        }
-        self.state.applied = Some(entry.log_id);
-        let (index, term) = (entry.log_id.index, leader_term(&entry.log_id.leader_id));
-        if index == 0 {
-            // The founding membership entry; an image counts from 1.
-            return Ok(outcome);
-        }
-        let batch = MetadataBatch::decode(records.clone()).map_err(io::Error::other)?;
-        self.state.image.apply_batch(index, term, &batch).map_err(|error| {
-            tracing::error!(index, %error, "a committed entry cannot be applied; this node stops");
+        let (outcome, records) = self.state.apply(entry).map_err(|error| {
+            tracing::error!(%error, "a committed entry cannot be applied; this node stops");
             io::Error::other(error)
         })?;
+        let (index, term) = (entry.log_id.index, leader_term(&entry.log_id.leader_id));
+        if index == 0 {
+            // Nothing to tell: the founding membership entry.
+            return Ok(outcome);
+        }
         self.feed.publish(
             FeedEntry {
                 index,

@@ -6,15 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use klamm_metadata::image::{Image, SnapshotError as ImageError};
+use klamm_metadata::image::{ApplyError, Image, SnapshotError as ImageError};
 use klamm_proto::quorum::v1 as wire;
+use klamm_schema::metadata::MetadataBatch;
 use prost::Message;
 
 use super::allocations::Allocations;
 use super::convert::{
     Malformed, log_id_from_wire, log_id_to_wire, stored_membership_from_wire, stored_membership_to_wire,
 };
-use super::types::{LogId, SnapshotMeta, StoredMembership};
+use super::machine::leader_term;
+use super::types::{Command, Entry, LogId, Outcome, Payload, SnapshotMeta, StoredMembership};
 use crate::store::codec::{self, CodecError};
 use crate::store::replace_file;
 
@@ -51,7 +53,51 @@ pub enum SnapshotError {
     Image(#[from] ImageError),
 }
 
+/// Why an entry cannot be applied: it comes from a newer program, or from a bug.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    #[error("decoding the records of entry {index}")]
+    Decode {
+        index: u64,
+        #[source]
+        cause: prost::DecodeError,
+    },
+    #[error("applying entry {index}")]
+    Apply {
+        index: u64,
+        #[source]
+        cause: ApplyError,
+    },
+}
+
 impl State {
+    /// Applies the next entry of the log; says what came of it, and the encoded records that it holds.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(Outcome, Bytes), EntryError> {
+        let mut records = Bytes::new();
+        let mut outcome = Outcome::Applied;
+        match &entry.payload {
+            Payload::Blank => {}
+            Payload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                self.allocations.note(membership);
+            }
+            Payload::Normal(Command::Records(bytes)) => records = bytes.clone(),
+            Payload::Normal(Command::AllocateRaftId { node_id, store_id }) => {
+                outcome = Outcome::Allocated(self.allocations.allocate(*node_id, *store_id));
+            }
+        }
+        self.applied = Some(entry.log_id);
+        let (index, term) = (entry.log_id.index, leader_term(&entry.log_id.leader_id));
+        // Entry 0 is the founding membership; an image counts from 1.
+        if index > 0 {
+            let batch = MetadataBatch::decode(records.clone());
+            let batch = batch.map_err(|cause| EntryError::Decode { index, cause })?;
+            let applied = self.image.apply_batch(index, term, &batch);
+            applied.map_err(|cause| EntryError::Apply { index, cause })?;
+        }
+        Ok((outcome, records))
+    }
+
     pub fn meta(&self) -> SnapshotMeta {
         SnapshotMeta {
             last_log_id: self.applied,

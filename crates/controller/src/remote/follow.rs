@@ -207,7 +207,8 @@ impl Follow {
             tracing::error!(%error, "this node does not follow the metadata of another cluster");
             return Err(Left::Over);
         }
-        self.client.heard_active(heartbeat.controller);
+        self.client
+            .heard_active(heartbeat.controller, &heartbeat.controller_address);
         self.committed = self.committed.max(heartbeat.committed_index);
         self.hand_on(MetadataEvent::Committed {
             index: self.committed,

@@ -39,7 +39,18 @@ impl ControllerClient {
                 match timeout_at(limit, client(channel).describe(request)).await {
                     Ok(Ok(reply)) => {
                         let reply = reply.into_inner();
-                        self.heard_active(reply.leader_node_id);
+                        let leader = |state: &&wire::MemberState| {
+                            state
+                                .member
+                                .as_ref()
+                                .is_some_and(|member| member.node_id == reply.leader_node_id)
+                        };
+                        let leader = reply
+                            .members
+                            .iter()
+                            .find(leader)
+                            .and_then(|state| state.member.as_ref());
+                        self.heard_active(reply.leader_node_id, leader.map_or("", |member| &member.address));
                         let by_leader = reply.leader_node_id == node.0;
                         match from_wire(reply) {
                             Ok(description) if by_leader => return Ok(description),

@@ -68,7 +68,7 @@ impl ControllerClient {
                 let limit = until.min(Instant::now() + OPEN_TIMEOUT);
                 match timeout_at(limit, self.open_with(node, open.clone())).await {
                     Ok(Ok(session)) => {
-                        self.heard_active(node.0);
+                        self.heard_active(node.0, "");
                         return Ok(session);
                     }
                     Ok(Err(Failure::Final(error))) => return Err(error),
@@ -133,7 +133,7 @@ impl ControllerClient {
             }
             ErrorCode::NotController => {
                 self.not_active(node);
-                self.heard_active(first.controller);
+                self.heard_active(first.controller, &first.controller_address);
                 Err(Failure::Next("it is not the active controller".into()))
             }
             code => Err(Failure::Final(SessionError::Refused {

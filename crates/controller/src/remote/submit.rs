@@ -69,12 +69,12 @@ impl ControllerClient {
                         self.identity().agree_bytes(&answer.cluster_id)?;
                         let reply = answer.reply.unwrap_or_default();
                         if reply.error_code != i32::from(ErrorCode::NotController.code()) {
-                            self.heard_active(answer.controller);
+                            self.heard_active(answer.controller, &answer.controller_address);
                             return Ok(reply);
                         }
                         last = format!("node {node}: it is not the active controller");
                         self.not_active(node);
-                        self.heard_active(answer.controller);
+                        self.heard_active(answer.controller, &answer.controller_address);
                     }
                     Err(status) if refuses(status.code()) => {
                         return Err(SubmitError::Refused(status.message().to_owned()));

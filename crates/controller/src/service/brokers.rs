@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{check_cluster, follow, session};
+use super::{check_cluster, controller, follow, session};
 use crate::network::channel::{self, MESSAGE_BYTES_MAX};
 use crate::node::Node;
 use crate::shell::{Input, not_controller};
@@ -33,10 +33,12 @@ impl BrokerService {
         BrokerService { node }
     }
 
-    fn reply(&self, controller: Option<NodeId>, reply: ControllerReply) -> Response<wire::SubmitReply> {
+    fn reply(&self, reply: ControllerReply) -> Response<wire::SubmitReply> {
+        let (controller, controller_address) = controller(self.node.known_active());
         Response::new(wire::SubmitReply {
             cluster_id: self.node.config.identity.cluster_bytes(),
-            controller: controller.map_or(-1, |node| node.0),
+            controller,
+            controller_address,
             reply: Some(reply),
         })
     }
@@ -127,13 +129,12 @@ impl Controller for BrokerService {
             let kind = request.request.and_then(|request| request.request);
             let kind = kind.ok_or_else(|| Status::invalid_argument("the request is empty or of an unknown kind"))?;
             let reply = self.decide(NodeId(request.node_id), kind, limit).await?;
-            return Ok(self.reply(Some(self.node.node_id()), reply));
+            return Ok(self.reply(reply));
         }
         if request.hops < HOPS_MAX && self.node.running().is_some_and(|running| running.leader().is_some()) {
             return self.pass_on(request, limit).await.map(Response::new);
         }
-        let leader = self.node.running().and_then(|running| running.leader());
-        Ok(self.reply(leader.map(|(_, member)| member.node_id), not_controller()))
+        Ok(self.reply(not_controller()))
     }
 
     type SessionStream = ReceiverStream<Result<wire::SessionMessage, Status>>;

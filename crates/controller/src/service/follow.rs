@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::controller;
 use crate::node::{Node, Running};
 use crate::raft::Next;
 
@@ -92,13 +93,11 @@ impl Stream {
     fn heartbeat(&self) -> Heartbeat {
         let metrics = self.running.raft.metrics().borrow_watched().clone();
         let committed = metrics.local_committed.max(metrics.cluster_committed);
-        let leader = match *self.node.acting.borrow() {
-            Some(_) => Some(self.node.node_id()),
-            None => self.running.leader().map(|(_, member)| member.node_id),
-        };
+        let (controller, controller_address) = controller(self.node.known_active());
         Heartbeat {
             committed_index: committed.map_or(0, |id| id.index),
-            controller: leader.map_or(-1, |node| node.0),
+            controller,
+            controller_address,
             cluster_id: self.node.config.identity.cluster_bytes(),
         }
     }

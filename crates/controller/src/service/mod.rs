@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use klamm_proto::controller::v1::controller_server::ControllerServer;
 use klamm_proto::quorum::v1::quorum_server::QuorumServer;
-use klamm_types::{ClusterId, ErrorCode, Uuid};
+use klamm_types::{ClusterId, ErrorCode, NodeId, Uuid};
 use tonic::Status;
 
 use crate::controller::VoterChangeError;
@@ -45,6 +45,11 @@ pub async fn members_change(node: &Node, change: VoterChange) -> Result<(), Vote
             message: status.to_string(),
         }),
     }
+}
+
+/// The active controller as the wire has it: number and address, or -1 and nothing.
+fn controller(active: Option<(NodeId, String)>) -> (i32, String) {
+    active.map_or((-1, String::new()), |(node, address)| (node.0, address))
 }
 
 /// Refuses a stranger; a caller that knows no cluster yet is none.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::check_cluster;
+use super::{check_cluster, controller};
 use crate::network::channel::{StreamEnd, stream_end};
 use crate::node::Node;
 use crate::shell::Input;
@@ -37,9 +37,10 @@ pub async fn serve(node: Arc<Node>, mut requests: Streaming<SessionRequest>) -> 
     check_cluster(own, &open.cluster_id)?;
     let (replies, stream) = mpsc::channel(QUEUE_MAX);
     if node.acting.borrow().is_none() {
-        let leader = node.running().and_then(|running| running.leader());
+        let (controller, controller_address) = controller(node.known_active());
         let message = SessionMessage {
-            controller: leader.map_or(-1, |(_, member)| member.node_id.0),
+            controller,
+            controller_address,
             reply: Some(SessionReply {
                 error_code: i32::from(ErrorCode::NotController.code()),
                 error_message: "this node is not the active controller".into(),

@@ -90,6 +90,7 @@ impl Shell {
         };
         let message = SessionMessage {
             controller: self.node.node_id().0,
+            controller_address: String::new(),
             reply: Some(reply),
         };
         drop(out.try_send(message));
@@ -106,6 +107,7 @@ pub fn end_session(out: &mpsc::Sender<SessionMessage>, controller: NodeId, error
     // A stream that is clogged or gone ends without a word.
     drop(out.try_send(SessionMessage {
         controller: controller.0,
+        controller_address: String::new(),
         reply: Some(reply),
     }));
 }

@@ -14,7 +14,7 @@ mod writer;
 pub use files::replace_file;
 pub use identity::Identity;
 pub use log_store::{LogStore, Recovered};
-pub use open::{Owner, StoreError, open, set_aside, write_fresh};
+pub use open::{KeptLog, Owner, StoreError, open, read_log, set_aside, write_fresh};
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use super::rows;
 use super::writer::Disk;
 use crate::raft::convert;
 use crate::raft::snapshot::{self, SNAPSHOT_FILE};
-use crate::raft::types::StoreId;
+use crate::raft::types::{Entry, StoreId};
 
 const DATABASE: &str = "raft";
 const STORE_ID: &str = "store-id";
@@ -119,6 +119,40 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
             Ok(opened)
         }
     }
+}
+
+/// What a store that nobody uses holds of the log.
+#[derive(Debug)]
+pub enum KeptLog {
+    /// There is no store, or nothing in it.
+    Empty,
+    /// All its entries, without a hole.
+    Entries(Vec<Entry>),
+    /// Why it cannot be read.
+    Damaged(String),
+}
+
+/// Reads the log in `folder`, for a quorum that is rebuilt; a store in use is an error. Blocking.
+pub fn read_log(folder: &Path) -> Result<KeptLog, StoreError> {
+    let path = folder.join(DATABASE);
+    let identity = match Identity::read(folder) {
+        Ok(Some(identity)) if path.exists() => identity,
+        Ok(_) => return Ok(KeptLog::Empty),
+        Err(error) => return Ok(KeptLog::Damaged(describe(&error))),
+    };
+    let (disk, recovered) = match guarded(&path, Some(identity.store_id)) {
+        Ok(opened) => opened,
+        Err(Failure::InUse) => return Err(StoreError::InUse { path }),
+        Err(Failure::Damaged(damage)) => return Ok(KeptLog::Damaged(damage)),
+    };
+    let entries = recovered.first_index..recovered.next_index();
+    if entries.is_empty() {
+        return Ok(KeptLog::Empty);
+    }
+    Ok(match rows::read(&disk.db, entries, usize::MAX) {
+        Ok((entries, _)) => KeptLog::Entries(entries),
+        Err(error) => KeptLog::Damaged(describe(&error)),
+    })
 }
 
 /// Makes a store that holds exactly `recovered`, for a quorum that is rebuilt. There must be none yet. Blocking.

@@ -86,7 +86,7 @@ fn a_quorum_of_one_founds_itself() {
 }
 
 #[test]
-fn a_lost_quorum_is_rebuilt_from_a_snapshot() {
+fn a_lost_quorum_is_rebuilt_from_a_snapshot_and_the_log_after_it() {
     let mut cluster = Cluster::started(3);
     let survivor = NodeId(2);
     let index = cluster.write(10);
@@ -94,6 +94,8 @@ fn a_lost_quorum_is_rebuilt_from_a_snapshot() {
     let raft = cluster.running(survivor).raft;
     cluster.on(survivor, async move { raft.trigger().snapshot().await.unwrap() });
     cluster.wait_for_metrics(survivor, "a snapshot is made", |metrics| metrics.snapshot.is_some());
+    let after_snapshot = cluster.write(12);
+    cluster.wait_for_applied(survivor, after_snapshot);
     let old = cluster.running(survivor);
     for id in cluster.alive() {
         cluster.kill(id);
@@ -101,10 +103,19 @@ fn a_lost_quorum_is_rebuilt_from_a_snapshot() {
     let node = &cluster.nodes[&survivor];
     let plan = crate::recover::plan(node.folder.path(), survivor, &node.address).unwrap();
     assert_eq!(plan.cluster_id, old.cluster_id);
+    assert!(
+        plan.source
+            .snapshot
+            .as_ref()
+            .is_some_and(|(_, last)| (index..after_snapshot).contains(last))
+    );
+    assert!(plan.source.last_index >= after_snapshot, "{plan}");
     plan.carry_out().unwrap();
     cluster.start(survivor, None);
     assert_eq!(cluster.wait_for_leader(), survivor);
-    assert!(cluster.controller(survivor).image().broker(NodeId(10)).is_some());
+    for broker in [10, 12] {
+        assert!(cluster.controller(survivor).image().broker(NodeId(broker)).is_some());
+    }
     let later = cluster.write(11);
     assert!(later > index + 1000, "entry {later} after entry {index}");
     // The others join with empty folders.

@@ -7,8 +7,8 @@ use klamm_client::{ConsumerConfig, Start};
 
 use super::{ConsumeArgs, Counted, Report, Watch, report};
 use crate::Common;
+use crate::failure::Failure;
 use crate::kafka::connect;
-use crate::output::Failure;
 
 const POLL: Duration = Duration::from_millis(500);
 

@@ -11,8 +11,8 @@ use super::latency::{Latency, micros};
 use super::produce::{Pace, prepare, producer_config};
 use super::{Counted, LoadArgs, Report, Watch, report};
 use crate::Common;
+use crate::failure::Failure;
 use crate::kafka::connect;
-use crate::output::Failure;
 
 const POLL: Duration = Duration::from_millis(500);
 const LATE_MAX: Duration = Duration::from_secs(30);

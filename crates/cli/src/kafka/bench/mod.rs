@@ -15,7 +15,8 @@ use klamm_client::Compression;
 use serde::Serialize;
 
 use crate::Common;
-use crate::output::{self, Failure};
+use crate::failure::Failure;
+use crate::output;
 use latency::Latency;
 use process::{Usage, Watch};
 

@@ -13,8 +13,8 @@ use klamm_client::{Client, ProducerConfig, ProducerRecord};
 use super::latency::{Latency, micros};
 use super::{Counted, LoadArgs, Report, Watch, report};
 use crate::Common;
+use crate::failure::Failure;
 use crate::kafka::{admin_failure, connect};
-use crate::output::Failure;
 
 /// Records of one producer that may be unacknowledged; the client's own memory is bounded besides.
 const UNDER_WAY_MAX: usize = 50_000;

@@ -1,0 +1,9 @@
+//! The commands as people run them: the built binary against real processes.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod completions;
+mod doctor;
+mod exit_codes;
+mod shapes;
+mod support;
