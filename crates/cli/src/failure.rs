@@ -7,8 +7,8 @@ use std::fmt;
 use klamm_broker::config::ConfigError;
 use klamm_client::admin::AdminError;
 use klamm_client::{
-    AddressError, ConnectError, ConsumeError, ErrorCode, MetadataError, Obstacle, ProduceError, ProducerConfigError,
-    RequestError, SendError,
+    AddressError, CommitError, ConnectError, ConsumeError, ErrorCode, GroupError, MetadataError, Obstacle,
+    ProduceError, ProducerConfigError, RequestError, SendError,
 };
 
 /// The codes for people; `docs/operations.md` has the same table.
@@ -79,6 +79,10 @@ fn of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         of_produce(error)
     } else if let Some(error) = cause.downcast_ref() {
         of_consume(error)
+    } else if let Some(error) = cause.downcast_ref() {
+        of_commit(error)
+    } else if let Some(error) = cause.downcast_ref() {
+        of_group(error)
     } else if let Some(error) = cause.downcast_ref() {
         of_request(error)
     } else if cause.is::<ConnectError>() {
@@ -154,7 +158,8 @@ fn of_produce(error: &ProduceError) -> u8 {
 fn of_consume(error: &ConsumeError) -> u8 {
     match error {
         ConsumeError::Refused { code, .. } => of_code(*code),
-        ConsumeError::OffsetOutOfRange { .. } => Failure::REFUSED,
+        ConsumeError::OffsetOutOfRange { .. } | ConsumeError::NoCommittedOffset { .. } => Failure::REFUSED,
+        ConsumeError::Group(cause) => of_group(cause),
         ConsumeError::Request { cause, .. } => of_request(cause),
         ConsumeError::Unavailable { cause, .. } => match cause {
             Obstacle::UnknownPartition => Failure::REFUSED,
@@ -165,6 +170,25 @@ fn of_consume(error: &ConsumeError) -> u8 {
         | ConsumeError::TopicReplaced { .. }
         | ConsumeError::Damaged { .. }
         | ConsumeError::NotAssigned { .. } => Failure::FAILED,
+    }
+}
+
+fn of_group(error: &GroupError) -> u8 {
+    match error {
+        GroupError::Refused { code, .. } => of_code(*code),
+        GroupError::Request(cause) => of_request(cause),
+        GroupError::FencedInstance { .. } | GroupError::InconsistentProtocol { .. } => Failure::REFUSED,
+        GroupError::NoGroup | GroupError::BadSetting { .. } | GroupError::BadPattern { .. } => Failure::USAGE,
+        GroupError::Malformed { .. } => Failure::FAILED,
+    }
+}
+
+fn of_commit(error: &CommitError) -> u8 {
+    match error {
+        CommitError::Refused { code, .. } => of_code(*code),
+        CommitError::Group(cause) => of_group(cause),
+        CommitError::Unavailable { .. } => Failure::UNREACHABLE,
+        CommitError::RebalanceInProgress | CommitError::NotMember | CommitError::Closed => Failure::FAILED,
     }
 }
 

@@ -72,6 +72,9 @@ enum Command {
     Produce(kafka::produce::Args),
     /// Print records.
     Consume(kafka::consume::Args),
+    /// List and describe groups, see how far they are and why, set their offsets.
+    #[command(subcommand)]
+    Group(kafka::group::Command),
     /// Describe the cluster.
     #[command(subcommand)]
     Cluster(kafka::cluster::Command),
@@ -118,6 +121,7 @@ fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
         Command::Topic(command) => kafka::block_on(kafka::topic::run(common, command)),
         Command::Produce(args) => kafka::block_on(kafka::produce::run(common, args)),
         Command::Consume(args) => kafka::block_on(kafka::consume::run(common, args)),
+        Command::Group(command) => kafka::block_on(kafka::group::run(common, command)),
         Command::Cluster(command) => kafka::block_on(kafka::cluster::run(common, command)),
         Command::Quorum(command) => kafka::block_on(kafka::quorum::run(common, command)),
         Command::Config(command) => kafka::block_on(kafka::config::run(common, command)),

@@ -3,23 +3,36 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use klamm_client::{Consumer, ConsumerConfig, ConsumerRecord, IsolationLevel, OffsetReset, Start, TopicPartition};
-use klamm_types::{Offset, Timestamp};
+use klamm_client::admin::OffsetSpec;
+use klamm_client::{
+    Client, CommitError, CommittedOffset, Consumer, ConsumerConfig, ConsumerRecord, GroupConfig, GroupProtocol,
+    IsolationLevel, OffsetReset, Start, TopicPartition,
+};
+use klamm_types::{Offset, PartitionId, Timestamp};
 use serde_json::json;
 
-use super::connect;
+use super::{admin_failure, connect};
 use crate::Common;
 use crate::failure::Failure;
 use crate::output::Format;
 
+/// How often a member of a group commits what it has printed.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
 pub struct Args {
     topic: String,
+    /// Read as a member of this group, from where it is, and commit what was printed. --from then counts for partitions
+    /// without a committed offset: beginning or end.
+    #[arg(long, short, conflicts_with = "partition")]
+    group: Option<String>,
+    /// The group's protocol.
+    #[arg(long, requires = "group", value_enum, default_value_t = Protocol::Classic)]
+    protocol: Protocol,
     /// Where to begin: beginning, end, an offset, or @MILLISECONDS for the first record from a time on.
     #[arg(long, default_value = "end", value_parser = start)]
     from: Start,
@@ -39,6 +52,39 @@ pub struct Args {
     /// Only records of committed transactions.
     #[arg(long)]
     committed: bool,
+}
+
+/// By which protocol to take part in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Protocol {
+    Classic,
+    Consumer,
+}
+
+impl Args {
+    fn group_config(&self) -> Option<GroupConfig> {
+        let group = self.group.as_ref()?;
+        Some(GroupConfig {
+            group_protocol: match self.protocol {
+                Protocol::Classic => GroupProtocol::Classic,
+                Protocol::Consumer => GroupProtocol::Consumer,
+            },
+            // What was printed is committed, not what was fetched.
+            auto_commit_interval: None,
+            ..GroupConfig::new(group)
+        })
+    }
+
+    /// What a group does where it has committed nothing.
+    fn reset(&self) -> Result<OffsetReset, Failure> {
+        match (&self.group, self.from) {
+            (None, _) | (Some(_), Start::Earliest) => Ok(OffsetReset::Earliest),
+            (Some(_), Start::Latest) => Ok(OffsetReset::Latest),
+            (Some(group), _) => Err(Failure::usage(format!(
+                "a group goes on where it is: use --from beginning or end, or klamm group reset-offsets {group}"
+            ))),
+        }
+    }
 }
 
 fn start(text: &str) -> Result<Start, String> {
@@ -66,7 +112,8 @@ fn start(text: &str) -> Result<Start, String> {
 pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     let client = connect(common).await?;
     let config = ConsumerConfig {
-        offset_reset: OffsetReset::Earliest,
+        offset_reset: args.reset()?,
+        group: args.group_config(),
         isolation: if args.committed {
             IsolationLevel::ReadCommitted
         } else {
@@ -75,47 +122,129 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
         ..ConsumerConfig::default()
     };
     let mut consumer = client.consumer(config);
-    let unread = |error| Failure::from(anyhow::Error::new(error));
-    if args.partition.is_empty() {
-        consumer.assign_topic(&args.topic, args.from).await.map_err(unread)?;
+    let reading = || format!("reading {}", args.topic);
+    if args.group.is_some() {
+        consumer.subscribe([args.topic.as_str()]).with_context(reading)?;
+    } else if args.partition.is_empty() {
+        consumer
+            .assign_topic(&args.topic, args.from)
+            .await
+            .with_context(reading)?;
     } else {
         let partition = |&number: &i32| (TopicPartition::new(args.topic.as_str(), number), args.from);
         consumer.assign(args.partition.iter().map(partition));
     }
-    let ends = match args.stop_at_end {
-        true => Some(consumer.end_offsets().await.map_err(unread)?),
-        false => None,
+    let ends = match (args.stop_at_end, &args.group) {
+        (false, _) => None,
+        (true, None) => Some(consumer.end_offsets().await.with_context(reading)?),
+        // Which partitions this member gets is not known yet.
+        (true, Some(_)) => Some(ends_of_topic(&client, &args.topic).await?),
     };
     let mut stop = crate::signals::stop_signals()?;
-    let print = Printer {
+    let printer = Printer {
         format: common.output,
         template: &args.format,
     };
+    let mut reading = Reading {
+        consumer,
+        done: args.group.is_some().then(BTreeMap::new),
+        committed_at: Instant::now(),
+    };
     tokio::select! {
-        outcome = pump(&mut consumer, ends.as_ref(), args.max, &print) => outcome?,
+        outcome = reading.pump(ends.as_ref(), args.max, &printer) => outcome?,
         () = stop.recv() => {}
     }
+    reading.close().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn pump(
-    consumer: &mut Consumer,
-    ends: Option<&BTreeMap<TopicPartition, Offset>>,
-    max: Option<u64>,
-    print: &Printer<'_>,
-) -> Result<(), Failure> {
-    let mut printed = 0;
-    loop {
-        if max.is_some_and(|max| printed >= max) || ends.is_some_and(|ends| consumer.has_reached(ends)) {
-            return Ok(());
+async fn ends_of_topic(client: &Client, topic: &str) -> Result<BTreeMap<TopicPartition, Offset>, Failure> {
+    let admin = client.admin();
+    let described = admin.describe_topic(topic).await.map_err(admin_failure)?;
+    let mut ends = BTreeMap::new();
+    for partition in described.partitions {
+        let number = PartitionId(partition.partition);
+        let end = admin.list_offset(topic, number, OffsetSpec::Latest).await;
+        if let Some(end) = end.map_err(admin_failure)? {
+            ends.insert(TopicPartition::new(topic, partition.partition), end.offset);
         }
-        let records = consumer.poll(POLL).await;
-        let records = records.context("reading")?;
-        let left = max.map_or(u64::MAX, |max| max - printed);
-        let wanted = records.iter().filter(|record| !is_past(record, ends));
-        let wanted: Vec<_> = wanted.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
-        printed += wanted.len() as u64;
-        print.print(&wanted)?;
+    }
+    Ok(ends)
+}
+
+/// A consumer, and what it has printed. In a group only that is committed: a record that was fetched and not printed is
+/// another member's to print.
+struct Reading {
+    consumer: Consumer,
+    done: Option<BTreeMap<TopicPartition, CommittedOffset>>,
+    committed_at: Instant,
+}
+
+impl Reading {
+    async fn pump(
+        &mut self,
+        ends: Option<&BTreeMap<TopicPartition, Offset>>,
+        max: Option<u64>,
+        printer: &Printer<'_>,
+    ) -> Result<(), Failure> {
+        let mut printed = 0;
+        loop {
+            if max.is_some_and(|max| printed >= max) || ends.is_some_and(|ends| self.has_reached(ends)) {
+                return Ok(());
+            }
+            let records = self.consumer.poll(POLL).await.context("reading")?;
+            let left = max.map_or(u64::MAX, |max| max - printed);
+            let wanted = records.iter().filter(|record| !is_past(record, ends));
+            let wanted: Vec<_> = wanted.take(usize::try_from(left).unwrap_or(usize::MAX)).collect();
+            printed += wanted.len() as u64;
+            printer.print(&wanted)?;
+            self.note(&wanted);
+            if self.committed_at.elapsed() >= COMMIT_INTERVAL {
+                self.commit().await?;
+            }
+        }
+    }
+
+    fn has_reached(&self, ends: &BTreeMap<TopicPartition, Offset>) -> bool {
+        if self.done.is_none() {
+            return self.consumer.has_reached(ends);
+        }
+        let assigned = self.consumer.assignment();
+        let at_end = |partition: &TopicPartition| {
+            let position = self.consumer.position(partition);
+            ends.get(partition)
+                .is_none_or(|end| position.is_some_and(|position| position >= *end))
+        };
+        !assigned.is_empty() && assigned.iter().all(at_end)
+    }
+
+    fn note(&mut self, printed: &[&ConsumerRecord]) {
+        let Some(done) = &mut self.done else { return };
+        for record in printed {
+            let next = CommittedOffset {
+                leader_epoch: record.leader_epoch,
+                ..CommittedOffset::new(Offset(record.offset.0 + 1))
+            };
+            done.insert(TopicPartition::new(record.topic.clone(), record.partition.0), next);
+        }
+    }
+
+    /// A rebalance may take partitions away before this; who has them then prints their records again.
+    async fn commit(&mut self) -> Result<(), Failure> {
+        self.committed_at = Instant::now();
+        let Some(done) = self.done.as_mut().filter(|done| !done.is_empty()) else {
+            return Ok(());
+        };
+        match self.consumer.commit_offsets(std::mem::take(done)).await {
+            Ok(()) | Err(CommitError::RebalanceInProgress | CommitError::NotMember) => Ok(()),
+            Err(error) => Err(Failure::from(anyhow::Error::new(error))),
+        }
+    }
+
+    async fn close(mut self) -> Result<(), Failure> {
+        self.commit().await?;
+        self.consumer.close().await.context("leaving the group")?;
+        Ok(())
     }
 }
 

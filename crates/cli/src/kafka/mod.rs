@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod config;
 pub mod consume;
 pub mod doctor;
+pub mod group;
 pub mod produce;
 pub mod quorum;
 pub mod topic;
