@@ -8,7 +8,7 @@
 //!  log:  start_compaction ──► plan: which segments      (pure)
 //!  job:                        keys: newest offset of each, as far as memory goes
 //!                              rewrite: new files, synced, under other names
-//!  log:  finish_compaction ──► swap: renames, oldest segment first
+//!  log:  exchange_compacted ──► swap: renames, oldest segment first, one per call
 //! ```
 //!
 //! **Offsets stay dense.** What is left of batches without records is one placeholder per run of them, a batch with a
@@ -38,4 +38,4 @@ mod swap;
 pub(crate) mod trim;
 
 pub use run::{CompactedTo, CompactionJob};
-pub use swap::CompactionOutcome;
+pub use swap::{CompactionOutcome, Exchanged};

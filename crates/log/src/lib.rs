@@ -61,7 +61,7 @@ mod truncate;
 mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError, LOG_START, RECOVERY_POINT, REPLICATION};
-pub use compaction::{CompactedTo, CompactionJob, CompactionOutcome};
+pub use compaction::{CompactedTo, CompactionJob, CompactionOutcome, Exchanged};
 pub use config::{CompactionRules, LogConfig};
 pub use disk::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode, RealDisk, SimDisk};
 pub use epochs::EpochStart;

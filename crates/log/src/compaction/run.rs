@@ -1,5 +1,6 @@
 //! A run of compaction: on a thread that may wait, over segments as they were when it was started.
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use klamm_types::{HighWatermark, Offset, Timestamp};
 use super::keys::Keys;
 use super::plan::{Bounds, Facts, segments_to_compact};
 use super::rewrite::{Judge, RewriteFault, Rewritten, Transactions, discard, rewrite};
+use super::swap::CompactionOutcome;
 use crate::config::{CompactionRules, LogConfig};
 use crate::disk::Disk;
 use crate::error::{DamageKind, ReadError};
@@ -38,10 +40,11 @@ pub struct CompactionJob {
 pub struct CompactedTo {
     /// Below it no key has an older record once the files are exchanged.
     pub offset: Offset,
-    /// Bytes that were read.
-    pub bytes_read: u64,
     pub(super) generation: u64,
-    pub(super) rewritten: Vec<Rewritten>,
+    /// The oldest first.
+    pub(super) rewritten: VecDeque<Rewritten>,
+    /// What has been exchanged already.
+    pub(super) outcome: CompactionOutcome,
     disk: Arc<dyn Disk>,
     dir: Arc<Path>,
 }
@@ -87,21 +90,21 @@ impl Log {
 }
 
 impl CompactionJob {
-    /// Reads the segments and writes what is left of them. Nothing of the log changes.
+    /// Reads the segments and writes what is left of them, as long as it is to go on. Nothing of the log changes.
     ///
     /// # Errors
     /// The log goes on as it was. [`ReadError::Corrupt`] is to be reported as damage of this replica;
-    /// [`ReadError::Changed`] means that the log was cut meanwhile.
-    pub fn run(self) -> Result<CompactedTo, ReadError> {
+    /// [`ReadError::Changed`] means that the log was cut meanwhile, or that the run was ended.
+    pub fn run(self, go_on: &dyn Fn() -> bool) -> Result<CompactedTo, ReadError> {
         let mut done = CompactedTo {
             offset: self.compacted_to,
-            bytes_read: 0,
             generation: self.generation,
-            rewritten: Vec::new(),
+            rewritten: VecDeque::new(),
+            outcome: CompactionOutcome::default(),
             disk: self.disk.clone(),
             dir: self.dir.clone(),
         };
-        match self.rewrite_all(&mut done) {
+        match self.rewrite_all(go_on, &mut done) {
             Ok(()) => Ok(done),
             Err(error) => {
                 done.discard();
@@ -110,8 +113,8 @@ impl CompactionJob {
         }
     }
 
-    fn rewrite_all(&self, done: &mut CompactedTo) -> Result<(), ReadError> {
-        let (keys, keys_end) = self.keys(done)?;
+    fn rewrite_all(&self, go_on: &dyn Fn() -> bool, done: &mut CompactedTo) -> Result<(), ReadError> {
+        let (keys, keys_end) = self.keys(go_on, done)?;
         let mut judge = Judge {
             keys,
             keys_end,
@@ -121,7 +124,10 @@ impl CompactionJob {
             transactions: Transactions::NotMet,
         };
         for view in self.segments.iter().filter(|view| view.base < keys_end) {
-            done.bytes_read += view.size;
+            if !go_on() {
+                return Err(ReadError::Changed);
+            }
+            done.outcome.bytes_read += view.size;
             match rewrite(&self.disk, view, &self.config, &mut judge) {
                 Ok(rewritten) => done.rewritten.extend(rewritten),
                 Err(RewriteFault::Read(fault)) => return Err(self.explain(fault, view)),
@@ -134,15 +140,18 @@ impl CompactionJob {
     }
 
     /// The keys of what is new, as far as they fit into memory, and where that ends.
-    fn keys(&self, done: &mut CompactedTo) -> Result<(Keys, Offset), ReadError> {
+    fn keys(&self, go_on: &dyn Fn() -> bool, done: &mut CompactedTo) -> Result<(Keys, Offset), ReadError> {
         let mut keys = Keys::new(self.rules.keys_bytes_max);
         let mut end = self.compacted_to;
         for view in &self.segments {
+            if !go_on() {
+                return Err(ReadError::Changed);
+            }
             let is_old = view.end <= self.compacted_to;
             let filled = match is_old {
                 true => note_producers(view, &mut keys),
                 false => {
-                    done.bytes_read += view.size;
+                    done.outcome.bytes_read += view.size;
                     note_keys(view, self.compacted_to, &mut keys)
                 }
             };

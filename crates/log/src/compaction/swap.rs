@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rewrite::{REPLACED, Rewritten};
+use super::rewrite::{REPLACED, Rewritten, discard};
 use super::run::CompactedTo;
 use crate::error::{ChangeError, DiskError, Failure};
 use crate::log::Log;
@@ -15,44 +15,68 @@ pub struct CompactionOutcome {
     pub segments: usize,
     /// How many bytes they take less.
     pub bytes_freed: u64,
+    /// How many bytes were read for it.
+    pub bytes_read: u64,
+}
+
+/// How far the exchange has come.
+#[derive(Debug)]
+pub enum Exchanged {
+    /// There are more segments: to be continued when others have had their turn.
+    Partly(CompactedTo),
+    Wholly(CompactionOutcome),
 }
 
 impl Log {
-    /// Puts the files of a run in their places. Segments that retention has taken meanwhile are passed over, and so is
-    /// everything if the log was cut. Readers that are under way finish, or are told to ask again. Waits for the disk.
+    /// Puts the files of one segment of a run in their places. Segments that retention has taken meanwhile are passed
+    /// over, and so is everything if the log was cut. Readers that are under way finish, or are told to ask again.
+    /// Waits for the disk, once.
     ///
     /// # Errors
     /// The disk failed, and with it the log, because nobody knows which of two files has a name.
-    pub fn finish_compaction(&mut self, done: CompactedTo) -> Result<CompactionOutcome, ChangeError> {
+    pub fn exchange_compacted(&mut self, mut done: CompactedTo) -> Result<Exchanged, ChangeError> {
         if self.failure() == Some(Failure::Flush) {
+            done.discard();
             return Err(ChangeError::Failed(Failure::Flush));
         }
-        let shared = self.shared.clone();
-        if done.generation != shared.generation() {
+        if done.generation != self.shared.generation() {
+            let outcome = done.outcome;
             done.discard();
-            return Ok(CompactionOutcome::default());
+            return Ok(Exchanged::Wholly(outcome));
         }
-        let mut outcome = CompactionOutcome::default();
-        let mut done = done;
-        for rewritten in std::mem::take(&mut done.rewritten) {
-            let (_, closed) = self.segments.split_last().expect("a log has a segment at any time");
-            match closed
-                .iter()
-                .position(|segment| Arc::ptr_eq(&segment.files, &rewritten.old))
-            {
-                Some(number) => {
-                    outcome.bytes_freed += self
-                        .exchange(number, rewritten)
-                        .inspect_err(|_| shared.fail(Failure::Flush))?;
-                    outcome.segments += 1;
-                }
-                None => {
-                    let _ = super::rewrite::discard(&*self.disk, &self.dir, rewritten.segment.base);
-                }
+        let Some(rewritten) = done.rewritten.pop_front() else {
+            self.compacted_to = self.compacted_to.max(done.offset);
+            return Ok(Exchanged::Wholly(done.outcome));
+        };
+        let (_, closed) = self.segments.split_last().expect("a log has a segment at any time");
+        match closed
+            .iter()
+            .position(|segment| Arc::ptr_eq(&segment.files, &rewritten.old))
+        {
+            Some(number) => {
+                let freed = self.exchange(number, rewritten);
+                done.outcome.bytes_freed += freed.inspect_err(|_| self.shared.fail(Failure::Flush))?;
+                done.outcome.segments += 1;
+            }
+            None => {
+                // Whatever is not removed now is removed by the next start.
+                let _ = discard(&*self.disk, &self.dir, rewritten.segment.base);
             }
         }
-        self.compacted_to = self.compacted_to.max(done.offset);
-        Ok(outcome)
+        Ok(Exchanged::Partly(done))
+    }
+
+    /// As [`Log::exchange_compacted`], for all segments, for callers that may wait.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_compaction(&mut self, mut done: CompactedTo) -> Result<CompactionOutcome, ChangeError> {
+        loop {
+            match self.exchange_compacted(done)? {
+                Exchanged::Partly(rest) => done = rest,
+                Exchanged::Wholly(outcome) => return Ok(outcome),
+            }
+        }
     }
 
     /// Returns how many bytes the segment takes less.
