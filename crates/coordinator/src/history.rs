@@ -80,4 +80,6 @@ pub enum Removal {
     Replaced,
     /// By an operator.
     Administered,
+    /// It came back to a group that is full without it.
+    GroupFull,
 }

@@ -36,6 +36,8 @@ pub mod record;
 pub mod reply;
 pub mod settings;
 pub mod shard;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 
 pub use call::{Call, CallId, Client};

@@ -11,11 +11,11 @@ use klamm_types::ErrorCode;
 use super::change::Transient;
 use super::group::{Group, Preparing, State};
 use super::member::{Age, Member, Waits};
-use super::rebalance::{cause, join_error, joined, rebalance_or_complete};
+use super::rebalance::{cause, join_error, joined, rebalance_or_complete, remove, sync_error};
 use super::{classic, put, returning};
 use crate::call::{CallId, Join, MemberIdRule};
 use crate::draft::Draft;
-use crate::history::Happened;
+use crate::history::{Happened, Removal};
 use crate::record::{ClassicGroup, Record};
 use crate::reply::Reply;
 
@@ -81,7 +81,7 @@ fn has_room(draft: &mut Draft<'_>, member: &str) -> bool {
 fn turn_away(draft: &mut Draft<'_>, id: CallId, member: &str) {
     let group = classic(draft);
     if group.is_some_and(|group| group.members.contains_key(member)) {
-        super::rebalance::remove(draft, member, crate::history::Removal::Administered);
+        remove(draft, member, Removal::GroupFull);
     } else if !member.is_empty() {
         let member = member.to_owned();
         put(draft, Transient::PendingRemoved { member });
@@ -215,7 +215,7 @@ pub(super) fn update(draft: &mut Draft<'_>, id: CallId, call: &Join, member: &st
         Waits::Nothing => {}
         // Its client has given the former call up, else it would not have asked again.
         Waits::Join(former) => draft.reply(former, join_error(ErrorCode::RebalanceInProgress, member)),
-        Waits::Sync(former) => draft.reply(former, super::rebalance::sync_error(ErrorCode::RebalanceInProgress)),
+        Waits::Sync(former) => draft.reply(former, sync_error(ErrorCode::RebalanceInProgress)),
     }
     if updated.age == Age::Known {
         updated.session = None;

@@ -17,6 +17,8 @@ mod rebalance;
 mod returning;
 pub mod subscription;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod tick;
 mod validate;
 

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use klamm_wire::Decode;
 use klamm_wire::ConsumerProtocolSubscription;
+use klamm_wire::Decode;
 
 use super::group::{CONSUMER_PROTOCOL_TYPE, Group};
 
