@@ -164,8 +164,12 @@ impl World {
     }
 
     pub fn run(&mut self, duration: Duration) {
+        const TURNS_AT_ONCE_MAX: u32 = 1000;
         let end = self.at.moment + duration;
+        let mut at_once = 0;
         while let Some(next) = self.next_event().filter(|next| *next <= end) {
+            at_once = if next > self.at.moment { 0 } else { at_once + 1 };
+            assert!(at_once < TURNS_AT_ONCE_MAX, "time stands still: {:#?}", self.shard);
             self.set_time(next.max(self.at.moment));
             self.turn();
             if let Err(broken) = self.shard.validate() {
