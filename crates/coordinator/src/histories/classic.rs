@@ -324,10 +324,12 @@ impl Member for Classic {
             }
             (Call::Join(_), _) if self.phase == Phase::Joining => self.out(now),
             (Call::Sync(_), _) if self.phase == Phase::Syncing => self.out(now),
-            (Call::Heartbeat(said), Answer::Reply(Reply::Heartbeat(error))) if said.generation == self.generation => {
-                if *error != ErrorCode::None && matches!(self.phase, Phase::Fetching | Phase::Consuming) {
-                    self.refused(now, *error);
-                }
+            (Call::Heartbeat(said), Answer::Reply(Reply::Heartbeat(error)))
+                if said.generation == self.generation
+                    && *error != ErrorCode::None
+                    && matches!(self.phase, Phase::Fetching | Phase::Consuming) =>
+            {
+                self.refused(now, *error);
             }
             _ => {}
         }

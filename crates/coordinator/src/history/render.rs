@@ -58,6 +58,7 @@ fn why(cause: Removal) -> &'static str {
         Removal::RevocationTimedOut => "it did not give up its partitions in time",
         Removal::Replaced => "another process took its instance id",
         Removal::Administered => "by an operator",
+        Removal::GroupFull => "the group is full without it",
     }
 }
 
