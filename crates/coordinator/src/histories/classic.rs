@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_types::{ErrorCode, Moment, TopicId};
+use klamm_wire::consumer_protocol_assignment::TopicPartition;
+use klamm_wire::{ConsumerProtocolAssignment, ConsumerProtocolSubscription, Decode, Encode};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -114,7 +116,7 @@ impl Classic {
             session_timeout_ms: 10_000,
             rebalance_timeout_ms: 15_000,
             protocol_type: "consumer".to_owned(),
-            protocols: vec![("range".to_owned(), self.revision.to_string().into())],
+            protocols: vec![("range".to_owned(), subscription(self.revision))],
             reason: None,
             member_id_rule: self.member_id_rule,
             skip_assignment: SkipAssignment::Supported,
@@ -371,15 +373,41 @@ impl Member for Classic {
 
 /// The leader's work: partitions in turn.
 fn assign(members: &[&str]) -> Vec<(String, Bytes)> {
-    let partitions_of = |index: usize| {
-        let own = (0..PARTITIONS).filter(|partition| *partition as usize % members.len() == index);
-        own.map(|partition| partition.to_string()).collect::<Vec<_>>().join(",")
-    };
-    let assignment = |(index, member): (usize, &&str)| ((*member).to_owned(), partitions_of(index).into());
+    let partitions_of =
+        |index: usize| (0..PARTITIONS).filter(move |partition| *partition as usize % members.len() == index);
+    let assignment =
+        |(index, member): (usize, &&str)| ((*member).to_owned(), assignment(partitions_of(index).collect()));
     members.iter().enumerate().map(assignment).collect()
 }
 
+fn subscription(revision: u32) -> Bytes {
+    let subscription = ConsumerProtocolSubscription {
+        topics: vec![TOPIC],
+        user_data: Some(revision.to_string().into()),
+        ..ConsumerProtocolSubscription::default()
+    };
+    versioned(subscription.to_bytes(0).expect("it can be written"))
+}
+
+fn assignment(partitions: Vec<i32>) -> Bytes {
+    let topic = TOPIC;
+    let assignment = ConsumerProtocolAssignment {
+        assigned_partitions: vec![TopicPartition { topic, partitions }],
+        ..ConsumerProtocolAssignment::default()
+    };
+    versioned(assignment.to_bytes(0).expect("it can be written"))
+}
+
+fn versioned(body: Bytes) -> Bytes {
+    [&[0, 0], &body[..]].concat().into()
+}
+
 fn parse(assignment: &Bytes) -> BTreeSet<i32> {
-    let text = std::str::from_utf8(assignment).expect("the model's own words");
-    text.split(',').filter_map(|partition| partition.parse().ok()).collect()
+    if assignment.is_empty() {
+        return BTreeSet::new();
+    }
+    let body = assignment.slice(2..);
+    let assignment = ConsumerProtocolAssignment::from_bytes(&body, 0).expect("it can be read");
+    let topics = assignment.assigned_partitions.into_iter();
+    topics.flat_map(|topic| topic.partitions).collect()
 }
