@@ -30,6 +30,8 @@ pub mod classic;
 pub mod consumer;
 pub mod draft;
 pub mod group;
+#[cfg(test)]
+mod histories;
 pub mod history;
 pub mod offsets;
 pub mod record;

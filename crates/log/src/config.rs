@@ -20,6 +20,8 @@ pub struct LogConfig {
     pub file_delete_delay_ms: u64,
     /// How many bytes the memory tail may pin. 0 switches it off.
     pub tail_bytes_max: usize,
+    /// How the log is compacted, if `cleanup.policy` says so.
+    pub compaction: Option<CompactionRules>,
     /// No batch may be larger: also the bound on what one damaged length field can make a read allocate.
     pub batch_bytes_max: usize,
 }
@@ -36,7 +38,36 @@ impl Default for LogConfig {
             retention_bytes: None,
             file_delete_delay_ms: 60_000,
             tail_bytes_max: 4 << 20,
+            compaction: None,
             batch_bytes_max: 100 << 20,
+        }
+    }
+}
+
+/// The settings of compaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactionRules {
+    /// `min.cleanable.dirty.ratio`, in thousandths: so much of what can be compacted is not, before it is worth it.
+    pub dirty_ratio_min_permille: u32,
+    /// `min.compaction.lag.ms`: segments with younger records are left alone.
+    pub lag_min_ms: i64,
+    /// `delete.retention.ms`: how long a tombstone is kept after it could first be removed, for readers to see it.
+    pub delete_retention_ms: i64,
+    /// How long a producer that is heard of no more is remembered by its last batch.
+    pub producer_expiration_ms: i64,
+    /// How much memory the keys of one run may take. What does not fit is for the next run.
+    pub keys_bytes_max: usize,
+}
+
+impl Default for CompactionRules {
+    /// Kafka's defaults, but for the memory, which is a fraction of its.
+    fn default() -> CompactionRules {
+        CompactionRules {
+            dirty_ratio_min_permille: 500,
+            lag_min_ms: 0,
+            delete_retention_ms: 24 * 3600 * 1000,
+            producer_expiration_ms: 24 * 3600 * 1000,
+            keys_bytes_max: 16 << 20,
         }
     }
 }

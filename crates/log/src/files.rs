@@ -111,6 +111,11 @@ impl SegmentFiles {
         self.state().handles = Default::default();
     }
 
+    /// Closes the batches' file if no job is using it.
+    pub fn release_log(&self) {
+        self.state().handles[Part::Log as usize] = None;
+    }
+
     /// Where the batch with this base offset probably begins.
     pub fn cursor(&self, offset: Offset) -> Option<u64> {
         let state = self.state();

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     failure: AtomicU8,
     /// Counts truncations. What was read or flushed before one says nothing about the log after it.
     generation: AtomicU64,
+    /// Counts truncations and compactions: a place in a file from before one is no place any more.
+    layout: AtomicU64,
     /// The directory has entries that may not be durable.
     dir_dirty: AtomicBool,
     /// The version of the epochs that the file has.
@@ -68,6 +70,15 @@ impl Shared {
 
     pub fn next_generation(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
+        self.next_layout();
+    }
+
+    pub fn layout(&self) -> u64 {
+        self.layout.load(Ordering::Acquire)
+    }
+
+    pub fn next_layout(&self) {
+        self.layout.fetch_add(1, Ordering::AcqRel);
     }
 
     pub fn lock_syncs(&self) -> MutexGuard<'_, ()> {

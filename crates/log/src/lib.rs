@@ -7,6 +7,7 @@
 //! * [`Disk`], [`DiskFile`]: the port to a file system; [`RealDisk`] and [`SimDisk`] carry it out.
 //! * [`Log::open`] with [`RecoveryHint`] gives a log and a [`Recovery`]: what was cut, what is damaged.
 //! * [`Log::append`], [`Log::start_flush`], [`Log::read`]: the three things that happen all the time.
+//! * [`Log::start_compaction`]: what keeps the log of a compacted topic small.
 //! * [`Log::truncate_to`], [`Log::delete_old_segments`], [`Log::close_clean`]: the things that happen now and then.
 //! * [`Checkpoint`], [`PartitionMetadata`]: the small files around the logs.
 //!
@@ -33,6 +34,7 @@
 //! ```
 
 mod checkpoint;
+mod compaction;
 mod config;
 pub mod disk;
 mod epochs;
@@ -59,7 +61,8 @@ mod truncate;
 mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError, LOG_START, RECOVERY_POINT, REPLICATION};
-pub use config::LogConfig;
+pub use compaction::{CompactedTo, CompactionJob, CompactionOutcome, Exchanged};
+pub use config::{CompactionRules, LogConfig};
 pub use disk::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode, RealDisk, SimDisk};
 pub use epochs::EpochStart;
 pub use error::{AppendError, ChangeError, Damage, DamageKind, DiskError, Failure, FlushError, OpenError, ReadError};

@@ -46,6 +46,8 @@ pub struct Log {
     /// Offsets of the producer snapshots on the disk, rising.
     pub(crate) snapshots: Vec<Offset>,
     pub(crate) snapshot_due: bool,
+    /// Below it no key has an older record in the log, as far as this process knows.
+    pub(crate) compacted_to: Offset,
     /// Closed segments with open files, the last used at the back.
     pub(crate) recent: Mutex<VecDeque<Arc<SegmentFiles>>>,
 }

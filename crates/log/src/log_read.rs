@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use klamm_types::{Offset, Timestamp};
 
+use crate::compaction::trim::trim;
 use crate::error::ReadError;
 use crate::flush::Shared;
 use crate::log::Log;
@@ -34,13 +35,13 @@ impl Log {
             return Ok(Read::Ready(BatchBytes::empty(offset)));
         }
         if let Some(batches) = self.tail.read(offset, max_bytes, up_to) {
-            return Ok(Read::Ready(batches));
+            return Ok(Read::Ready(trim(batches, offset)));
         }
         let segment = self.segment_of(offset);
         self.touch(segment);
         let read = ColdRead {
             shared: self.shared.clone(),
-            generation: self.shared.generation(),
+            layout: self.shared.layout(),
             segment: segment.view(&self.config),
             hint: hint(segment, offset),
             offset,
@@ -73,8 +74,8 @@ impl Log {
         }
         self.touch(segment);
         let view = segment.view(&self.config);
-        let generation = self.shared.generation();
-        slice(&view, offset, max_bytes, up_to).map_err(|fault| explain(fault, &self.shared, generation, &view, offset))
+        let layout = self.shared.layout();
+        slice(&view, offset, max_bytes, up_to).map_err(|fault| explain(fault, &self.shared, layout, &view, offset))
     }
 
     /// Checks the first closed segment that has not been checked since the process started.
@@ -83,7 +84,7 @@ impl Log {
         let segment = closed.iter().find(|segment| !segment.is_verified())?;
         Some(VerifyJob {
             shared: self.shared.clone(),
-            generation: self.shared.generation(),
+            layout: self.shared.layout(),
             segment: segment.view(&self.config),
             verified: segment.verified.clone(),
         })
@@ -104,7 +105,7 @@ impl Log {
         };
         TimestampLookup {
             shared: self.shared.clone(),
-            generation: self.shared.generation(),
+            layout: self.shared.layout(),
             candidates: self.segments.iter().filter(large).map(candidate).collect(),
             target,
             log_start: self.log_start,
@@ -202,7 +203,7 @@ fn bounded(segment: &SegmentView, position: u64, max_bytes: u64, up_to: Offset) 
 #[derive(Debug)]
 pub struct VerifyJob {
     shared: Arc<Shared>,
-    generation: u64,
+    layout: u64,
     segment: SegmentView,
     verified: Arc<AtomicBool>,
 }
@@ -218,7 +219,7 @@ impl VerifyJob {
     /// # Errors
     /// As [`Log::read`].
     pub fn run(self) -> Result<(), ReadError> {
-        let explain = |fault, offset| explain(fault, &self.shared, self.generation, &self.segment, offset);
+        let explain = |fault, offset| explain(fault, &self.shared, self.layout, &self.segment, offset);
         let base = self.segment.base;
         let extent = self
             .segment
@@ -239,7 +240,7 @@ impl VerifyJob {
                 next,
             ));
         }
-        if self.shared.generation() == self.generation {
+        if self.shared.layout() == self.layout {
             self.verified.store(true, Ordering::Release);
         }
         Ok(())

@@ -15,6 +15,11 @@ pub(crate) const DELETED: &str = ".deleted";
 /// What belongs to a segment and goes when it goes; the batches first, because they decide that it exists.
 pub(crate) const SEGMENT_FILES: [&str; 4] = [LOG, INDEX, TIME_INDEX, TXN_INDEX];
 
+/// The file that a segment's file is replaced by, until it is; see [`TEMPORARY_SUFFIX`].
+pub(crate) fn replacement(dir: &Path, base: Offset, suffix: &str) -> PathBuf {
+    path(dir, base, &format!("{suffix}{TEMPORARY_SUFFIX}"))
+}
+
 /// What a name says about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileKind {

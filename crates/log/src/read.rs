@@ -9,6 +9,7 @@ use bytes::Bytes;
 use klamm_record::{BatchError, BatchHeader, CheckRules, HEADER_SIZE, split_first};
 use klamm_types::Offset;
 
+use crate::compaction::trim::trim;
 use crate::disk::DiskFile;
 use crate::error::{Damage, DamageKind, DiskError, ReadError};
 use crate::files::Part;
@@ -29,7 +30,7 @@ pub enum Read {
 #[derive(Debug)]
 pub struct ColdRead {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) generation: u64,
+    pub(crate) layout: u64,
     pub(crate) segment: SegmentView,
     pub(crate) hint: Hint,
     pub(crate) offset: Offset,
@@ -76,7 +77,7 @@ impl ColdRead {
     }
 
     fn explain(&self, fault: ReadFault) -> ReadError {
-        explain(fault, &self.shared, self.generation, &self.segment, self.offset)
+        explain(fault, &self.shared, self.layout, &self.segment, self.offset)
     }
 
     fn attempt(&self, wait: Wait) -> Result<BatchBytes, ReadFault> {
@@ -143,7 +144,7 @@ impl ColdRead {
         };
         let taken = bytes.len() - rest.len();
         self.segment.files.remember(self.offset, next, position + taken as u64);
-        Ok(BatchBytes::one(bytes.slice(..taken), next))
+        Ok(trim(BatchBytes::one(bytes.slice(..taken), next), self.offset))
     }
 }
 
@@ -211,11 +212,11 @@ fn walk_to(extent: Extent, first: Option<Offset>, offset: Offset, wait: Wait) ->
 pub(crate) fn explain(
     fault: ReadFault,
     shared: &Shared,
-    generation: u64,
+    layout: u64,
     segment: &SegmentView,
     offset: Offset,
 ) -> ReadError {
-    if shared.generation() != generation {
+    if shared.layout() != layout {
         return ReadError::Changed;
     }
     let disk = |act, source| DiskError {

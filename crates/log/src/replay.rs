@@ -19,7 +19,7 @@ use crate::segment::{Hint, ReadFault, SegmentView};
 #[derive(Debug)]
 pub struct Replay {
     shared: Arc<Shared>,
-    generation: u64,
+    layout: u64,
     /// Last one first.
     segments: Vec<(SegmentView, Hint)>,
     current: Option<(SegmentView, BatchScan)>,
@@ -35,7 +35,7 @@ impl Log {
         segments.reverse();
         Replay {
             shared: self.shared.clone(),
-            generation: self.shared.generation(),
+            layout: self.shared.layout(),
             segments,
             current: None,
             next: from,
@@ -57,7 +57,7 @@ impl Replay {
                     Ok(None) => self.current = None,
                     Err(error) => {
                         let fault = ReadFault::Scan(error);
-                        return Err(explain(fault, &self.shared, self.generation, view, self.next));
+                        return Err(explain(fault, &self.shared, self.layout, view, self.next));
                     }
                 }
             }
@@ -66,7 +66,7 @@ impl Replay {
             };
             match open(&view, hint, self.next) {
                 Ok(scan) => self.current = Some((view, scan)),
-                Err(fault) => return Err(explain(fault, &self.shared, self.generation, &view, self.next)),
+                Err(fault) => return Err(explain(fault, &self.shared, self.layout, &view, self.next)),
             }
         }
     }

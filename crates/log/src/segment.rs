@@ -87,7 +87,8 @@ impl Segment {
     #[inline]
     pub fn note(&mut self, header: &BatchHeader, index_interval_bytes: u64) {
         let last = header.last_offset();
-        if header.max_timestamp > self.max_timestamp {
+        // One without records may keep a time for its producer's sake.
+        if header.records_count > 0 && header.max_timestamp > self.max_timestamp {
             self.max_timestamp = header.max_timestamp;
             self.max_timestamp_offset = last;
         }
@@ -166,9 +167,14 @@ impl Segment {
         Ok(())
     }
 
+    /// The time index of a closed segment ends with its largest timestamp.
+    pub fn end_times(&mut self) {
+        self.add_time_entry();
+    }
+
     /// Completes both index files: at a roll and at a clean stop. They are not durable yet.
     pub fn seal(&mut self) -> Result<(), DiskError> {
-        self.add_time_entry();
+        self.end_times();
         let file = self.files.create(Part::Index)?;
         let result = self.index.finish(&*file);
         result.map_err(disk_error("writing", &self.files, Part::Index))?;

@@ -27,7 +27,7 @@ pub struct TimestampOffset {
 #[derive(Debug)]
 pub struct TimestampLookup {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) generation: u64,
+    pub(crate) layout: u64,
     /// The segments that hold a timestamp as large, in order.
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) target: Timestamp,
@@ -54,7 +54,7 @@ impl TimestampLookup {
                 Ok(found) => return Ok(found),
                 Err(fault) => {
                     let segment = &candidate.segment;
-                    return Err(explain(fault, &self.shared, self.generation, segment, segment.end));
+                    return Err(explain(fault, &self.shared, self.layout, segment, segment.end));
                 }
             }
         }
@@ -66,7 +66,8 @@ impl TimestampLookup {
         let (start, first) = self.start(candidate)?;
         let mut walk = HeaderWalk::new(segment.extent(start, Wait::Allowed)?, Some(first), Wait::Allowed);
         while let Some((position, header)) = walk.next()? {
-            if header.max_timestamp < self.target || header.last_offset() < self.log_start {
+            let is_hollow = header.records_count == 0;
+            if is_hollow || header.max_timestamp < self.target || header.last_offset() < self.log_start {
                 continue;
             }
             if let Some(found) = self.search_batch(segment, position, header.base_offset)? {

@@ -88,6 +88,7 @@ impl Log {
         self.forget_above(end)?;
         self.shared.sync_dir(&*self.disk, &self.dir)?;
         self.flushed = self.flushed.min(end);
+        self.compacted_to = self.compacted_to.min(end);
         self.log_start = self.log_start.min(end);
         Ok(())
     }
@@ -147,7 +148,7 @@ impl Log {
         self.segments = vec![Segment::create(files)?];
         self.shared.directory_changed();
         self.shared.sync_dir(&*self.disk, &self.dir)?;
-        (self.log_start, self.flushed) = (offset, offset);
+        (self.log_start, self.flushed, self.compacted_to) = (offset, offset, offset);
         Ok(())
     }
 

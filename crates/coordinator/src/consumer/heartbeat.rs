@@ -15,7 +15,7 @@ use super::apply::Transient;
 use super::group::{Group, Timer};
 use super::member::{LEFT, LEFT_FOR_A_WHILE, Member};
 use super::reconcile::without_epochs;
-use super::step::{Outcome, Step};
+use super::step::{Hearing, Outcome, Step};
 use super::{assignor, leave, migration, step};
 
 /// Why a request is refused.
@@ -34,7 +34,8 @@ impl Refusal {
     }
 }
 
-/// While a group moves, the interval is this part of the time since it last made a step.
+/// While a group moves, the interval is this part of the time since it last made a step. Once it rests it is the whole
+/// time, for members seldom come alone.
 const PATIENCE: u32 = 4;
 
 /// See the module.
@@ -124,6 +125,11 @@ fn beat(draft: &mut Draft<'_>, call: &ConsumerHeartbeat) -> Result<ConsumerHeart
     update(&mut after, call);
     let was_classic = before.as_ref().is_some_and(Member::is_classic);
     let known = before.clone().unwrap_or_default();
+    let hearing = if call.member_epoch == 0 || call.member_epoch == known.epoch {
+        Hearing::UpToDate
+    } else {
+        Hearing::AnAnswerBehind
+    };
     let outcome = step::take(
         draft,
         Step {
@@ -131,6 +137,7 @@ fn beat(draft: &mut Draft<'_>, call: &ConsumerHeartbeat) -> Result<ConsumerHeart
             before,
             after,
             owned: call.owned.as_ref(),
+            hearing,
         },
     )?;
     if was_classic {
@@ -210,7 +217,7 @@ fn find_dynamic(draft: &mut Draft<'_>, call: &ConsumerHeartbeat, id: &str) -> Re
     match member {
         Some(member) => {
             check_epoch(member, call)?;
-            Ok(Some(member.clone()))
+            Ok(Some(Member::clone(member)))
         }
         None if call.member_epoch == 0 => Ok(None),
         None => Err(unknown_member(id)),
@@ -225,7 +232,8 @@ fn find_static(
 ) -> Result<Option<Member>, Refusal> {
     let group = consumer(draft);
     let Some((bearer, member)) = group.and_then(|group| group.static_member(instance)) else {
-        let same_id = consumer(draft).and_then(|group| group.members.get(id)).cloned();
+        let same_id = consumer(draft).and_then(|group| group.members.get(id));
+        let same_id = same_id.map(|member| Member::clone(member));
         return if call.member_epoch == 0 {
             Ok(same_id)
         } else {
@@ -260,12 +268,12 @@ fn find_static(
 pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<Member> {
     let name = draft.name().to_owned();
     let group = consumer(draft)?;
-    let target = group.targets.get(former).cloned().unwrap_or_default();
+    let target = group.targets.get(former).map(|target| PartitionsByTopic::clone(target));
     let was_away = group.members.get(former)?.epoch == LEFT_FOR_A_WHILE;
     let member = Member {
         epoch: 0,
         previous_epoch: 0,
-        ..group.members.get(former)?.clone()
+        ..Member::clone(group.members.get(former)?)
     };
     for record in leave::removal(&name, former) {
         draft.record(record);
@@ -278,7 +286,7 @@ pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<M
     draft.record(Record::ConsumerTarget {
         group: name.clone(),
         member: id.to_owned(),
-        value: Some(target),
+        value: Some(target.unwrap_or_default()),
     });
     draft.record(Record::ConsumerCurrent {
         group: name,
@@ -299,13 +307,14 @@ pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<M
     Some(member)
 }
 
-/// A member may be one answer behind, if it owns nothing beyond what it was given: the answer was lost.
+/// A member may be one answer behind, for the answer may be lost; unless it says that it owns what it was not given.
+/// Kafka asks it to say what it owns, which fences one that repeats its request as it was; we tell it again.
 fn check_epoch(member: &Member, call: &ConsumerHeartbeat) -> Result<(), Refusal> {
     let epoch = call.member_epoch;
     if epoch == 0 || epoch == member.epoch {
         return Ok(());
     }
-    let owns_only_its_own = call.owned.as_ref().is_some_and(|owned| {
+    let owns_only_its_own = call.owned.as_ref().is_none_or(|owned| {
         owned.iter().all(|(topic, partitions)| {
             let assigned = member.assigned.get(topic);
             partitions
@@ -388,15 +397,12 @@ fn owns_other(owned: Option<&PartitionsByTopic>, assigned: &AssignedPartitions) 
     })
 }
 
-/// Long while the group rests; short after it has made a step, and longer again the longer no step follows.
+/// Short after the group has made a step, and the longer the longer no step follows; soonest so if it rests.
 fn interval_ms(draft: &Draft<'_>, rests: bool, moved: Moment) -> i32 {
     let long = draft.settings.consumer_heartbeat_interval;
     let short = draft.settings.consumer_reconcile_interval.min(long);
-    let interval = if rests {
-        long
-    } else {
-        (draft.at.moment.since(moved) / PATIENCE).clamp(short, long)
-    };
+    let since = draft.at.moment.since(moved);
+    let interval = if rests { since } else { since / PATIENCE }.clamp(short, long);
     i32::try_from(interval.as_millis()).unwrap_or(i32::MAX)
 }
 

@@ -94,7 +94,15 @@ fn load_times(segment: &mut Segment, config: &LogConfig) -> Result<bool, ReadFau
     segment.first_timestamp = first.max_timestamp;
     match last_entry::<TimeEntry>(&segment.files, Part::TimeIndex)? {
         LastEntry::Broken => Ok(false),
-        // Only a segment whose batches have no timestamps has no entry.
+        // Only a segment whose batches have no timestamps has no entry. After compaction the first one says nothing.
+        LastEntry::Empty if first.records_count == 0 => {
+            while let Some((_, header)) = walk.next()? {
+                if header.records_count > 0 && !header.max_timestamp.is_none() {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
         LastEntry::Empty => Ok(first.max_timestamp.is_none()),
         LastEntry::Entry { entries, entry } => {
             let offset = Offset(segment.base.0 + i64::from(entry.relative));
@@ -185,7 +193,7 @@ pub(crate) fn largest_timestamp(segment: &mut Segment) -> Result<(), ReadFault> 
     }
     let mut walk = HeaderWalk::new(view.extent(start, Wait::Allowed)?, None, Wait::Allowed);
     while let Some((_, header)) = walk.next()? {
-        if header.max_timestamp > segment.max_timestamp {
+        if header.records_count > 0 && header.max_timestamp > segment.max_timestamp {
             segment.max_timestamp = header.max_timestamp;
             segment.max_timestamp_offset = header.last_offset();
         }

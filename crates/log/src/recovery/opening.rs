@@ -310,6 +310,7 @@ impl Opening {
             shared: self.shared,
             snapshots,
             snapshot_due: false,
+            compacted_to: start,
             recent: Mutex::default(),
         };
         log.release_files();
