@@ -312,7 +312,8 @@ impl World {
     fn send(&mut self, member: usize, call: Call) {
         let patience = match call {
             Call::Join(_) => Duration::from_secs(25),
-            _ => Duration::from_secs(12),
+            // Shorter than a session: one that is lost costs nobody its place.
+            _ => Duration::from_secs(5),
         };
         let ticket = self.network.ticket(Waiting {
             member,
