@@ -17,6 +17,9 @@ use std::time::Duration;
 
 use klamm_broker::config::{self, ConfigError};
 use klamm_broker::node::{AdvertisedListener, Node, Runtimes, StartError};
+use klamm_broker::schema::requests::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest, controller_request,
+};
 use klamm_kafka::{BindError, Bound, ListenerSettings, Server, Settings};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -39,6 +42,11 @@ pub enum Error {
 /// How long the nodes may take until all serve.
 const READY_MAX: Duration = Duration::from_secs(30);
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// Fewer than on a real cluster: a test has a handful of groups.
+const OFFSETS_PARTITIONS: i32 = 4;
+/// Kafka's numbers of the operation and of the resource.
+const SET: i32 = 0;
+const BROKER: i32 = 4;
 
 /// A running cluster. Dropping it ends its tasks with the runtime; [`Cluster::stop`] ends it in order.
 pub struct Cluster {
@@ -72,6 +80,7 @@ impl Cluster {
                 ),
                 set("controllers", voters.join(",")),
                 set("grpc_bind", format!("127.0.0.1:{port}")),
+                set("offsets_topic_num_partitions", OFFSETS_PARTITIONS.to_string()),
             ];
             nodes.push(start_node(&settings).await?);
         }
@@ -86,6 +95,7 @@ impl Cluster {
             _folder: folder,
         };
         cluster.ready().await?;
+        cluster.settle().await?;
         Ok(cluster)
     }
 
@@ -102,6 +112,29 @@ impl Cluster {
                 tracing::warn!(%error, "a node did not stop in order");
             }
         }
+    }
+
+    /// Groups do not wait for members that no test has.
+    async fn settle(&self) -> Result<(), Error> {
+        let delay = AlterableConfig {
+            name: "group.initial.rebalance.delay.ms".to_owned(),
+            operation: SET,
+            value: Some("0".to_owned()),
+        };
+        let defaults = AlterConfigsResource {
+            resource_type: BROKER,
+            resource_name: String::new(),
+            configs: vec![delay],
+        };
+        let request = controller_request::Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
+            resources: vec![defaults],
+            validate_only: false,
+        });
+        let backend = self.nodes.first().and_then(|(node, _)| node.backend());
+        let backend = backend.ok_or_else(|| Error::NotReady("there is no broker".to_owned()))?;
+        let settled = backend.submit(request, READY_MAX).await;
+        settled.map_err(|error| Error::NotReady(error.to_string()))?;
+        Ok(())
     }
 
     async fn ready(&self) -> Result<(), Error> {
