@@ -10,6 +10,7 @@
 mod classic;
 mod member;
 mod network;
+mod recent;
 mod watch;
 mod world;
 

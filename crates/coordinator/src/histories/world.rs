@@ -1,6 +1,6 @@
 //! The world of a history: time, chance, the coordinator and its log, the members.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,12 +11,11 @@ use rand::{RngExt, SeedableRng};
 use super::classic::Classic;
 use super::member::{Answer, Claim, Member};
 use super::network::{Letter, Network, Waiting};
+use super::recent::Recent;
 use super::watch::Watch;
 use super::{GROUP, PARTITIONS, TOPIC};
 use crate::call::{Call, CallId, Leave, LeavingMember};
-use crate::draft::Decision;
 use crate::group::Group;
-use crate::history::Happened;
 use crate::record::Record;
 use crate::reply::Reply;
 use crate::settings::Settings;
@@ -66,27 +65,7 @@ pub struct World {
     watch: Watch,
     calls: u64,
     trace: u64,
-    recent: VecDeque<Step>,
-}
-
-/// One event and what it led to, for the reader of a failure.
-struct Step {
-    moment: Moment,
-    event: Event,
-    replies: Vec<(CallId, Reply)>,
-    history: Vec<Happened>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for step in &self.recent {
-                eprintln!("{:.3} s {:?}", step.moment.0 as f64 / 1e6, step.event);
-                step.history.iter().for_each(|happened| eprintln!("    {happened:?}"));
-                step.replies.iter().for_each(|reply| eprintln!("    {reply:?}"));
-            }
-        }
-    }
+    recent: Recent,
 }
 
 impl World {
@@ -131,7 +110,7 @@ impl World {
             watch: Watch::default(),
             calls: 0,
             trace: 0,
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             random,
         }
     }
@@ -372,7 +351,7 @@ impl World {
             self.move_coordinator();
             return;
         }
-        self.remember(&event, &decision);
+        self.recent.remember(self.at.moment, &event, &decision);
         self.shard.apply(self.at, &decision.changes);
         if event == Event::Tick {
             self.shard.ticked(self.at);
@@ -397,19 +376,6 @@ impl World {
         if self.next_commit.is_none() {
             self.next_commit = Some(self.at.moment + Duration::from_millis(self.random.random_range(0..5)));
         }
-    }
-
-    fn remember(&mut self, event: &Event, decision: &Decision) {
-        const STEPS_MAX: usize = 150;
-        if self.recent.len() == STEPS_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(Step {
-            moment: self.at.moment,
-            event: event.clone(),
-            replies: decision.replies.clone(),
-            history: decision.history.iter().map(|entry| entry.happened.clone()).collect(),
-        });
     }
 
     /// All that is in the log now is committed; answers that waited for it go out.
