@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use klamm_types::Moment;
 
 use crate::draft::Draft;
+use crate::history::render::sentence;
 use crate::history::{Happened, Removal};
 use crate::record::{ConsumerGroup, ConsumerRegex, Record};
 
@@ -56,14 +57,19 @@ pub fn tick(draft: &mut Draft<'_>) {
     }
     let mut seen = BTreeSet::new();
     leaving.retain(|(member, _)| seen.insert(member.clone()));
-    if let Some((first, cause)) = leaving.first() {
-        let cause = format!("member {first} was removed: {}", cause.sentence());
-        let members: Vec<String> = leaving.iter().map(|(member, _)| member.clone()).collect();
-        for (member, cause) in leaving {
-            draft.history(Happened::MemberRemoved { member, cause });
-        }
-        leave::remove(draft, &members, &cause);
+    if leaving.is_empty() {
+        return;
     }
+    let members: Vec<String> = leaving.iter().map(|(member, _)| member.clone()).collect();
+    let removals = leaving
+        .into_iter()
+        .map(|(member, cause)| Happened::MemberRemoved { member, cause });
+    let removals: Vec<Happened> = removals.collect();
+    let cause = sentence(&removals[0]);
+    for removal in removals {
+        draft.history(removal);
+    }
+    leave::remove(draft, &members, &cause);
 }
 
 fn due(group: &Group, now: Moment) -> Vec<(String, Timer)> {
