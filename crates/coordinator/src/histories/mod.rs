@@ -8,6 +8,7 @@
 //! another protocol is another model, and takes part by being listed in [`World::recruit`].
 
 mod classic;
+mod consumer;
 mod member;
 mod network;
 mod recent;
@@ -16,10 +17,12 @@ mod world;
 
 use std::time::Duration;
 
+use klamm_types::TopicId;
 use world::World;
 
 const GROUP: &str = "g";
 const TOPIC: &str = "t";
+const TOPIC_ID: TopicId = TopicId(klamm_types::Uuid([1; 16]));
 const PARTITIONS: i32 = 12;
 
 /// How long everything may happen.
@@ -36,7 +39,7 @@ fn history(seed: u64) {
 
 #[test]
 fn random_histories_keep_the_promises() {
-    const HISTORIES: u64 = 400;
+    const HISTORIES: u64 = 120;
     for seed in 0..HISTORIES {
         let outcome = std::panic::catch_unwind(|| history(seed));
         if let Err(panic) = outcome {

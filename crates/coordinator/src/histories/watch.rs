@@ -39,6 +39,11 @@ impl Watch {
         }
     }
 
+    /// The group is another one, of the same name: it was empty, and its kind changed.
+    pub fn epochs_begin_anew(&mut self) {
+        self.owners.clear();
+    }
+
     /// No record is left out.
     pub fn processed(&mut self, partition: i32, offset: i64) {
         let reached = self.processed.entry(partition).or_default();

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_types::{Moment, Timestamp, TopicId};
+use klamm_types::{Moment, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::classic::Classic;
+use super::consumer::Consumer;
 use super::member::{Answer, Claim, Member};
 use super::network::{Letter, Network, Waiting};
 use super::recent::Recent;
 use super::watch::Watch;
-use super::{GROUP, PARTITIONS, TOPIC};
+use super::{GROUP, PARTITIONS, TOPIC, TOPIC_ID};
 use crate::call::{Call, CallId, Leave, LeavingMember};
 use crate::group::Group;
 use crate::record::Record;
@@ -66,6 +67,16 @@ pub struct World {
     calls: u64,
     trace: u64,
     recent: Recent,
+    /// Which kind the group was.
+    kind: Option<std::mem::Discriminant<Group>>,
+}
+
+/// Whether the group has just been made, of nobody.
+fn is_new(group: &Group) -> bool {
+    match group {
+        Group::Classic(group) => group.generation() == 0,
+        Group::Consumer(group) => group.members().count() <= 1,
+    }
 }
 
 impl World {
@@ -74,11 +85,12 @@ impl World {
         let delay = if random.random_bool(0.5) { 3 } else { 0 };
         let settings = Arc::new(Settings {
             initial_rebalance_delay: Duration::from_secs(delay),
+            consumer_session_timeout: Duration::from_secs(10),
             ..Settings::default()
         });
         let mut topics = Topics::default();
         let topic = Topic {
-            id: TopicId::from_u128(1),
+            id: TOPIC_ID,
             partitions: vec![Default::default(); PARTITIONS as usize],
         };
         topics.insert(TOPIC.to_owned(), topic);
@@ -111,6 +123,7 @@ impl World {
             calls: 0,
             trace: 0,
             recent: Recent::default(),
+            kind: None,
             random,
         }
     }
@@ -118,10 +131,17 @@ impl World {
     /// Who takes part.
     fn recruit(random: &mut StdRng) -> Vec<Box<dyn Member>> {
         let count = random.random_range(1..=6);
+        // Groups of one kind, of the other, and mixed ones.
+        let classic = [1.0, 0.0, 0.5][random.random_range(0..3)];
         let mut members: Vec<Box<dyn Member>> = Vec::new();
         for index in 0..count {
             let instance = random.random_bool(0.4).then(|| format!("i{index}"));
-            members.push(Box::new(Classic::new(format!("c{index}"), instance, random)));
+            let name = format!("c{index}");
+            if random.random_bool(classic) {
+                members.push(Box::new(Classic::new(name, instance, random)));
+            } else {
+                members.push(Box::new(Consumer::new(name, instance, TOPIC_ID, random)));
+            }
         }
         members
     }
@@ -200,6 +220,7 @@ impl World {
         if claims.is_empty() {
             return match self.shard.group(GROUP) {
                 Some(Group::Classic(group)) if !group.is_empty() => Err("ghosts".to_owned()),
+                Some(Group::Consumer(group)) if !group.is_empty() => Err("ghosts".to_owned()),
                 _ => Ok(()),
             };
         }
@@ -211,6 +232,7 @@ impl World {
         let distinct: BTreeSet<i32> = owned.iter().copied().collect();
         match self.shard.group(GROUP) {
             Some(Group::Classic(group)) if group.is_stable() && group.member_count() == claims.len() => {}
+            Some(Group::Consumer(group)) if group.state() == "Stable" && group.members().count() == claims.len() => {}
             _ => return Err("the group is not stable".to_owned()),
         }
         match (epochs.len(), owned.len(), distinct.len()) {
@@ -338,7 +360,8 @@ impl World {
         }
         let member = &mut self.members[waiting.member];
         member.hear(self.at.moment, &waiting.call, answer);
-        if let Some(claim) = member.claim() {
+        let gives = matches!(waiting.call, Call::Sync(_) | Call::ConsumerHeartbeat(_));
+        if let (Answer::Reply(_), true, Some(claim)) = (answer, gives, member.claim()) {
             self.watch.claimed(&claim);
         }
     }
@@ -356,6 +379,11 @@ impl World {
         if event == Event::Tick {
             self.shard.ticked(self.at);
         }
+        let kind = self.shard.group(GROUP).map(std::mem::discriminant);
+        if kind != self.kind && self.shard.group(GROUP).is_none_or(is_new) {
+            self.watch.epochs_begin_anew();
+        }
+        self.kind = kind;
         let mut wrote_group = false;
         for change in &decision.changes {
             if let crate::Change::Record(record) = change {
