@@ -8,7 +8,7 @@
 //! * [`Log::open`] with [`RecoveryHint`] gives a log and a [`Recovery`]: what was cut, what is damaged.
 //! * [`Log::append`], [`Log::start_flush`], [`Log::read`]: the three things that happen all the time.
 //! * [`Log::truncate_to`], [`Log::delete_old_segments`], [`Log::close_clean`]: the things that happen now and then.
-//! * [`Checkpoint`], [`PartitionMetadata`]: the small files around the logs.
+//! * [`Checkpoint`], [`PartitionMetadata`], [`UnflushedMark`]: the small files around the logs.
 //!
 //! ```
 //! use std::{path::Path, sync::Arc};
@@ -54,6 +54,7 @@ mod snapshots;
 mod tail;
 mod timestamps;
 mod truncate;
+mod unflushed;
 
 #[cfg(test)]
 mod tests;
@@ -74,3 +75,4 @@ pub use retention::{RemoveJob, Retired};
 pub use snapshots::ProducerSnapshot;
 pub use tail::BatchBytes;
 pub use timestamps::{TimestampLookup, TimestampOffset};
+pub use unflushed::UnflushedMark;

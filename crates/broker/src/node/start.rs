@@ -339,6 +339,7 @@ fn replica_log(replica: &RecoveredReplica) -> ReplicaLog {
         highest_leader_epoch: replica.highest_leader_epoch.0,
         last_epoch: replica.last_epoch.0,
         log_end_offset: replica.log_end_offset.0,
+        unflushed: replica.unflushed,
     }
 }
 

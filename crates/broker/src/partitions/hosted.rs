@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::checkpoint::Marks;
 use super::command::{Command, ProduceReply, Release};
+use super::unflushed::MarkGate;
 use crate::api::{LeaderHint, PartitionError, PartitionRole, PartitionStatus};
 use crate::replica::followers::FollowerPair;
 use crate::replica::links::LeaderLink;
@@ -51,6 +52,7 @@ pub(crate) struct Hosted {
     /// Written to since the last checkpoint.
     pub touched: bool,
     pub log_config: LogConfig,
+    pub mark_gate: Arc<MarkGate>,
 }
 
 pub(crate) struct PendingProduce {
@@ -79,6 +81,7 @@ impl Hosted {
             deadline: None,
             touched: true,
             log_config,
+            mark_gate: Arc::default(),
         }
     }
 

@@ -34,6 +34,7 @@ mod requests;
 mod settings;
 mod shared;
 mod start;
+mod unflushed;
 mod worker;
 
 #[cfg(test)]

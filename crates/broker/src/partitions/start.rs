@@ -75,6 +75,8 @@ pub struct RecoveredReplica {
     /// Of the last record; `NONE` in an empty log.
     pub last_epoch: LeaderEpoch,
     pub log_end_offset: Offset,
+    /// It may hold records that counted before they were flushed.
+    pub unflushed: bool,
 }
 
 impl Partitions {
@@ -277,6 +279,7 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
             highest_leader_epoch: log.epochs().last().map_or(LeaderEpoch::NONE, |last| last.epoch),
             last_epoch: log.last_epoch().unwrap_or(LeaderEpoch::NONE),
             log_end_offset: log.log_end_offset(),
+            unflushed: opened.unflushed_mark,
         },
         Err(error) => RecoveredReplica {
             partition,
@@ -284,6 +287,7 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
             highest_leader_epoch: LeaderEpoch::NONE,
             last_epoch: LeaderEpoch::NONE,
             log_end_offset: Offset(0),
+            unflushed: true,
         },
     }
 }

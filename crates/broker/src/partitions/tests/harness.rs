@@ -111,15 +111,12 @@ impl Meta {
                 decision: None,
             }),
         ];
-        records.extend(settings.iter().map(|(setting, value)| {
-            Record::Config(schema::Config {
-                resource_type: schema::ResourceType::Topic.into(),
-                resource_name: name.to_owned(),
-                name: (*setting).to_owned(),
-                value: Some((*value).to_owned()),
-            })
-        }));
+        records.extend(settings.iter().map(|(setting, value)| config(name, setting, value)));
         self.apply(records);
+    }
+
+    pub fn set_config(&mut self, topic: &str, setting: &str, value: &str) {
+        self.apply(vec![config(topic, setting, value)]);
     }
 
     pub fn remove_topic(&mut self, topic: u128) {
@@ -150,6 +147,15 @@ impl Meta {
     }
 }
 
+fn config(topic: &str, setting: &str, value: &str) -> Record {
+    Record::Config(schema::Config {
+        resource_type: schema::ResourceType::Topic.into(),
+        resource_name: topic.to_owned(),
+        name: setting.to_owned(),
+        value: Some(value.to_owned()),
+    })
+}
+
 /// One broker.
 pub struct Node {
     pub id: NodeId,
@@ -171,7 +177,7 @@ impl Node {
             inbox_bytes_max: 16 << 20,
             tail_bytes_max: 1 << 20,
             replica_bytes_max: 64 << 20,
-            checkpoint_interval: Duration::from_millis(50),
+            checkpoint_interval: storage.checkpoint_interval,
             retention_interval: Duration::from_secs(3600),
             limits: Limits::default(),
             data_runtime: Handle::current(),
@@ -212,6 +218,7 @@ impl Node {
 pub struct Storage {
     disk: Arc<dyn Disk>,
     pub path: PathBuf,
+    checkpoint_interval: Duration,
     /// Removed with it.
     _dir: Option<tempfile::TempDir>,
 }
@@ -222,6 +229,7 @@ impl Storage {
         Storage {
             disk: Arc::new(RealDisk),
             path: dir.path().to_owned(),
+            checkpoint_interval: Duration::from_millis(50),
             _dir: Some(dir),
         }
     }
@@ -233,6 +241,7 @@ impl Storage {
         Storage {
             disk: Arc::<SimDisk>::clone(disk),
             path,
+            checkpoint_interval: Duration::from_millis(50),
             _dir: None,
         }
     }
@@ -253,6 +262,15 @@ impl Cluster {
     /// On disks that do as they are told.
     pub async fn simulated(disks: &[Arc<SimDisk>]) -> Cluster {
         Cluster::on(disks.iter().map(Storage::simulated).collect()).await
+    }
+
+    /// On disks that do as they are told, without the flushes that checkpoints ask for.
+    pub async fn simulated_without_checkpoints(disks: &[Arc<SimDisk>]) -> Cluster {
+        let quiet = |disk| Storage {
+            checkpoint_interval: Duration::from_secs(3600),
+            ..Storage::simulated(disk)
+        };
+        Cluster::on(disks.iter().map(quiet).collect()).await
     }
 
     async fn on(storage: Vec<Storage>) -> Cluster {
