@@ -25,7 +25,7 @@ use super::backend::NodeBackend;
 use super::images::{self, Following};
 use super::membership::{Membership, Standing};
 use super::quorum_port::QuorumPort;
-use super::{AdvertisedListener, Broker, Node, Runtimes, wishes};
+use super::{AdvertisedListener, Broker, Node, Runtimes, suspects, wishes};
 use crate::config::{NodeConfig, Role};
 use crate::controllers::Controllers;
 use crate::grpc;
@@ -263,6 +263,7 @@ impl Starting {
             partitions.clone(),
             controllers.clone(),
         ));
+        tokio::spawn(suspects::carry(partitions.clone(), client.clone()));
         let backend = NodeBackend {
             identity: self.identity.clone(),
             config: self.config.clone(),

@@ -27,6 +27,7 @@ use super::names::Names;
 use super::open::{self, HostError, Opening};
 use super::requests::WishBox;
 use super::shared::{PartitionsConfig, Shared};
+use super::suspects::Suspects;
 use super::worker::Worker;
 use super::{Partitions, Running};
 use crate::flush::{Pool, PoolConfig};
@@ -159,6 +160,7 @@ fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Check
         metrics: Metrics::default(),
         checkpoints,
         wishes: WishBox::default(),
+        suspects: Suspects::default(),
         board: Board::default(),
         names: Names::default(),
         workers: (0..worker_threads).map(|_| inbox()).collect(),

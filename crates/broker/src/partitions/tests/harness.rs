@@ -234,6 +234,16 @@ impl Storage {
         }
     }
 
+    /// The same place, which must not outlive this value.
+    fn share(&self) -> Storage {
+        Storage {
+            disk: Arc::clone(&self.disk),
+            path: self.path.clone(),
+            checkpoint_interval: self.checkpoint_interval,
+            _dir: None,
+        }
+    }
+
     fn simulated(disk: &Arc<SimDisk>) -> Storage {
         let path = PathBuf::from("/data");
         disk.create_dir(&path).unwrap();
@@ -289,12 +299,25 @@ impl Cluster {
     /// Starts a broker on its directory and registers it.
     pub async fn add(&mut self, id: i32, last_stop: LastStop) {
         let node = Node::start(id, &self.storage[id as usize], last_stop).await;
+        self.register(node).await;
+    }
+
+    async fn register(&mut self, node: Node) {
         let broker_epoch = self.meta.lock().unwrap().register(node.id, &node.address);
         node.partitions.registered(CLUSTER, broker_epoch);
         self.nodes.retain(|other| other.id != node.id);
         self.nodes.push(node);
         self.nodes.sort_by_key(|node| node.id);
         self.publish().await;
+    }
+
+    /// As `add`, on a runtime of its own: when that is shut down, the broker's connections break as if it were killed.
+    pub async fn add_mortal(&mut self, id: i32) -> tokio::runtime::Runtime {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let storage = self.storage[id as usize].share();
+        let starting = runtime.spawn(async move { Node::start(id, &storage, LastStop::Unclean).await });
+        self.register(starting.await.unwrap()).await;
+        runtime
     }
 
     pub fn node(&self, id: i32) -> &Node {
