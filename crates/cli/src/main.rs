@@ -2,6 +2,7 @@
 //!
 //! This file only parses and dispatches; each command has a file of its own.
 
+mod container;
 mod demo;
 mod dev;
 mod failure;

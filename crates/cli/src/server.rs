@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use klamm_broker::config::{self, NodeConfig, Role};
 use klamm_broker::node::{AdvertisedListener, Node, Runtimes};
-use klamm_kafka::{Bound, ListenerSettings, Settings};
+use klamm_kafka::{Bound, BoundListener, ListenerSettings, Settings};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
@@ -85,15 +85,7 @@ async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<
     } else {
         None
     };
-    let listeners = bound
-        .iter()
-        .flat_map(Bound::listeners)
-        .map(|listener| AdvertisedListener {
-            name: listener.name.clone(),
-            host: listener.advertised_host.clone().unwrap_or_default(),
-            port: listener.advertised_port,
-        });
-    let listeners = listeners.collect();
+    let listeners = registered_listeners(&config, bound.as_ref());
     let runtimes = Runtimes {
         control: control.handle().clone(),
         data: data.handle().clone(),
@@ -125,6 +117,33 @@ async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<
     node.stop().await.context("stopping the node")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// The listeners as other brokers will hand them out; warns of those that nobody outside can reach.
+fn registered_listeners(config: &NodeConfig, bound: Option<&Bound>) -> Vec<AdvertisedListener> {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let outward = crate::container::outward_address();
+    let register = |listener: &BoundListener| {
+        let bound = listener.address.ip();
+        let unreachable = crate::container::unreachable_from_outside(bound, outward);
+        if let Some(address) = unreachable.filter(|_| listener.advertised_host.is_none()) {
+            tracing::warn!(
+                listener = listener.name,
+                %address,
+                "this address looks like a container's: outside its network nobody can reach it; set \
+                 advertised_listeners to a name that clients know"
+            );
+        }
+        AdvertisedListener {
+            name: listener.name.clone(),
+            host: match &listener.advertised_host {
+                Some(host) => host.clone(),
+                None => config.registered_host(bound, &name),
+            },
+            port: listener.advertised_port,
+        }
+    };
+    bound.into_iter().flat_map(Bound::listeners).map(register).collect()
 }
 
 fn front_end_settings(config: &NodeConfig) -> Settings {

@@ -68,8 +68,8 @@ fn endpoint<'a>(client: &Client, node: NodeId, broker: &'a BrokerState) -> Optio
     } else {
         (registered.host.as_str(), registered.port)
     };
-    // A broker that was told no address of its own: the one at which this connection arrived. For another broker
-    // that holds where all of them share a machine; anywhere else it registers an address.
+    // A broker that was told no address of its own: the one at which this connection arrived. Another broker registers
+    // an address unless all of them share a machine; then that holds for it too.
     let host = if is_unset(host) {
         client.local.ip().to_canonical().to_string()
     } else {

@@ -9,7 +9,7 @@
 //! * [`Log::append`], [`Log::start_flush`], [`Log::read`]: the three things that happen all the time.
 //! * [`Log::start_compaction`]: what keeps the log of a compacted topic small.
 //! * [`Log::truncate_to`], [`Log::delete_old_segments`], [`Log::close_clean`]: the things that happen now and then.
-//! * [`Checkpoint`], [`PartitionMetadata`]: the small files around the logs.
+//! * [`Checkpoint`], [`PartitionMetadata`], [`UnflushedMark`]: the small files around the logs.
 //!
 //! ```
 //! use std::{path::Path, sync::Arc};
@@ -56,6 +56,7 @@ mod snapshots;
 mod tail;
 mod timestamps;
 mod truncate;
+mod unflushed;
 
 #[cfg(test)]
 mod tests;
@@ -77,3 +78,4 @@ pub use retention::{RemoveJob, Retired};
 pub use snapshots::ProducerSnapshot;
 pub use tail::BatchBytes;
 pub use timestamps::{TimestampLookup, TimestampOffset};
+pub use unflushed::UnflushedMark;

@@ -108,6 +108,11 @@ pub enum Effect {
     Append { append: AppendId, batches: Vec<Batch> },
     /// Flush everything written so far, at least up to `up_to`. At most one flush is asked for at a time.
     Flush { flush: FlushId, up_to: Offset },
+    /// Note beside the log, durably, that it holds records which count before they are flushed. Nothing waits for it;
+    /// until it is answered the replica counts by what is flushed. At most one of the two marks' changes is under way.
+    SetUnflushedMark,
+    /// Remove that note, durably: the whole log has been flushed, and flushed offsets are counted from now on.
+    RemoveUnflushedMark,
     /// Cut the log, durably, so that nothing at or above `to` remains. Given only when no append and no flush is under
     /// way. Until it is answered nothing else is asked of the log.
     Truncate { to: Offset },

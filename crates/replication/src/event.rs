@@ -225,6 +225,10 @@ pub enum Event {
     FlushedTo { flush: FlushId, offset: Offset },
     /// The replica stops; a flush is never repeated.
     FlushFailed { flush: FlushId },
+    /// The mark is on the disk. If it cannot be set or removed, the answer is [`Event::DiskFailed`].
+    UnflushedMarkSet,
+    /// The mark is gone from the disk.
+    UnflushedMarkRemoved,
     /// The shell wants the log flushed, whatever the topic's level: recovery point, clean stop.
     FlushDue,
     /// The log is cut, durably. Answers [`crate::Effect::Truncate`] and [`crate::Effect::RestartLog`].

@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::effect::{Alarm, Effect, Role};
 use crate::event::{ReplicaBatches, SubscribeAnswer, SubscriptionNumber};
 use crate::log_state::{Cut, LogState, PendingAppend};
+use crate::view::Durability;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -177,7 +178,10 @@ impl Follower {
         let reached = self.leader_high_watermark.min(HighWatermark::from(ctx.log.written));
         ctx.log.raise_high_watermark(reached);
         self.follow_log_start(ctx);
-        let now = (ctx.log.written, ctx.log.flushed);
+        // A leader that counts by what is written may know of another level than this replica: it is told of nothing
+        // unflushed that no mark stands for.
+        let written = ctx.log.counted(Durability::Replicated);
+        let now = (written, ctx.log.flushed);
         if self.acknowledged != Some(now) || self.credit_due > 0 {
             self.acknowledged = Some(now);
             ctx.effects.push(Effect::Acknowledge {

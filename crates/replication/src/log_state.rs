@@ -12,7 +12,7 @@ use crate::effect::Effect;
 use crate::epochs::EpochTable;
 use crate::event::{AppendId, FlushId};
 use crate::producers::ProducerTable;
-use crate::view::OpenedLog;
+use crate::view::{Durability, OpenedLog};
 
 /// An append that has been given out and not answered.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +47,15 @@ pub(crate) enum FlushNeed {
     WhenDue,
 }
 
+/// The mark beside the log that says that records count before they are flushed. One change is under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UnflushedMark {
+    Absent,
+    Setting,
+    Set,
+    Removing,
+}
+
 #[derive(Debug)]
 pub(crate) struct LogState {
     pub log_start: LogStartOffset,
@@ -62,6 +71,7 @@ pub(crate) struct LogState {
     flushing: Option<FlushId>,
     flushes_given: u64,
     flush_due: bool,
+    mark: UnflushedMark,
     cutting: Cutting,
     /// The replica has stopped: what was accepted may never be written.
     stopped: bool,
@@ -86,6 +96,10 @@ impl LogState {
             flushing: None,
             flushes_given: 0,
             flush_due: false,
+            mark: match opened.unflushed_mark {
+                true => UnflushedMark::Set,
+                false => UnflushedMark::Absent,
+            },
             cutting: Cutting::No,
             stopped: false,
         }
@@ -145,6 +159,51 @@ impl LogState {
 
     pub fn is_flushing(&self, flush: FlushId) -> bool {
         self.flushing == Some(flush)
+    }
+
+    /// The level by which this replica's own records count. Without the mark on the disk only flushed ones do: after a
+    /// power cut nothing would tell that the others were counted, if the topic has changed to `fsync` meanwhile.
+    pub fn effective(&self, configured: Durability) -> Durability {
+        match (configured, self.mark) {
+            (Durability::Replicated, UnflushedMark::Set) => Durability::Replicated,
+            _ => Durability::Fsync,
+        }
+    }
+
+    /// This replica's own offset that counts at the topic's level.
+    pub fn counted(&self, configured: Durability) -> Offset {
+        match self.effective(configured) {
+            Durability::Fsync => self.flushed,
+            Durability::Replicated => self.written,
+        }
+    }
+
+    pub fn mark_set(&mut self) {
+        if self.mark == UnflushedMark::Setting {
+            self.mark = UnflushedMark::Set;
+        }
+    }
+
+    pub fn mark_removed(&mut self) {
+        if self.mark == UnflushedMark::Removing {
+            self.mark = UnflushedMark::Absent;
+        }
+    }
+
+    /// Has the mark follow the topic's level: set as soon as it is of use, removed only after a flush of the whole log.
+    pub fn give_mark_work(&mut self, configured: Durability, effects: &mut Vec<Effect>) {
+        let whole_flushed = self.is_settled() && self.flushed == self.accepted;
+        match (configured, self.mark) {
+            (Durability::Replicated, UnflushedMark::Absent) if !whole_flushed => {
+                self.mark = UnflushedMark::Setting;
+                effects.push(Effect::SetUnflushedMark);
+            }
+            (Durability::Fsync, UnflushedMark::Set) if whole_flushed => {
+                self.mark = UnflushedMark::Removing;
+                effects.push(Effect::RemoveUnflushedMark);
+            }
+            _ => {}
+        }
     }
 
     pub fn want_flush(&mut self) {

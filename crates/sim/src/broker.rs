@@ -29,13 +29,15 @@ pub const LOG_DIR: &str = "/sim-0";
 pub struct Broker {
     pub node: NodeId,
     pub disk: SimDisk,
-    /// Small files that are flushed whenever they change: identity, epoch, recovery point, log start.
+    /// Small files that are flushed whenever they change: identity, epoch, recovery point, log start, mark.
     pub directory: DirectoryId,
     pub stored_epoch: BrokerEpoch,
     pub recovery_point: Option<Offset>,
     pub log_start: Offset,
     /// `replication-offset-checkpoint`: written now and then.
     pub high_watermark: HighWatermark,
+    /// The mark of records that count before they are flushed.
+    pub unflushed_mark: bool,
     /// The image as of the last entry applied; kept as a file over restarts.
     pub image: Image,
     /// Counts process starts: what was meant for a former process is dropped.
@@ -121,6 +123,7 @@ impl Broker {
             recovery_point: None,
             log_start: Offset(0),
             high_watermark: HighWatermark(0),
+            unflushed_mark: false,
             image: Image::new(),
             life: 0,
             process: None,
@@ -188,6 +191,7 @@ impl Broker {
             epochs: log.epochs().iter().map(|entry| (entry.epoch, entry.start)).collect(),
             producers,
             high_watermark: self.high_watermark,
+            unflushed_mark: self.unflushed_mark,
             damaged_from: recovery
                 .damage
                 .map(|damage| damage.offset)
@@ -236,6 +240,7 @@ impl Broker {
             last_run: self.last_run,
             log: highest.map(|highest| (highest, process.log.last_epoch().unwrap_or(LeaderEpoch::NONE), end)),
             damaged: process.damaged_from.is_some(),
+            unflushed: self.unflushed_mark,
         })
     }
 }

@@ -39,6 +39,7 @@ pub struct Registration {
     /// Highest leader epoch, epoch of the last record and log end; `None` in an empty directory.
     pub log: Option<(LeaderEpoch, LeaderEpoch, Offset)>,
     pub damaged: bool,
+    pub unflushed: bool,
 }
 
 #[derive(Debug)]
@@ -144,6 +145,7 @@ impl Controller {
                     highest_leader_epoch: highest.0,
                     last_epoch: last.0,
                     log_end_offset: end.0,
+                    unflushed: registration.unflushed,
                 }],
                 None => Vec::new(),
             },

@@ -72,6 +72,14 @@ impl World {
                     events.push_back(Event::FlushedTo { flush, offset });
                 }
             },
+            Effect::SetUnflushedMark => {
+                self.brokers[index].unflushed_mark = true;
+                events.push_back(Event::UnflushedMarkSet);
+            }
+            Effect::RemoveUnflushedMark => {
+                self.brokers[index].unflushed_mark = false;
+                events.push_back(Event::UnflushedMarkRemoved);
+            }
             Effect::Truncate { to } => self.start_cut(index, process, to, false),
             Effect::RestartLog { at } => self.start_cut(index, process, at, true),
             Effect::AdvanceLogStart { to } => {

@@ -405,5 +405,6 @@ fn first_registration(broker: &Broker, random: u128) -> Registration {
         last_run: klamm_schema::requests::LastRun::Unknown,
         log: None,
         damaged: false,
+        unflushed: false,
     }
 }

@@ -1,8 +1,9 @@
 //! The table of settings. The struct, the reference and the example file all come from it.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::address::{ControllerAddress, Listener, NamedAddress, Role};
+use super::address::{ControllerAddress, Listener, NamedAddress, Role, split_host_port};
 use super::value::Value;
 
 /// One setting, as the reference shows it.
@@ -80,7 +81,8 @@ settings! {
     /// Where Kafka clients connect: NAME://HOST:PORT, one or more.
     listeners: Vec<NamedAddress> = vec![NamedAddress { name: "HOST".to_owned(), host: "0.0.0.0".to_owned(), port: 9092 }],
         "", "at least one, each name once", |list| distinct(list) && !list.is_empty();
-    /// What clients of a listener are told, by listener name. Unset: the address at which the connection arrived.
+    /// What clients of a listener are told, by listener name. Unset: the address at which the connection arrived; other
+    /// brokers tell the address bound to, or the host of this node's gRPC address.
     advertised_listeners: Vec<NamedAddress> = Vec::new(), "", "each name once", |list| distinct(list);
     /// Where other nodes reach this one by gRPC: HOST:PORT to bind.
     grpc_bind: String = "0.0.0.0:9190".to_owned(), "", "HOST:PORT", |text| is_host_port(text);
@@ -176,6 +178,24 @@ impl NodeConfig {
         self.listeners.iter().map(resolve).collect()
     }
 
+    /// What other brokers tell their clients of a listener of this one that is bound to `bound` and advertises nothing:
+    /// the address it is bound to, or else where the other nodes reach this one. `host_name` is this machine's.
+    ///
+    /// Empty where the nodes reach each other by loopback. Then they share a machine, and whichever address a client
+    /// came by is right for all of them.
+    pub fn registered_host(&self, bound: IpAddr, host_name: &str) -> String {
+        if !bound.is_unspecified() {
+            return bound.to_canonical().to_string();
+        }
+        let grpc = split_host_port(&self.grpc_address()).map(|(host, _)| host);
+        let ip = |host: &str| host.parse::<IpAddr>().map(|ip| ip.to_canonical());
+        match grpc {
+            Some(host) if host == "localhost" || ip(&host).is_ok_and(|ip| ip.is_loopback()) => String::new(),
+            Some(host) if !ip(&host).is_ok_and(|ip| ip.is_unspecified()) => host,
+            _ => host_name.to_owned(),
+        }
+    }
+
     /// The gRPC address that other nodes are told.
     pub fn grpc_address(&self) -> String {
         if !self.grpc_advertised.is_empty() {
@@ -193,5 +213,5 @@ fn distinct(list: &[NamedAddress]) -> bool {
 }
 
 fn is_host_port(text: &str) -> bool {
-    super::address::split_host_port(text).is_some()
+    split_host_port(text).is_some()
 }

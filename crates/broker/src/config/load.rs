@@ -256,6 +256,29 @@ mod tests {
     }
 
     #[test]
+    fn what_others_tell_of_a_listener_leads_here() {
+        let registered = |settings: &[(&str, &str)], bound: &str| {
+            let config = load_flags(settings).unwrap();
+            config.registered_host(bound.parse().unwrap(), "box")
+        };
+        let compose = [("node_id", "2"), ("controllers", "1@klamm-1:9190,2@klamm-2:9190")];
+        assert_eq!(registered(&compose, "0.0.0.0"), "klamm-2");
+        assert_eq!(registered(&compose, "::"), "klamm-2");
+        assert_eq!(registered(&compose, "10.1.2.3"), "10.1.2.3");
+        let apart = [("node_id", "7"), ("grpc_advertised", "10.0.0.7:9190")];
+        assert_eq!(registered(&apart, "0.0.0.0"), "10.0.0.7");
+        assert_eq!(
+            registered(&[("node_id", "7")], "0.0.0.0"),
+            "box",
+            "gRPC is bound to all addresses"
+        );
+        for shared in ["127.0.0.1", "localhost", "[::1]"] {
+            let grpc = format!("{shared}:9190");
+            assert_eq!(registered(&[("grpc_advertised", &grpc)], "0.0.0.0"), "", "{shared}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let text = |result: Result<NodeConfig, ConfigError>| result.unwrap_err().to_string();
         assert!(text(load_flags(&[("nod_id", "1")])).contains("did you mean \"node_id\""));

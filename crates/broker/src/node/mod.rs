@@ -13,6 +13,7 @@ mod quorum;
 mod quorum_port;
 mod start;
 mod status;
+mod suspects;
 mod wishes;
 
 use std::sync::Arc;

@@ -25,7 +25,7 @@ use super::backend::NodeBackend;
 use super::images::{self, Following};
 use super::membership::{Membership, Standing};
 use super::quorum_port::QuorumPort;
-use super::{AdvertisedListener, Broker, Node, Runtimes, wishes};
+use super::{AdvertisedListener, Broker, Node, Runtimes, suspects, wishes};
 use crate::config::{NodeConfig, Role};
 use crate::controllers::Controllers;
 use crate::coordinator::{CoordinatorConfig, Coordinators};
@@ -272,6 +272,7 @@ impl Starting {
             controllers: controllers.clone(),
             data_runtime: self.runtimes.data.clone(),
         });
+        tokio::spawn(suspects::carry(partitions.clone(), client.clone()));
         let backend = NodeBackend {
             identity: self.identity.clone(),
             config: self.config.clone(),
@@ -349,6 +350,7 @@ fn replica_log(replica: &RecoveredReplica) -> ReplicaLog {
         highest_leader_epoch: replica.highest_leader_epoch.0,
         last_epoch: replica.last_epoch.0,
         log_end_offset: replica.log_end_offset.0,
+        unflushed: replica.unflushed,
     }
 }
 

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::hosted::{CutOrder, Hosted};
 use super::push::{self, PushOrder};
 use super::requests::{Damage, ReplaceWish};
+use super::unflushed;
 use crate::api::{ProduceError, Produced};
 use crate::replica::convert::{self, Bounds, SubscriptionKey};
 
@@ -20,6 +21,8 @@ pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, e
     match effect {
         Effect::Append { append, batches } => return Some(self::append(ctx, hosted, log, append, &batches)),
         Effect::Flush { flush, .. } => ctx.flushes.push((hosted.id, flush)),
+        Effect::SetUnflushedMark => unflushed::change(ctx, hosted, unflushed::Change::Set),
+        Effect::RemoveUnflushedMark => unflushed::change(ctx, hosted, unflushed::Change::Remove),
         Effect::Truncate { to } => hosted.cut = Some(CutOrder::To(to)),
         Effect::RestartLog { at } => hosted.cut = Some(CutOrder::RestartAt(at)),
         Effect::AdvanceLogStart { to } => return advance_log_start(hosted, log, to),

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::checkpoint::Marks;
 use super::command::{Command, ProduceReply, Release};
+use super::unflushed::MarkGate;
 use crate::api::{LeaderHint, PartitionError, PartitionRole, PartitionStatus};
 use crate::replica::followers::FollowerPair;
 use crate::replica::links::LeaderLink;
@@ -53,6 +54,7 @@ pub(crate) struct Hosted {
     /// A run of compaction is under way, and not finished.
     pub compaction: Compaction,
     pub log_config: LogConfig,
+    pub mark_gate: Arc<MarkGate>,
 }
 
 /// Whether a log is being compacted; at most one run at a time is.
@@ -89,6 +91,7 @@ impl Hosted {
             touched: true,
             compaction: Compaction::Resting,
             log_config,
+            mark_gate: Arc::default(),
         }
     }
 

@@ -316,6 +316,7 @@ fn cut(
 }
 
 fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duration) {
+    hosted.mark_gate.shut();
     let (disk, data) = (shared.disk.as_ref(), shared.config.data_dir.as_path());
     let topic = hosted.id.topic;
     let moved = match aside {

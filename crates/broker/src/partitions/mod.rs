@@ -35,6 +35,8 @@ mod requests;
 mod settings;
 mod shared;
 mod start;
+mod suspects;
+mod unflushed;
 mod worker;
 
 #[cfg(test)]
@@ -69,6 +71,7 @@ pub use requests::{AlterAnswer, Damage, ReplaceWish, Wishes};
 pub use settings::TopicSettings;
 pub use shared::{Identity, PartitionsConfig, Shared};
 pub use start::{LastStop, RecoveredReplica, RecoveryReport, StartError};
+pub use suspects::Suspicion;
 
 /// The partitions of one broker. Clones are the same partitions.
 #[derive(Clone)]
@@ -148,6 +151,17 @@ impl Partitions {
     /// What partitions want of the controller, once they want something.
     pub async fn wishes(&self) -> Wishes {
         self.shared.wishes.take().await
+    }
+
+    /// The next broker whose replica streams broke, for the controller to look at. Each one taken is to be given back
+    /// to `suspicion_told`.
+    pub async fn suspicion(&self) -> Suspicion {
+        self.shared.suspects.take().await
+    }
+
+    /// The attempt to tell the controller of it is over.
+    pub fn suspicion_told(&self, suspicion: Suspicion) {
+        self.shared.suspects.told(suspicion);
     }
 
     /// Tells a leader what became of its proposal. Every proposal taken from `wishes` needs one answer.

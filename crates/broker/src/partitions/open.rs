@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use klamm_log::{Log, LogConfig, OpenError, ProducerSnapshot, ReadError, RecoveryHint, Replay};
+use klamm_log::{Log, LogConfig, OpenError, ProducerSnapshot, ReadError, RecoveryHint, Replay, UnflushedMark};
 use klamm_replication::{OpenedLog, ProducerTable};
 use klamm_types::{HighWatermark, LogStartOffset, Offset, TopicPartition};
 
@@ -17,8 +17,8 @@ use super::shared::Shared;
 pub enum HostError {
     #[error("making the directory of a partition")]
     Directory(#[from] DirectoryError),
-    #[error("forgetting the marks of a former partition")]
-    Checkpoint(#[from] klamm_log::DiskError),
+    #[error("reading or forgetting the marks of a partition")]
+    Marks(#[from] klamm_log::DiskError),
     #[error("opening a partition")]
     Open(#[from] OpenError),
     #[error("rebuilding the producer state of a partition")]
@@ -65,7 +65,9 @@ pub(crate) fn open(data: &std::path::Path, name: &str, opening: Opening) -> Resu
         hint,
         marks,
     } = opening;
-    let (mut log, recovery) = Log::open(disk, &data.join(name), config, hint)?;
+    let dir = data.join(name);
+    let unflushed_mark = UnflushedMark::is_set(disk.as_ref(), &dir)?;
+    let (mut log, recovery) = Log::open(disk, &dir, config, hint)?;
     if let Some(cut) = &recovery.cut {
         let (from, bytes) = (cut.from.0, cut.bytes);
         tracing::info!(partition = name, from, bytes, "recovery has cut an interrupted write");
@@ -89,6 +91,7 @@ pub(crate) fn open(data: &std::path::Path, name: &str, opening: Opening) -> Resu
         epochs: log.epochs().iter().map(|entry| (entry.epoch, entry.start)).collect(),
         producers,
         high_watermark: HighWatermark::from(marks.high_watermark),
+        unflushed_mark,
         damaged_from: recovery.damage.map(|damage| damage.offset),
     };
     Ok((log, opened))

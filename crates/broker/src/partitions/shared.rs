@@ -23,6 +23,7 @@ use super::metrics::Metrics;
 use super::names::Names;
 use super::requests::WishBox;
 use super::settings::TopicSettings;
+use super::suspects::{Suspects, Suspicion};
 use crate::api::{LeaderHint, PartitionError};
 use crate::flush::Pool;
 use crate::replica::followers::{FollowerPair, Followers};
@@ -71,6 +72,7 @@ pub struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) wishes: WishBox,
+    pub(crate) suspects: Suspects,
     pub(crate) board: Board,
     pub(crate) names: Names,
     pub(crate) workers: Vec<Arc<Inbox<Command>>>,
@@ -147,7 +149,7 @@ impl Shared {
     pub(crate) fn target(&self, leader: NodeId) -> Option<Target> {
         let identity = self.identity()?;
         let image = self.image.load();
-        let address = image.broker(leader)?.grpc_address.clone();
+        let registered = image.broker(leader)?;
         let Identity {
             cluster,
             node,
@@ -155,11 +157,24 @@ impl Shared {
         } = identity;
         Some(Target {
             leader,
-            address,
+            leader_broker_epoch: registered.epoch,
+            address: registered.grpc_address.clone(),
             cluster,
             node,
             broker_epoch,
         })
+    }
+
+    /// A replica stream from or to this run of a broker broke, and not from this side. Whoever is known to be gone is
+    /// no news.
+    pub(crate) fn suspect(&self, broker: NodeId, broker_epoch: BrokerEpoch) {
+        let image = self.image.load();
+        if image
+            .broker(broker)
+            .is_some_and(|state| state.epoch == broker_epoch && !state.fenced)
+        {
+            self.suspects.note(Suspicion { broker, broker_epoch });
+        }
     }
 
     pub(crate) fn topic_settings(&self, topic: TopicId) -> Option<Arc<TopicSettings>> {

@@ -27,6 +27,7 @@ use super::names::Names;
 use super::open::{self, HostError, Opening};
 use super::requests::WishBox;
 use super::shared::{PartitionsConfig, Shared};
+use super::suspects::Suspects;
 use super::worker::Worker;
 use super::{Partitions, Running};
 use crate::flush::{Pool, PoolConfig};
@@ -79,6 +80,8 @@ pub struct RecoveredReplica {
     /// Of the last record; `NONE` in an empty log.
     pub last_epoch: LeaderEpoch,
     pub log_end_offset: Offset,
+    /// It may hold records that counted before they were flushed.
+    pub unflushed: bool,
 }
 
 impl Partitions {
@@ -161,6 +164,7 @@ fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Check
         metrics: Metrics::default(),
         checkpoints,
         wishes: WishBox::default(),
+        suspects: Suspects::default(),
         board: Board::default(),
         names: Names::default(),
         workers: (0..worker_threads).map(|_| inbox()).collect(),
@@ -283,6 +287,7 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
             highest_leader_epoch: log.epochs().last().map_or(LeaderEpoch::NONE, |last| last.epoch),
             last_epoch: log.last_epoch().unwrap_or(LeaderEpoch::NONE),
             log_end_offset: log.log_end_offset(),
+            unflushed: opened.unflushed_mark,
         },
         Err(error) => RecoveredReplica {
             partition,
@@ -290,6 +295,7 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
             highest_leader_epoch: LeaderEpoch::NONE,
             last_epoch: LeaderEpoch::NONE,
             log_end_offset: Offset(0),
+            unflushed: true,
         },
     }
 }

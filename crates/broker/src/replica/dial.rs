@@ -45,6 +45,12 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// Whether an open stream was ended by the leader, or by the death of its process. Where nobody was reached there
+    /// was no stream, and silence is for time-outs to judge.
+    pub fn came_from_the_leader(&self) -> bool {
+        matches!(self, LinkError::Stream(_) | LinkError::Ended)
+    }
+
     /// The error with all its causes.
     pub fn chain(&self) -> String {
         let mut text = self.to_string();

@@ -27,6 +27,7 @@ const DIAL_PAUSE_MAX: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     pub leader: NodeId,
+    pub leader_broker_epoch: BrokerEpoch,
     /// host:port of its gRPC server; resolved at each dial.
     pub address: String,
     pub cluster: ClusterId,
@@ -225,6 +226,9 @@ async fn run(shared: Arc<Shared>, link: Arc<LeaderLink>, pause: Duration) {
         );
     }
     shared.links.dialled(&link, &outcome);
+    if outcome.is_err_and(|error| error.came_from_the_leader()) && !link.has_ended() {
+        shared.suspect(link.target.leader, link.target.leader_broker_epoch);
+    }
     lose(&shared, &link);
 }
 

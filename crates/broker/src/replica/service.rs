@@ -87,11 +87,16 @@ impl Replica for ReplicaService {
 }
 
 async fn listen(shared: Arc<Shared>, pair: Arc<FollowerPair>, mut incoming: Streaming<FollowerMessage>) {
+    let mut broken = false;
     let reason = loop {
         let message = match tokio::time::timeout(SILENCE_MAX, incoming.message()).await {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => break "the follower has ended it".to_owned(),
-            Ok(Err(status)) => break status.to_string(),
+            Ok(Err(status)) => {
+                // A follower that ends its stream in order lives.
+                broken = !pair.has_ended();
+                break status.to_string();
+            }
             Err(_) => break "the follower is silent".to_owned(),
         };
         match read(&pair, message) {
@@ -106,6 +111,9 @@ async fn listen(shared: Arc<Shared>, pair: Arc<FollowerPair>, mut incoming: Stre
             break "another stream has taken its place".to_owned();
         }
     };
+    if broken {
+        shared.suspect(pair.follower, pair.broker_epoch);
+    }
     let ended = shared.followers.leave(&pair);
     if !ended.subscriptions.is_empty() {
         tracing::info!(follower = pair.follower.0, "a follower's stream ended: {reason}");

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{client_config, connect};
 use crate::Common;
+use crate::container::is_container_network;
 use crate::failure::Failure;
 use crate::output;
 
@@ -173,10 +174,6 @@ async fn speak(common: &Common, subject: &str, address: &str, cluster: &str, dia
         }
         _ => Finding::good(subject, format!("{address} answers")),
     }
-}
-
-fn is_container_network(ip: IpAddr) -> bool {
-    matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 172 && (17..=31).contains(&ip.octets()[1]))
 }
 
 async fn check_controller(admin: &Admin) -> Finding {

@@ -157,6 +157,7 @@ struct Report {
 struct ReportedLog {
     highest_leader_epoch: LeaderEpoch,
     end: LogEnd,
+    unflushed: bool,
 }
 
 impl Report {
@@ -211,6 +212,7 @@ impl Report {
                     last_epoch: LeaderEpoch(log.last_epoch),
                     end_offset: LogEndOffset(log.log_end_offset),
                 },
+                unflushed: log.unflushed,
             };
             report.logs.insert(place(&log.topic_id, log.partition)?, reported);
         }
@@ -258,6 +260,18 @@ fn settle_partitions(overlay: &mut Overlay, report: &Report, last_unfenced_epoch
     }
 }
 
+/// Why the replica may lack what it acknowledged, if its machine went down and records counted before they were flushed.
+fn lost_with_the_machine(report: &Report, log: Option<&ReportedLog>, durability: Durability) -> Option<&'static str> {
+    if !report.lost_its_page_cache() {
+        return None;
+    }
+    if durability == Durability::Replicated {
+        return Some("the machine went down and the topic's durability is replicated");
+    }
+    log.is_some_and(|log| log.unflushed)
+        .then_some("the machine went down before the log was flushed under its new durability")
+}
+
 fn settle_partition(
     report: &Report,
     place: Place,
@@ -294,11 +308,11 @@ fn settle_partition(
             cause: Cause::Damage,
             evidence: "the replica was found damaged at start",
         };
-    } else if durability == Durability::Replicated && report.lost_its_page_cache() {
+    } else if let Some(evidence) = lost_with_the_machine(report, log, durability) {
         draft.disqualified.insert(broker, claim);
         why = Why {
             cause: Cause::UncleanStop,
-            evidence: "the machine went down and the topic's durability is replicated",
+            evidence,
         };
     } else if state
         .last_known_elr

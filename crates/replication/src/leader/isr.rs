@@ -45,7 +45,7 @@ impl Leader {
             return None;
         }
         let durability = self.view.settings.durability;
-        let mut least = own_level(ctx.log, durability);
+        let mut least = ctx.log.counted(durability);
         for node in self.counted() {
             if node != ctx.me {
                 least = least.min(self.peers.get(&node)?.level(durability)?);
@@ -166,7 +166,7 @@ impl Leader {
         let unwritten = log
             .oldest_pending()
             .map(|pending| pending.since + settings.lag_time_max);
-        let unflushed = match settings.durability {
+        let unflushed = match log.effective(settings.durability) {
             Durability::Fsync => self.marks.late_at(Some(log.flushed), settings.lag_time_max),
             Durability::Replicated => None,
         };
@@ -253,12 +253,4 @@ impl Leader {
 pub(crate) enum StepDown {
     Yes,
     No,
-}
-
-/// The leader's own offset that the topic's level counts.
-pub(super) fn own_level(log: &LogState, durability: Durability) -> Offset {
-    match durability {
-        Durability::Fsync => log.flushed,
-        Durability::Replicated => log.written,
-    }
 }

@@ -22,8 +22,8 @@ use crate::event::{
     Acknowledge, AlterAttempt, AlterOutcome, PushFailure, Subscribe, SubscribeAnswer, SubscriptionNumber,
 };
 use crate::log_state::LogState;
-use crate::view::PartitionView;
-use isr::{Proposal, own_level};
+use crate::view::{Durability, PartitionView};
+use isr::Proposal;
 use lag::LagMarks;
 use peer::Peer;
 use subscriptions::refuse_subscription;
@@ -111,7 +111,11 @@ impl Leader {
             }
         }
         self.late.retain(|node| view.isr.contains(node));
-        self.view = view;
+        let before = std::mem::replace(&mut self.view, view).settings.durability;
+        if before == Durability::Replicated && self.view.settings.durability == Durability::Fsync {
+            // Everything that was never flushed is asked for only now: nobody is late with it yet.
+            self.restart_waits(ctx);
+        }
     }
 
     /// Ends the epoch: everybody who waits is answered before anything else can happen to the log.
@@ -204,7 +208,7 @@ impl Leader {
             ctx.log.raise_high_watermark(HighWatermark::from(offset));
         }
         self.waiting.complete(Bar::Written, ctx.log.written, ctx.effects);
-        let own = own_level(ctx.log, self.view.settings.durability);
+        let own = ctx.log.counted(self.view.settings.durability);
         self.waiting.complete(Bar::OwnLevel, own, ctx.effects);
         // NOT_ENOUGH_REPLICAS_AFTER_APPEND cannot come up here: the high watermark passes nobody's batch while the ISR is
         // below the minimum, so whoever waits then goes on waiting until their time is over.

@@ -147,6 +147,8 @@ impl Replica {
             | Event::FlushedTo { .. }
             | Event::FlushFailed { .. }
             | Event::FlushDue
+            | Event::UnflushedMarkSet
+            | Event::UnflushedMarkRemoved
             | Event::Truncated { .. }
             | Event::LogStartAdvanced { .. }
             | Event::DiskFailed
@@ -197,6 +199,8 @@ impl Replica {
             }
             Event::FlushedTo { flush, offset } => self.log.flushed_to(flush, offset),
             Event::FlushDue => self.log.want_flush(),
+            Event::UnflushedMarkSet => self.log.mark_set(),
+            Event::UnflushedMarkRemoved => self.log.mark_removed(),
             Event::Truncated {
                 log_start,
                 log_end,
@@ -346,11 +350,15 @@ impl Replica {
         self.fetches.wake_below(self.log.high_watermark.into(), effects);
         if !self.disk_failed {
             self.log.give_work(self.flush_need(), effects);
+            if let Some(view) = &self.view {
+                self.log.give_mark_work(view.settings.durability, effects);
+            }
         }
     }
 
     fn flush_need(&self) -> FlushNeed {
-        match self.view.as_ref().map(|view| view.settings.durability) {
+        let configured = self.view.as_ref().map(|view| view.settings.durability);
+        match configured.map(|durability| self.log.effective(durability)) {
             Some(Durability::Fsync) => FlushNeed::Always,
             Some(Durability::Replicated) | None => FlushNeed::WhenDue,
         }

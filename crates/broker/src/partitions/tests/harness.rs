@@ -111,15 +111,12 @@ impl Meta {
                 decision: None,
             }),
         ];
-        records.extend(settings.iter().map(|(setting, value)| {
-            Record::Config(schema::Config {
-                resource_type: schema::ResourceType::Topic.into(),
-                resource_name: name.to_owned(),
-                name: (*setting).to_owned(),
-                value: Some((*value).to_owned()),
-            })
-        }));
+        records.extend(settings.iter().map(|(setting, value)| config(name, setting, value)));
         self.apply(records);
+    }
+
+    pub fn set_config(&mut self, topic: &str, setting: &str, value: &str) {
+        self.apply(vec![config(topic, setting, value)]);
     }
 
     pub fn remove_topic(&mut self, topic: u128) {
@@ -150,6 +147,15 @@ impl Meta {
     }
 }
 
+fn config(topic: &str, setting: &str, value: &str) -> Record {
+    Record::Config(schema::Config {
+        resource_type: schema::ResourceType::Topic.into(),
+        resource_name: topic.to_owned(),
+        name: setting.to_owned(),
+        value: Some(value.to_owned()),
+    })
+}
+
 /// One broker.
 pub struct Node {
     pub id: NodeId,
@@ -171,7 +177,7 @@ impl Node {
             inbox_bytes_max: 16 << 20,
             tail_bytes_max: 1 << 20,
             replica_bytes_max: 64 << 20,
-            checkpoint_interval: Duration::from_millis(50),
+            checkpoint_interval: storage.checkpoint_interval,
             retention_interval: Duration::from_secs(3600),
             limits: Limits::default(),
             data_runtime: Handle::current(),
@@ -212,6 +218,7 @@ impl Node {
 pub struct Storage {
     disk: Arc<dyn Disk>,
     pub path: PathBuf,
+    checkpoint_interval: Duration,
     /// Removed with it.
     _dir: Option<tempfile::TempDir>,
 }
@@ -222,7 +229,18 @@ impl Storage {
         Storage {
             disk: Arc::new(RealDisk),
             path: dir.path().to_owned(),
+            checkpoint_interval: Duration::from_millis(50),
             _dir: Some(dir),
+        }
+    }
+
+    /// The same place, which must not outlive this value.
+    fn share(&self) -> Storage {
+        Storage {
+            disk: Arc::clone(&self.disk),
+            path: self.path.clone(),
+            checkpoint_interval: self.checkpoint_interval,
+            _dir: None,
         }
     }
 
@@ -233,6 +251,7 @@ impl Storage {
         Storage {
             disk: Arc::<SimDisk>::clone(disk),
             path,
+            checkpoint_interval: Duration::from_millis(50),
             _dir: None,
         }
     }
@@ -255,6 +274,15 @@ impl Cluster {
         Cluster::on(disks.iter().map(Storage::simulated).collect()).await
     }
 
+    /// On disks that do as they are told, without the flushes that checkpoints ask for.
+    pub async fn simulated_without_checkpoints(disks: &[Arc<SimDisk>]) -> Cluster {
+        let quiet = |disk| Storage {
+            checkpoint_interval: Duration::from_secs(3600),
+            ..Storage::simulated(disk)
+        };
+        Cluster::on(disks.iter().map(quiet).collect()).await
+    }
+
     async fn on(storage: Vec<Storage>) -> Cluster {
         let count = storage.len() as i32;
         let mut cluster = Cluster {
@@ -271,12 +299,25 @@ impl Cluster {
     /// Starts a broker on its directory and registers it.
     pub async fn add(&mut self, id: i32, last_stop: LastStop) {
         let node = Node::start(id, &self.storage[id as usize], last_stop).await;
+        self.register(node).await;
+    }
+
+    async fn register(&mut self, node: Node) {
         let broker_epoch = self.meta.lock().unwrap().register(node.id, &node.address);
         node.partitions.registered(CLUSTER, broker_epoch);
         self.nodes.retain(|other| other.id != node.id);
         self.nodes.push(node);
         self.nodes.sort_by_key(|node| node.id);
         self.publish().await;
+    }
+
+    /// As `add`, on a runtime of its own: when that is shut down, the broker's connections break as if it were killed.
+    pub async fn add_mortal(&mut self, id: i32) -> tokio::runtime::Runtime {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let storage = self.storage[id as usize].share();
+        let starting = runtime.spawn(async move { Node::start(id, &storage, LastStop::Unclean).await });
+        self.register(starting.await.unwrap()).await;
+        runtime
     }
 
     pub fn node(&self, id: i32) -> &Node {

@@ -4,3 +4,5 @@ mod faults;
 mod harness;
 mod replicated;
 mod single;
+mod suspects;
+mod unflushed;

@@ -84,6 +84,7 @@ fn who_is_refused() {
         highest_leader_epoch: i32::MAX,
         last_epoch: 0,
         log_end_offset: 0,
+        unflushed: false,
     };
     assert_eq!(
         changed(&|r| r.replica_logs.push(log.clone())),

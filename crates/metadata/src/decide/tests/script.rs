@@ -243,6 +243,7 @@ impl World {
                 highest_leader_epoch: epoch,
                 last_epoch: epoch,
                 log_end_offset: fields.next().expect("an end").parse().expect("a number"),
+                unflushed: fields.next() == Some("unflushed"),
             }
         });
         r::RegisterBrokerRequest {

@@ -44,6 +44,52 @@ unfence 3
 }
 
 #[test]
+fn a_changed_durability_counts_once_the_whole_log_was_flushed() {
+    check(
+        "\
+register 1
+    epoch 1
+register 2
+    epoch 2
+register 3
+    epoch 3
+unfence 1
+unfence 2
+unfence 3
+create t replicas=1,2,3 klamm.durability=replicated
+    t-0: leader 1 epoch 0.0 isr 1,2,3
+set t klamm.durability=fsync
+fence 1
+    t-0: leader 2 epoch 1.1 isr 2,3
+fence 2
+    t-0: leader 3 epoch 2.2 isr 3 elr 2
+fence 3
+    t-0: leader none epoch 3.3 elr 2,3
+# Its machine went down before the log was flushed under the new level.
+register 2 other-boot log=t-0:1:90:unflushed
+    epoch 4
+    t-0: leader none epoch 3.4 elr 3 last 2@1:90
+unfence 2
+# Its process died, but the machine ran on: what was written is there.
+register 3 same-boot log=t-0:2:100:unflushed
+    epoch 5
+unfence 3
+    t-0: leader 3 epoch 4.5 isr 3 last 2@1:90
+alter 3 t-0 isr=3,2
+    t-0: leader 3 epoch 4.6 isr 3,2
+fence 2
+    t-0: leader 3 epoch 4.7 isr 3 elr 2
+# By now the whole log was flushed: the replica is one of the new level.
+register 2 other-boot log=t-0:4:120
+    epoch 6
+fence 3
+    t-0: leader none epoch 5.8 elr 2,3
+unfence 2
+    t-0: leader 2 epoch 6.9 isr 2 elr 3",
+    );
+}
+
+#[test]
 fn a_clean_member_of_the_last_isr_is_worth_waiting_for() {
     check(
         "\

@@ -117,7 +117,7 @@ fn damage_found_at_the_start_keeps_the_replica_out_of_every_role() {
 
 #[test]
 fn the_replicated_level_counts_what_is_written_and_flushes_when_told() {
-    let mut stage = Stage::with_log(0, 0);
+    let mut stage = Stage::marked();
     stage.view.settings.durability = Durability::Replicated;
     stage.lead(5);
     stage.followers_join();
@@ -142,7 +142,7 @@ fn the_replicated_level_counts_what_is_written_and_flushes_when_told() {
 
 #[test]
 fn a_stricter_level_counts_only_once_everything_is_flushed() {
-    let mut stage = Stage::with_log(0, 0);
+    let mut stage = Stage::marked();
     stage.view.settings.durability = Durability::Replicated;
     stage.lead(5);
     stage.followers_join();
@@ -158,9 +158,99 @@ fn a_stricter_level_counts_only_once_everything_is_flushed() {
     };
     assert_eq!(effects, [flush]);
     assert_eq!(completions(&stage.acknowledge(3, 1, 2, 0)), []);
-    stage.flushed(1, 2);
+    assert_eq!(stage.flushed(1, 2), [Effect::RemoveUnflushedMark]);
     stage.acknowledge(2, 1, 2, 2);
     assert_eq!(completions(&stage.acknowledge(3, 1, 2, 2)).len(), 1);
+}
+
+#[test]
+fn a_stricter_level_takes_nothing_back_and_gives_time_to_flush() {
+    let mut stage = Stage::marked();
+    stage.view.settings.durability = Durability::Replicated;
+    stage.lead(5);
+    stage.followers_join();
+    stage.produce(1, plain(2), Acks::All);
+    stage.written(1);
+    stage.pushed(2, 1, 2);
+    stage.pushed(3, 1, 2);
+    stage.acknowledge(2, 1, 2, 0);
+    assert_eq!(completions(&stage.acknowledge(3, 1, 2, 0)).len(), 1);
+    // Long after, nothing is flushed yet: this was nobody's duty.
+    stage.pass_ticking(10_000);
+    let effects = stage.image(|view| view.settings.durability = Durability::Fsync);
+    let flush = Effect::Flush {
+        flush: FlushId(1),
+        up_to: Offset(2),
+    };
+    assert_eq!(effects, [flush]);
+    assert_eq!(stage.replica.high_watermark(), HighWatermark(2));
+    assert_eq!(stage.pass_ticking(1_900), []);
+    // Behind what has been acknowledged, the next record waits for the flush of all that lies below it.
+    stage.produce(2, plain(1), Acks::All);
+    stage.written(2);
+    stage.pushed(2, 1, 3);
+    stage.pushed(3, 1, 3);
+    stage.acknowledge(2, 1, 3, 0);
+    assert_eq!(completions(&stage.acknowledge(3, 1, 3, 0)), []);
+    stage.acknowledge(2, 1, 3, 3);
+    stage.acknowledge(3, 1, 3, 3);
+    let effects = stage.flushed(1, 2);
+    assert!(
+        !effects.contains(&Effect::RemoveUnflushedMark),
+        "only after a flush of everything: {effects:?}"
+    );
+    let effects = stage.flushed(2, 3);
+    assert_eq!(completions(&effects).len(), 1);
+    assert!(effects.contains(&Effect::RemoveUnflushedMark), "{effects:?}");
+}
+
+#[test]
+fn without_its_mark_a_replica_counts_what_is_flushed_at_any_level() {
+    let mut stage = Stage::with_log(0, 0);
+    stage.view.settings.durability = Durability::Replicated;
+    stage.lead(5);
+    stage.followers_join();
+    let effects = stage.produce(1, plain(1), Acks::All);
+    assert!(effects.contains(&Effect::SetUnflushedMark), "{effects:?}");
+    let flush = Effect::Flush {
+        flush: FlushId(1),
+        up_to: Offset(1),
+    };
+    let effects = stage.written(1);
+    assert!(effects.contains(&flush), "{effects:?}");
+    stage.pushed(2, 1, 1);
+    stage.pushed(3, 1, 1);
+    stage.acknowledge(2, 1, 1, 0);
+    assert_eq!(completions(&stage.acknowledge(3, 1, 1, 0)), []);
+    assert_eq!(completions(&stage.step(Event::UnflushedMarkSet)).len(), 1);
+    stage.flushed(1, 1);
+    // Back at the stricter level the mark goes, and while it goes nothing rests on it.
+    assert_eq!(
+        stage.image(|view| view.settings.durability = Durability::Fsync),
+        [Effect::RemoveUnflushedMark]
+    );
+    assert_eq!(
+        stage.image(|view| view.settings.durability = Durability::Replicated),
+        []
+    );
+    let effects = stage.produce(2, plain(1), Acks::All);
+    assert!(!effects.contains(&Effect::SetUnflushedMark), "{effects:?}");
+    stage.written(2);
+    assert_eq!(stage.step(Event::UnflushedMarkRemoved), [Effect::SetUnflushedMark]);
+}
+
+#[test]
+fn a_mark_that_cannot_be_set_stops_the_replica() {
+    let mut stage = Stage::with_log(0, 0);
+    stage.view.settings.durability = Durability::Replicated;
+    stage.lead(5);
+    stage.followers_join();
+    stage.produce(1, plain(1), Acks::All);
+    stage.written(1);
+    let effects = stage.step(Event::DiskFailed);
+    assert_eq!(completions(&effects), [failed(1, ErrorCode::KafkaStorageError, -1, -1)]);
+    assert_eq!(stage.step(Event::UnflushedMarkSet), []);
+    assert_eq!(stage.replica.role(), Role::Stopped);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId,
 
 use super::stage::{Stage, plain, refused};
 use crate::{
-    Alarm, AppendId, Effect, Event, FlushId, OpenedLog, ProducerTable, ReplicaBatches, Role, SubscribeAnswer,
-    SubscriptionNumber,
+    Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, ReplicaBatches, Role,
+    SubscribeAnswer, SubscriptionNumber,
 };
 
 /// The number of the subscription in these effects.
@@ -103,9 +103,21 @@ fn written_and_flushed_are_acknowledged_apart() {
         flush: FlushId(1),
         up_to: Offset(12),
     };
-    assert_eq!(stage.written(1), [acknowledgement(number, 12, 10, size), flush]);
+    // The leader may count by what is written although this replica knows of no such level: without the mark only
+    // what is flushed is named. The credit does not wait for that.
+    let written = stage.written(1);
+    assert_eq!(written, [acknowledgement(number, 10, 10, size), flush]);
     assert_eq!(stage.replica.high_watermark(), HighWatermark(12));
     assert_eq!(stage.flushed(1, 12), [acknowledgement(number, 12, 12, 0)]);
+
+    stage.image(|view| view.settings.durability = Durability::Replicated);
+    stage.step(Event::ReplicaBatches(message(number, 12, vec![batch(12, 1, 5)], 12)));
+    assert_eq!(stage.step(Event::UnflushedMarkSet), []);
+    assert_eq!(stage.written(2), [acknowledgement(number, 13, 12, size_of_one())]);
+}
+
+fn size_of_one() -> u64 {
+    batch(12, 1, 5).size() as u64
 }
 
 #[test]

@@ -298,6 +298,7 @@ fn logs_are_compared_by_epochs() {
             .to_vec(),
         producers: crate::ProducerTable::new(Offset(30)),
         high_watermark: HighWatermark(5),
+        unflushed_mark: false,
         damaged_from: None,
     });
     stage.lead(9);

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::stage::{Stage, plain, sequenced};
 use crate::{
-    Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Effect, Event, FlushId, Isolation, Limits, OpenedLog,
-    ProducerTable, PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer, SubscriptionNumber,
+    Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Durability, Effect, Event, FlushId, Isolation, Limits,
+    OpenedLog, ProducerTable, PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer, SubscriptionNumber,
 };
 
 /// A number that events are made of; small, so that events meet.
@@ -39,6 +39,8 @@ fn answer_effects(stage: &mut Stage, effects: Vec<Effect>, luck: u8) -> Vec<Effe
         let event = match effect {
             Effect::Append { append, .. } => Event::AppendWritten { append },
             Effect::Flush { flush, up_to } => Event::FlushedTo { flush, offset: up_to },
+            Effect::SetUnflushedMark => Event::UnflushedMarkSet,
+            Effect::RemoveUnflushedMark => Event::UnflushedMarkRemoved,
             Effect::Truncate { to } => Event::Truncated {
                 log_start: stage.replica.log_start(),
                 log_end: to,
@@ -103,6 +105,10 @@ fn event(stage: &mut Stage, (kind, first, second, third, fourth): Seeds) -> Even
         1 => {
             stage.view.partition_epoch = PartitionEpoch(stage.view.partition_epoch.0 + 1);
             stage.view.isr = (1..=1 + i32::from(first % 3)).map(NodeId).collect();
+            stage.view.settings.durability = match second % 2 {
+                0 => Durability::Fsync,
+                _ => Durability::Replicated,
+            };
             Event::MetadataChanged(Box::new(stage.view.clone()))
         }
         2 => Event::Subscribe(Subscribe {

@@ -63,6 +63,14 @@ impl Stage {
         Stage::open(opened)
     }
 
+    /// An empty log whose mark of unflushed records is on the disk.
+    pub fn marked() -> Stage {
+        Stage::open(OpenedLog {
+            unflushed_mark: true,
+            ..OpenedLog::default()
+        })
+    }
+
     /// Leads in epoch 5 over an empty log.
     pub fn leading() -> Stage {
         let mut stage = Stage::with_log(0, 0);
