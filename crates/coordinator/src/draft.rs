@@ -42,6 +42,7 @@ pub struct Draft<'a> {
     pub settings: &'a Settings,
     pub topics: &'a Topics,
     name: &'a str,
+    origin: &'a Option<Group>,
     group: Cow<'a, Option<Group>>,
     /// How many of `decision.changes` are in `group`.
     applied: usize,
@@ -63,6 +64,7 @@ impl<'a> Draft<'a> {
             settings: ground.settings,
             topics: ground.topics,
             name,
+            origin: group,
             group: Cow::Borrowed(group),
             applied: 0,
             decision: Decision::default(),
@@ -72,6 +74,18 @@ impl<'a> Draft<'a> {
     /// The name of the group.
     pub fn name(&self) -> &'a str {
         self.name
+    }
+
+    /// The group as the event found it. Costs nothing, and the draft can be changed while it is looked at.
+    pub fn before(&self) -> Option<&'a Group> {
+        self.origin.as_ref()
+    }
+
+    /// Nothing was decided: whatever the draft holds is forgotten.
+    pub fn abandon(&mut self) {
+        self.group = Cow::Borrowed(self.origin);
+        self.applied = 0;
+        self.decision = Decision::default();
     }
 
     /// The group with all changes so far.

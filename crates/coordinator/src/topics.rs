@@ -11,6 +11,7 @@ use klamm_types::TopicId;
 pub struct Topics {
     by_name: BTreeMap<String, Topic>,
     names: BTreeMap<TopicId, String>,
+    version: i64,
 }
 
 /// One topic.
@@ -28,6 +29,15 @@ impl Topics {
             self.names.remove(&former.id);
         }
         self.names.insert(id, name);
+    }
+
+    /// Of the metadata that these topics are of; grows with every change.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    pub fn set_version(&mut self, version: i64) {
+        self.version = version;
     }
 
     pub fn by_name(&self, name: &str) -> Option<&Topic> {

@@ -1,74 +1,48 @@
-//! The KIP-848 protocol.
+//! The KIP-848 protocol: the coordinator assigns, members reconcile in heartbeats.
+//!
+//! ```text
+//!  heartbeat ─► checks ─► member (type 5) ─► group epoch (3) ─► targets (7, 6) ─► the member's step (8) ─► answer
+//! ```
+//!
+//! Every heartbeat carries the whole decision; nothing waits. [`classic`] lets members of the classic protocol into a
+//! group of this kind, [`migration`] turns a group of one kind into the other with its members in it.
+//!
+//! What differs from Apache Kafka: patterns are resolved in the heartbeat that brings them, a member is told to
+//! heartbeat soon while the group moves, and the previous epoch of a member is the last one that differs.
 
-use klamm_types::Moment;
+pub mod assignor;
+pub mod classic;
+pub mod group;
+pub mod member;
+pub mod migration;
+pub mod pattern;
 
-use crate::call::{CallId, ConsumerHeartbeat, Heartbeat, Join, Leave, Sync};
+mod apply;
+mod commit;
+mod consumer_protocol;
+mod describe;
+mod heartbeat;
+mod leave;
+mod reconcile;
+mod refresh;
+mod step;
+mod targets;
+
 use crate::draft::Draft;
-use crate::record::Record;
-use crate::settings::Settings;
-use crate::shard::At;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {}
+pub use apply::{Transient, apply_record, apply_transient};
+pub use classic::{classic_heartbeat, classic_join, classic_leave, classic_sync};
+pub use commit::CommitScope;
+pub use describe::describe;
+pub use group::Group;
+pub use heartbeat::heartbeat;
+pub use refresh::{tick, topics_changed};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transient {}
-
-pub fn apply_record(_group: &mut Option<crate::group::Group>, _at: At, _record: &Record) {}
-pub fn apply_transient(_group: &mut Option<crate::group::Group>, _at: At, _change: &Transient) {}
-
-/// The partitions that a commit may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommitScope {
-    All,
-}
-
-impl CommitScope {
-    pub fn check(&self, _topic: klamm_types::TopicId, _partition: i32) -> klamm_types::ErrorCode {
-        klamm_types::ErrorCode::None
+/// A group without members is no group of this kind any more, or none at all. Its offsets stay.
+pub fn remove_empty(draft: &mut Draft<'_>) {
+    let name = draft.name().to_owned();
+    let tombstones = heartbeat::consumer(draft).map(|group| group.tombstones(&name));
+    for tombstone in tombstones.unwrap_or_default() {
+        draft.record(tombstone);
     }
 }
-
-impl Group {
-    pub fn state(&self) -> &'static str {
-        "Empty"
-    }
-    pub fn is_subscribed(&self, _topic: &str) -> bool {
-        false
-    }
-    pub fn owner(&self, _topic: klamm_types::TopicId, _partition: i32) -> Option<&str> {
-        None
-    }
-    pub fn tombstones(&self, _group: &str) -> Vec<Record> {
-        Vec::new()
-    }
-    pub fn validate_commit(&self, _: &str, _: i32, _: i16) -> Result<CommitScope, klamm_types::ErrorCode> {
-        Ok(CommitScope::All)
-    }
-    pub fn validate_fetch(&self, _: Option<&str>, _: i32) -> Result<(), klamm_types::ErrorCode> {
-        Ok(())
-    }
-    /// Whether it has no members.
-    pub fn is_empty(&self) -> bool {
-        true
-    }
-    pub fn start(&mut self, _at: At, _settings: &Settings) {}
-    pub fn next_deadline(&self) -> Option<Moment> {
-        None
-    }
-    pub fn validate(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-pub fn heartbeat(_draft: &mut Draft<'_>, _id: CallId, _call: &ConsumerHeartbeat) {}
-pub fn describe(_draft: &mut Draft<'_>, _id: CallId) {}
-pub fn tick(_draft: &mut Draft<'_>) {}
-pub fn topics_changed(_draft: &mut Draft<'_>) {}
-
-pub fn classic_join(_draft: &mut Draft<'_>, _id: CallId, _call: &Join) {}
-pub fn classic_sync(_draft: &mut Draft<'_>, _id: CallId, _call: &Sync) {}
-pub fn classic_heartbeat(_draft: &mut Draft<'_>, _id: CallId, _call: &Heartbeat) {}
-pub fn classic_leave(_draft: &mut Draft<'_>, _id: CallId, _call: &Leave) {}
-/// Tombstones for all records of the empty group.
-pub fn remove_empty(_draft: &mut Draft<'_>) {}
