@@ -20,7 +20,7 @@ use super::group::{Group, Timer};
 use super::heartbeat::{arm, consumer, disarm, replace};
 use super::member::{Member, MemberState};
 use super::reconcile::without_epochs;
-use super::step::{self, Step};
+use super::step::{self, Hearing, Step};
 use super::{leave, migration};
 
 /// JoinGroup to a group of this kind that has members.
@@ -77,6 +77,7 @@ fn join(draft: &mut Draft<'_>, call: &Join) -> Result<Joined, (ErrorCode, String
             before,
             after,
             owned: Some(&subscription.owned),
+            hearing: Hearing::UpToDate,
         },
     );
     let outcome = taken.map_err(|refusal| refuse(refusal.error))?;

@@ -15,7 +15,7 @@ use super::apply::Transient;
 use super::group::{Group, Timer};
 use super::member::{LEFT, LEFT_FOR_A_WHILE, Member};
 use super::reconcile::without_epochs;
-use super::step::{Outcome, Step};
+use super::step::{Hearing, Outcome, Step};
 use super::{assignor, leave, migration, step};
 
 /// Why a request is refused.
@@ -124,6 +124,11 @@ fn beat(draft: &mut Draft<'_>, call: &ConsumerHeartbeat) -> Result<ConsumerHeart
     update(&mut after, call);
     let was_classic = before.as_ref().is_some_and(Member::is_classic);
     let known = before.clone().unwrap_or_default();
+    let hearing = if call.member_epoch == 0 || call.member_epoch == known.epoch {
+        Hearing::UpToDate
+    } else {
+        Hearing::AnAnswerBehind
+    };
     let outcome = step::take(
         draft,
         Step {
@@ -131,6 +136,7 @@ fn beat(draft: &mut Draft<'_>, call: &ConsumerHeartbeat) -> Result<ConsumerHeart
             before,
             after,
             owned: call.owned.as_ref(),
+            hearing,
         },
     )?;
     if was_classic {
@@ -299,13 +305,14 @@ pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<M
     Some(member)
 }
 
-/// A member may be one answer behind, if it owns nothing beyond what it was given: the answer was lost.
+/// A member may be one answer behind, for the answer may be lost; unless it says that it owns what it was not given.
+/// Kafka asks it to say what it owns, which fences one that repeats its request as it was; we tell it again.
 fn check_epoch(member: &Member, call: &ConsumerHeartbeat) -> Result<(), Refusal> {
     let epoch = call.member_epoch;
     if epoch == 0 || epoch == member.epoch {
         return Ok(());
     }
-    let owns_only_its_own = call.owned.as_ref().is_some_and(|owned| {
+    let owns_only_its_own = call.owned.as_ref().is_none_or(|owned| {
         owned.iter().all(|(topic, partitions)| {
             let assigned = member.assigned.get(topic);
             partitions

@@ -7,8 +7,9 @@
 //! Every heartbeat carries the whole decision; nothing waits. [`classic`] lets members of the classic protocol into a
 //! group of this kind, [`migration`] turns a group of one kind into the other with its members in it.
 //!
-//! What differs from Apache Kafka: patterns are resolved in the heartbeat that brings them, a member is told to
-//! heartbeat soon while the group moves, and the previous epoch of a member is the last one that differs.
+//! What differs from Apache Kafka: patterns are resolved in the heartbeat that brings them; a member is told to
+//! heartbeat soon while the group moves; a member whose answers are lost is told again and never fenced for it, nor is
+//! a static member that repeats its join.
 
 pub mod assignor;
 pub mod classic;
@@ -46,3 +47,10 @@ pub fn remove_empty(draft: &mut Draft<'_>) {
         draft.record(tombstone);
     }
 }
+
+#[cfg(test)]
+mod property_test;
+#[cfg(test)]
+mod rules_test;
+#[cfg(test)]
+mod world;

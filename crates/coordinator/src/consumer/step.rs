@@ -25,6 +25,15 @@ pub struct Step<'a> {
     /// With what it says of itself now.
     pub after: Member,
     pub owned: Option<&'a PartitionsByTopic>,
+    pub hearing: Hearing,
+}
+
+/// Whether the member has heard what it was last told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    UpToDate,
+    /// It is at its previous epoch still. It is told again and makes no step, so it is never two answers behind.
+    AnAnswerBehind,
 }
 
 /// What comes of it.
@@ -95,7 +104,8 @@ fn reconcile(draft: &mut Draft<'_>, step: &Step<'_>, subscription: Subscription)
     };
     let target_epoch = group.target_epoch;
     let settled_before = step.after.is_settled(target_epoch);
-    let after = if settled_before && subscription == Subscription::Same {
+    let nothing_to_do = settled_before && subscription == Subscription::Same;
+    let after = if nothing_to_do || step.hearing == Hearing::AnAnswerBehind {
         None
     } else {
         reconcile::next(

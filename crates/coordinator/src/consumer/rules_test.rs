@@ -1,0 +1,1 @@
+//! The rules of the protocol, one by one, as exact answers and exact records.
