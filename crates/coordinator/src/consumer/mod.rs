@@ -53,4 +53,6 @@ mod property_test;
 #[cfg(test)]
 mod rules_test;
 #[cfg(test)]
+mod special_test;
+#[cfg(test)]
 mod world;
