@@ -49,6 +49,8 @@ pub fn remove_empty(draft: &mut Draft<'_>) {
 }
 
 #[cfg(test)]
+mod classic_test;
+#[cfg(test)]
 mod property_test;
 #[cfg(test)]
 mod rules_test;

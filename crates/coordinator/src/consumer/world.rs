@@ -139,6 +139,14 @@ impl World {
         }
     }
 
+    /// As if it had been decided.
+    pub fn write(&mut self, record: Record) {
+        let at = self.at();
+        self.shard.apply(at, &[Change::Record(record.clone())]);
+        self.log.push(record);
+        self.shard.validate().unwrap();
+    }
+
     pub fn pass(&mut self, time: Duration) {
         self.moment = self.moment + time;
         while self
