@@ -4,6 +4,8 @@
 //! but those before it may be missing. So a member comes into being by whichever of its records is first, a tombstone
 //! of something unknown is nothing, and two members may hold one partition until the load has ended.
 
+use std::sync::Arc;
+
 use klamm_types::{Moment, Timestamp};
 
 use crate::group::Group as AnyGroup;
@@ -60,10 +62,10 @@ pub fn apply_transient(group: &mut Option<AnyGroup>, _at: At, change: &Transient
     match change {
         Transient::Arm { member, timer, until } => {
             if member.is_empty() || group.members.contains_key(member) {
-                group.timers.arm(member, *timer, *until);
+                Arc::make_mut(&mut group.timers).arm(member, *timer, *until);
             }
         }
-        Transient::Disarm { member, timer } => group.timers.disarm(member, *timer),
+        Transient::Disarm { member, timer } => Arc::make_mut(&mut group.timers).disarm(member, *timer),
         Transient::TopicsChecked => group.topics_checked = true,
         Transient::Settled => group.restless_since = None,
     }
@@ -106,7 +108,7 @@ impl Group {
                 value: Some(value),
                 ..
             } => {
-                self.targets.insert(member.clone(), value.clone());
+                self.targets.insert(member.clone(), Arc::new(value.clone()));
             }
             Record::ConsumerCurrent {
                 member,
@@ -122,7 +124,7 @@ impl Group {
                 ..
             } => {
                 self.index.count_topics(&value.topics);
-                if let Some(former) = self.patterns.insert(regex.clone(), value.clone()) {
+                if let Some(former) = self.patterns.insert(regex.clone(), Arc::new(value.clone())) {
                     self.index.discount_topics(&former.topics);
                 }
             }
@@ -136,7 +138,7 @@ impl Group {
                 if let Some(former) = self.members.remove(member) {
                     self.index.remove(member, &former, self.target_epoch);
                 }
-                self.timers.forget(member);
+                Arc::make_mut(&mut self.timers).forget(member);
                 self.moved = at.moment;
             }
             Record::ConsumerTargetEpoch { .. } => self.set_target_epoch(0),
@@ -172,7 +174,7 @@ impl Group {
             self.index.remove(id, former, self.target_epoch);
         }
         let mut member = former.unwrap_or_default();
-        change(&mut member);
+        change(Arc::make_mut(&mut member));
         self.index.add(id, &member, self.target_epoch);
         self.members.insert(id.to_owned(), member);
     }

@@ -113,7 +113,7 @@ fn find(draft: &mut Draft<'_>, call: &Join, id: &str) -> Result<Option<Member>, 
         return Err(ErrorCode::UnknownMemberId);
     };
     let Some(instance) = &call.instance else {
-        return Ok(group.members.get(id).cloned());
+        return Ok(group.members.get(id).map(|member| Member::clone(member)));
     };
     match group.static_member(instance) {
         None if call.member.is_empty() => Ok(None),
@@ -311,7 +311,7 @@ impl Group {
     /// Whether something of the member's target is still held by another.
     fn waits_for_others(&self, id: &str, member: &Member) -> bool {
         let none = PartitionsByTopic::new();
-        let target = self.targets.get(id).unwrap_or(&none);
+        let target = self.targets.get(id).map_or(&none, |target| target);
         target.iter().any(|(topic, partitions)| {
             let assigned = member.assigned.get(topic);
             partitions.iter().any(|partition| {

@@ -19,13 +19,12 @@ use crate::record::{
     ConsumerMember, ConsumerTargetEpoch, Record,
 };
 use crate::reply::{Joined, Left, LeftMember, Reply, Synced};
-use crate::settings::Settings;
 
 use super::rules_test::{current, described_member, group, records, refused, since, subscription, target, told};
-use super::world::{Dice, GROUP, World, heartbeat, join, partitions, topics};
+use super::world::{Dice, GROUP, World, heartbeat, join, partitions, settings, topics};
 
 fn world() -> World {
-    World::new(Settings::default(), topics(&[("t", 1, 4), ("u", 2, 2)]))
+    World::new(settings(), topics(&[("t", 1, 4), ("u", 2, 2)]))
 }
 
 /// A subscription in version 1, which names what is owned.

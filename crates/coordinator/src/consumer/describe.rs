@@ -52,7 +52,7 @@ fn members(group: &Group, topics: &Topics) -> Vec<DescribedConsumerMember> {
             subscribed_names: member.subscribed_names.iter().cloned().collect(),
             subscribed_regex: Some(member.subscribed_regex.clone()),
             assignment: named(&held(member), topics),
-            target: named(group.targets.get(id).unwrap_or(&none), topics),
+            target: named(group.targets.get(id).map_or(&none, |target| target), topics),
             kind: if member.is_classic() {
                 MemberKind::Classic
             } else {

@@ -1,7 +1,8 @@
 //! A KIP-848 group: its members, their targets, what each holds, and until when the coordinator waits for whom.
 //!
 //! State only: how records and transients change it is in [`super::apply`], what requests do to it in the handlers.
-//! The indexes here (owners, subscriptions, counts) follow from the members; `validate` says how.
+//! The indexes here (owners, subscriptions, counts) follow from the members; `validate` says how. What is large is
+//! shared, for a draft that reads what it has changed works on a copy of the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,12 +42,12 @@ pub struct Group {
     /// The epoch of the targets; 0 before the first.
     pub(super) target_epoch: i32,
     pub(super) target_timestamp: i64,
-    pub(super) members: BTreeMap<String, Member>,
-    pub(super) targets: BTreeMap<String, PartitionsByTopic>,
+    pub(super) members: BTreeMap<String, Arc<Member>>,
+    pub(super) targets: BTreeMap<String, Arc<PartitionsByTopic>>,
     /// Patterns and the topics that they match.
-    pub(super) patterns: BTreeMap<String, ConsumerRegex>,
+    pub(super) patterns: BTreeMap<String, Arc<ConsumerRegex>>,
     pub(super) index: Index,
-    pub(super) timers: Timers,
+    pub(super) timers: Arc<Timers>,
     /// Whether `metadata_hash` has been compared with the topics that this coordinator sees.
     pub(super) topics_checked: bool,
     /// When a record last moved the group.
@@ -59,11 +60,11 @@ pub struct Group {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     /// Who holds a partition: it is assigned to that member, or the member has yet to give it up.
-    pub(super) owners: BTreeMap<TopicId, BTreeMap<i32, Arc<str>>>,
+    pub(super) owners: BTreeMap<TopicId, Arc<BTreeMap<i32, Arc<str>>>>,
     /// Instance id to member id.
     pub(super) instances: BTreeMap<String, String>,
     /// How many members name a topic, plus one for each pattern that matches it.
-    pub(super) topics: BTreeMap<String, usize>,
+    pub(super) topics: Arc<BTreeMap<String, usize>>,
     /// How many members subscribe by a pattern.
     pub(super) patterns: BTreeMap<String, usize>,
     /// How many members vote for an assignor.
@@ -93,7 +94,7 @@ impl Default for Group {
             targets: BTreeMap::new(),
             patterns: BTreeMap::new(),
             index: Index::default(),
-            timers: Timers::default(),
+            timers: Arc::default(),
             topics_checked: false,
             moved: Moment(0),
             restless_since: None,
@@ -107,19 +108,18 @@ impl Group {
     pub fn start(&mut self, at: At, settings: &Settings) {
         self.rebuild_index();
         self.topics_checked = false;
-        self.timers = Timers::default();
+        let mut timers = Timers::default();
         for (id, member) in &self.members {
             let session = member.session_timeout(settings);
-            self.timers.arm(id, Timer::Session, at.moment + session);
+            timers.arm(id, Timer::Session, at.moment + session);
             if member.state == MemberState::Unrevoked && !member.is_classic() {
-                self.timers
-                    .arm(id, Timer::Revocation, at.moment + member.rebalance_timeout());
+                timers.arm(id, Timer::Revocation, at.moment + member.rebalance_timeout());
             }
         }
         if !self.index.patterns.is_empty() {
-            self.timers
-                .arm("", Timer::Patterns, at.moment + super::pattern::REFRESH_INTERVAL);
+            timers.arm("", Timer::Patterns, at.moment + super::pattern::REFRESH_INTERVAL);
         }
+        self.timers = Arc::new(timers);
         self.moved = at.moment;
         self.restless_since = (!self.at_rest()).then_some(at.wall);
     }
@@ -150,7 +150,7 @@ impl Group {
     }
 
     pub fn members(&self) -> impl Iterator<Item = (&str, &Member)> {
-        self.members.iter().map(|(id, member)| (id.as_str(), member))
+        self.members.iter().map(|(id, member)| (id.as_str(), &**member))
     }
 
     /// Whether a member names the topic, or a member's pattern matches it.
@@ -181,7 +181,7 @@ impl Group {
     pub(super) fn static_member(&self, instance: &str) -> Option<(&str, &Member)> {
         let id = self.index.instances.get(instance)?;
         let (id, member) = self.members.get_key_value(id)?;
-        Some((id, member))
+        Some((id, &**member))
     }
 
     /// The records that remove the group and everything in it, as Kafka orders them.
@@ -287,7 +287,7 @@ impl Index {
     pub(super) fn add(&mut self, id: &str, member: &Member, target_epoch: i32) {
         let owner: Arc<str> = Arc::from(id);
         for (topic, partition) in member.held() {
-            self.owners.entry(topic).or_default().insert(partition, owner.clone());
+            Arc::make_mut(self.owners.entry(topic).or_default()).insert(partition, owner.clone());
         }
         if let Some(instance) = &member.instance {
             self.instances.insert(instance.clone(), id.to_owned());
@@ -311,6 +311,7 @@ impl Index {
     pub(super) fn remove(&mut self, id: &str, member: &Member, target_epoch: i32) {
         for (topic, partition) in member.held() {
             if let Some(owners) = self.owners.get_mut(&topic) {
+                let owners = Arc::make_mut(owners);
                 if owners.get(&partition).is_some_and(|owner| **owner == *id) {
                     owners.remove(&partition);
                 }
@@ -341,14 +342,16 @@ impl Index {
     }
 
     pub(super) fn count_topics<'a>(&mut self, topics: impl IntoIterator<Item = &'a String>) {
+        let counts = Arc::make_mut(&mut self.topics);
         for topic in topics {
-            *self.topics.entry(topic.clone()).or_default() += 1;
+            *counts.entry(topic.clone()).or_default() += 1;
         }
     }
 
     pub(super) fn discount_topics<'a>(&mut self, topics: impl IntoIterator<Item = &'a String>) {
+        let counts = Arc::make_mut(&mut self.topics);
         for topic in topics {
-            discount(&mut self.topics, topic);
+            discount(counts, topic);
         }
     }
 }

@@ -34,7 +34,8 @@ impl Refusal {
     }
 }
 
-/// While a group moves, the interval is this part of the time since it last made a step.
+/// While a group moves, the interval is this part of the time since it last made a step. Once it rests it is the whole
+/// time, for members seldom come alone.
 const PATIENCE: u32 = 4;
 
 /// See the module.
@@ -216,7 +217,7 @@ fn find_dynamic(draft: &mut Draft<'_>, call: &ConsumerHeartbeat, id: &str) -> Re
     match member {
         Some(member) => {
             check_epoch(member, call)?;
-            Ok(Some(member.clone()))
+            Ok(Some(Member::clone(member)))
         }
         None if call.member_epoch == 0 => Ok(None),
         None => Err(unknown_member(id)),
@@ -231,7 +232,8 @@ fn find_static(
 ) -> Result<Option<Member>, Refusal> {
     let group = consumer(draft);
     let Some((bearer, member)) = group.and_then(|group| group.static_member(instance)) else {
-        let same_id = consumer(draft).and_then(|group| group.members.get(id)).cloned();
+        let same_id = consumer(draft).and_then(|group| group.members.get(id));
+        let same_id = same_id.map(|member| Member::clone(member));
         return if call.member_epoch == 0 {
             Ok(same_id)
         } else {
@@ -266,12 +268,12 @@ fn find_static(
 pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<Member> {
     let name = draft.name().to_owned();
     let group = consumer(draft)?;
-    let target = group.targets.get(former).cloned().unwrap_or_default();
+    let target = group.targets.get(former).map(|target| PartitionsByTopic::clone(target));
     let was_away = group.members.get(former)?.epoch == LEFT_FOR_A_WHILE;
     let member = Member {
         epoch: 0,
         previous_epoch: 0,
-        ..group.members.get(former)?.clone()
+        ..Member::clone(group.members.get(former)?)
     };
     for record in leave::removal(&name, former) {
         draft.record(record);
@@ -284,7 +286,7 @@ pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<M
     draft.record(Record::ConsumerTarget {
         group: name.clone(),
         member: id.to_owned(),
-        value: Some(target),
+        value: Some(target.unwrap_or_default()),
     });
     draft.record(Record::ConsumerCurrent {
         group: name,
@@ -395,15 +397,12 @@ fn owns_other(owned: Option<&PartitionsByTopic>, assigned: &AssignedPartitions) 
     })
 }
 
-/// Long while the group rests; short after it has made a step, and longer again the longer no step follows.
+/// Short after the group has made a step, and the longer the longer no step follows; soonest so if it rests.
 fn interval_ms(draft: &Draft<'_>, rests: bool, moved: Moment) -> i32 {
     let long = draft.settings.consumer_heartbeat_interval;
     let short = draft.settings.consumer_reconcile_interval.min(long);
-    let interval = if rests {
-        long
-    } else {
-        (draft.at.moment.since(moved) / PATIENCE).clamp(short, long)
-    };
+    let since = draft.at.moment.since(moved);
+    let interval = if rests { since } else { since / PATIENCE }.clamp(short, long);
     i32::try_from(interval.as_millis()).unwrap_or(i32::MAX)
 }
 

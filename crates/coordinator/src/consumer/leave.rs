@@ -68,7 +68,7 @@ fn for_a_while(draft: &mut Draft<'_>, id: &str) {
     };
     let mut away = Member {
         epoch: LEFT_FOR_A_WHILE,
-        ..member.clone()
+        ..Member::clone(member)
     };
     away.pending.clear();
     for since in away

@@ -51,9 +51,13 @@ pub fn remove_empty(draft: &mut Draft<'_>) {
 #[cfg(test)]
 mod classic_test;
 #[cfg(test)]
+mod mixed_test;
+#[cfg(test)]
 mod property_test;
 #[cfg(test)]
 mod rules_test;
+#[cfg(test)]
+mod scale_test;
 #[cfg(test)]
 mod special_test;
 #[cfg(test)]

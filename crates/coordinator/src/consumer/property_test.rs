@@ -172,7 +172,7 @@ impl Scene {
         let mut wanted = BTreeSet::new();
         let mut owned = BTreeSet::new();
         for client in &self.clients {
-            assert_eq!(client.owned, group.targets[&client.id]);
+            assert_eq!(client.owned, *group.targets[&client.id]);
             for (name, topic) in self.world.topics.iter() {
                 if client.names.iter().any(|other| other == name) || !client.regex.is_empty() {
                     wanted.extend(
@@ -207,7 +207,7 @@ fn cluster(partitions: [usize; 3]) -> Topics {
 }
 
 /// Runs every seed, and says which one failed.
-fn with_seeds(count: u64, run: impl Fn(u64)) {
+pub(super) fn with_seeds(count: u64, run: impl Fn(u64)) {
     for seed in 0..count {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
         assert!(outcome.is_ok(), "seed {seed} failed");

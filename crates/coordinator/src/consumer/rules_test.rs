@@ -13,10 +13,10 @@ use crate::reply::{ConsumerHeartbeatReply, DescribedConsumerGroup, DescribedCons
 use crate::settings::Settings;
 
 use super::commit::CommitScope;
-use super::world::{GROUP, World, heartbeat, join, partitions, topic_id, topics};
+use super::world::{GROUP, World, heartbeat, join, partitions, settings, topic_id, topics};
 
 fn world() -> World {
-    World::new(Settings::default(), topics(&[("t", 1, 4), ("u", 2, 2)]))
+    World::new(settings(), topics(&[("t", 1, 4), ("u", 2, 2)]))
 }
 
 pub fn group() -> String {
@@ -328,7 +328,7 @@ fn a_second_member_gets_its_part_when_the_first_has_given_it_up() {
             ),
         ]
     );
-    assert_eq!(world.beat(&heartbeat("b", 3)), told("b", 3, 100, None));
+    assert_eq!(world.beat(&heartbeat("b", 3)), told("b", 3, 5000, None));
     assert_eq!(world.group().unwrap().state(), "Reconciling");
 
     let written = records(&mut world, &heartbeat("a", 2));
@@ -344,15 +344,15 @@ fn a_second_member_gets_its_part_when_the_first_has_given_it_up() {
         owned: Some(partitions(&[(1, &[0, 1, 2, 3])])),
         ..heartbeat("a", 2)
     };
-    assert_eq!(world.beat(&still_owns), told("a", 2, 100, Some(half.clone())));
-    assert_eq!(world.beat(&heartbeat("a", 2)), told("a", 2, 100, None));
-    assert_eq!(world.beat(&heartbeat("b", 3)), told("b", 3, 100, None));
+    assert_eq!(world.beat(&still_owns), told("a", 2, 5000, Some(half.clone())));
+    assert_eq!(world.beat(&heartbeat("a", 2)), told("a", 2, 5000, None));
+    assert_eq!(world.beat(&heartbeat("b", 3)), told("b", 3, 5000, None));
 
     let gave_up = ConsumerHeartbeat {
         owned: Some(half),
         ..heartbeat("a", 2)
     };
-    assert_eq!(world.beat(&gave_up), told("a", 3, 100, None));
+    assert_eq!(world.beat(&gave_up), told("a", 3, 5000, None));
     assert_eq!(world.beat(&heartbeat("b", 3)), told("b", 3, 5000, Some(other_half)));
     assert_eq!(world.beat(&heartbeat("a", 3)), told("a", 3, 5000, None));
     assert_eq!(world.group().unwrap().state(), "Stable");
@@ -396,7 +396,7 @@ fn a_member_whose_answer_was_lost_is_told_again() {
 fn a_full_group_takes_no_more_but_keeps_who_is_in() {
     let settings = Settings {
         consumer_members_max: 1,
-        ..Settings::default()
+        ..settings()
     };
     let mut world = World::new(settings, topics(&[("t", 1, 4)]));
     world.beat(&join("a", &["t"]));
@@ -504,13 +504,13 @@ fn most_votes_choose_the_assignor() {
 fn with_an_assignment_interval_a_newcomer_waits() {
     let settings = Settings {
         consumer_assignment_interval: Duration::from_secs(1),
-        ..Settings::default()
+        ..settings()
     };
     let mut world = World::new(settings, topics(&[("t", 1, 4)]));
     world.beat(&join("a", &["t"]));
     assert_eq!(
         world.beat(&join("b", &["t"])),
-        told("b", 2, 100, Some(PartitionsByTopic::new()))
+        told("b", 2, 5000, Some(PartitionsByTopic::new()))
     );
     assert_eq!(world.group().unwrap().state(), "Assigning");
     world.pass(Duration::from_secs(1));
@@ -572,14 +572,18 @@ fn a_reload_goes_on_with_everybody() {
     assert!(world.group().unwrap().is_empty());
 }
 
-/// 100 ms after a step, and a quarter of the time that has passed since the last one later on.
+/// 100 ms after a step; a quarter of the time since then while more is to come, all of it at rest.
 #[test]
 fn the_interval_is_short_while_steps_are_made() {
-    let mut world = world();
-    world.beat(&join("a", &["t"]));
-    world.beat(&join("b", &["t"]));
-    let mut intervals = Vec::new();
-    for seconds in [0, 1, 7, 24] {
+    let mut world = World::new(Settings::default(), topics(&[("t", 1, 4)]));
+    let mut intervals = vec![world.beat(&join("a", &["t"])).heartbeat_interval_ms];
+    for seconds in [1, 3, 2] {
+        world.pass(Duration::from_secs(seconds));
+        intervals.push(world.beat(&heartbeat("a", 2)).heartbeat_interval_ms);
+    }
+    assert_eq!(intervals, vec![100, 1000, 4000, 5000]);
+    intervals = vec![world.beat(&join("b", &["t"])).heartbeat_interval_ms];
+    for seconds in [1, 7, 24] {
         world.pass(Duration::from_secs(seconds));
         intervals.push(world.beat(&heartbeat("b", 3)).heartbeat_interval_ms);
     }

@@ -11,10 +11,10 @@ use crate::settings::Settings;
 
 use super::pattern::Pattern;
 use super::rules_test::{current, described_member, epoch, group, records, refused, since, subscription, target, told};
-use super::world::{World, heartbeat, join, partitions, topics};
+use super::world::{World, heartbeat, join, partitions, settings, topics};
 
 fn world() -> World {
-    World::new(Settings::default(), topics(&[("t", 1, 2), ("u", 2, 2)]))
+    World::new(settings(), topics(&[("t", 1, 2), ("u", 2, 2)]))
 }
 
 fn of_instance(request: ConsumerHeartbeat) -> ConsumerHeartbeat {
@@ -291,7 +291,7 @@ fn patterns_match_whole_names_as_re2_does() {
 fn what_is_not_subscribed_to_any_more_is_given_up_at_once() {
     let settings = Settings {
         consumer_assignment_interval: Duration::from_secs(10),
-        ..Settings::default()
+        ..settings()
     };
     let mut world = World::new(settings, topics(&[("t", 1, 2), ("u", 2, 2)]));
     world.beat(&join("a", &["t", "u"]));
@@ -299,12 +299,12 @@ fn what_is_not_subscribed_to_any_more_is_given_up_at_once() {
         subscribed_names: Some(vec!["t".to_owned()]),
         ..heartbeat("a", 2)
     };
-    assert_eq!(world.beat(&less), told("a", 2, 100, Some(partitions(&[(1, &[0, 1])]))));
+    assert_eq!(world.beat(&less), told("a", 2, 5000, Some(partitions(&[(1, &[0, 1])]))));
     let gave_up = ConsumerHeartbeat {
         owned: Some(partitions(&[(1, &[0, 1])])),
         ..heartbeat("a", 2)
     };
-    assert_eq!(world.beat(&gave_up), told("a", 2, 100, None));
+    assert_eq!(world.beat(&gave_up), told("a", 2, 5000, None));
     assert_eq!(world.group().unwrap().members["a"].held().count(), 2);
     world.pass(Duration::from_secs(10));
     assert_eq!(world.beat(&heartbeat("a", 2)), told("a", 3, 5000, None));

@@ -112,7 +112,7 @@ fn reconcile(draft: &mut Draft<'_>, step: &Step<'_>, subscription: Subscription)
             &step.after,
             &Situation {
                 target_epoch,
-                target: group.targets.get(step.id).unwrap_or(&none),
+                target: group.targets.get(step.id).map_or(&none, |target| target),
                 subscribed: &targets::subscribed_ids(group, &step.after, topics),
                 owned: step.owned,
                 held_by_other: &|topic, partition| group.owner(topic, partition).is_some_and(|owner| owner != step.id),

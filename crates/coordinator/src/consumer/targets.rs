@@ -29,7 +29,7 @@ pub(super) fn update(draft: &mut Draft<'_>) {
     }
     let mut records: Vec<Record> = compute(group, topics)
         .into_iter()
-        .filter(|(member, target)| group.targets.get(member) != Some(target))
+        .filter(|(member, target)| group.targets.get(member).is_none_or(|former| **former != *target))
         .map(|(member, target)| Record::ConsumerTarget {
             group: name.clone(),
             member,
@@ -79,7 +79,7 @@ pub(super) fn compute(group: &Group, topics: &Topics) -> Vec<(String, Partitions
             instance: member.instance.as_deref(),
             rack: member.rack.as_deref(),
             subscription,
-            target: group.targets.get(id).unwrap_or(&none),
+            target: group.targets.get(id).map_or(&none, |target| target),
         });
     }
     let mut ordered = vec![Vec::new(); subscriptions.len()];
