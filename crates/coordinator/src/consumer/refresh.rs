@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use klamm_types::Moment;
 
 use crate::draft::Draft;
+use crate::history::render::sentence;
 use crate::history::{Happened, Removal};
 use crate::record::{ConsumerGroup, ConsumerRegex, Record};
 
@@ -56,30 +57,24 @@ pub fn tick(draft: &mut Draft<'_>) {
     }
     let mut seen = BTreeSet::new();
     leaving.retain(|(member, _)| seen.insert(member.clone()));
-    if let Some((first, cause)) = leaving.first() {
-        let cause = format!("member {first} was removed: {}", words(*cause));
-        let members: Vec<String> = leaving.iter().map(|(member, _)| member.clone()).collect();
-        for (member, cause) in leaving {
-            draft.history(Happened::MemberRemoved { member, cause });
-        }
-        leave::remove(draft, &members, &cause);
+    if leaving.is_empty() {
+        return;
     }
+    let members: Vec<String> = leaving.iter().map(|(member, _)| member.clone()).collect();
+    let removals = leaving
+        .into_iter()
+        .map(|(member, cause)| Happened::MemberRemoved { member, cause });
+    let removals: Vec<Happened> = removals.collect();
+    let cause = sentence(&removals[0]);
+    for removal in removals {
+        draft.history(removal);
+    }
+    leave::remove(draft, &members, &cause);
 }
 
 fn due(group: &Group, now: Moment) -> Vec<(String, Timer)> {
     let due = group.timers.in_order().take_while(|(moment, _, _)| *moment <= now);
     due.map(|(_, member, timer)| (member.to_owned(), timer)).collect()
-}
-
-fn words(cause: Removal) -> &'static str {
-    match cause {
-        Removal::SessionExpired => "its session expired",
-        Removal::RevocationTimedOut => "it did not give its partitions up in time",
-        Removal::RebalanceTimedOut => "it did not join again in time",
-        Removal::SyncTimedOut => "it did not fetch its assignment in time",
-        Removal::Replaced => "another took its instance id",
-        Removal::Administered => "an operator removed it",
-    }
 }
 
 /// Raises the group's epoch if a subscription has changed, which `cause` says, or the subscribed topics have.
