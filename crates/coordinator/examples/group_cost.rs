@@ -28,7 +28,7 @@ fn main() {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // an example measures; the crate itself does not
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)] // an example measures; the crate itself does not
 fn run(count: usize, partitions: usize) {
     const TOPICS: usize = 10;
     let mut topics = Topics::default();
@@ -87,7 +87,7 @@ fn run(count: usize, partitions: usize) {
     }
 }
 
-#[allow(clippy::disallowed_methods)]
+#[allow(clippy::disallowed_methods, clippy::disallowed_types)]
 fn rest(shard: &mut Shard, now: Moment, members: &BTreeMap<usize, Member>) {
     let mut spent = Duration::ZERO;
     let mut calls = 1_000_000;

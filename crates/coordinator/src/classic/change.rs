@@ -77,6 +77,10 @@ pub fn apply_record(group: &mut Option<AnyGroup>, at: At, record: &Record) {
     let Record::ClassicGroup { value, .. } = record else {
         return;
     };
+    // A compacted log may tell of the end of a group after it has told of the next one, of the other kind.
+    if value.is_none() && matches!(group, Some(AnyGroup::Consumer(_))) {
+        return;
+    }
     let former = match group.take() {
         Some(AnyGroup::Classic(former)) => Some(former),
         Some(AnyGroup::Consumer(_)) | None => None,

@@ -145,19 +145,17 @@ impl Group {
             Record::ConsumerTarget { member, .. } => {
                 self.targets.remove(member);
             }
-            Record::ConsumerCurrent { member, .. } => {
-                if self.members.contains_key(member) {
-                    self.change_member(member, |member| {
-                        *member = Member {
-                            epoch: LEFT,
-                            previous_epoch: LEFT,
-                            state: MemberState::Stable,
-                            assigned: Default::default(),
-                            pending: Default::default(),
-                            ..std::mem::take(member)
-                        };
-                    });
-                }
+            Record::ConsumerCurrent { member, .. } if self.members.contains_key(member) => {
+                self.change_member(member, |member| {
+                    *member = Member {
+                        epoch: LEFT,
+                        previous_epoch: LEFT,
+                        state: MemberState::Stable,
+                        assigned: Default::default(),
+                        pending: Default::default(),
+                        ..std::mem::take(member)
+                    };
+                });
             }
             Record::ConsumerRegex { regex, .. } => {
                 if let Some(former) = self.patterns.remove(regex) {

@@ -51,6 +51,12 @@ pub fn remove_empty(draft: &mut Draft<'_>) {
 #[cfg(test)]
 mod classic_test;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
+mod group_test;
+#[cfg(test)]
+mod migration_test;
+#[cfg(test)]
 mod mixed_test;
 #[cfg(test)]
 mod property_test;

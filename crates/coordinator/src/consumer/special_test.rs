@@ -9,8 +9,8 @@ use crate::history::{Happened, Removal};
 use crate::record::{AssignedPartitions, ConsumerCurrent, ConsumerMember, ConsumerRegex, Record};
 use crate::settings::Settings;
 
+use super::exact::{current, described_member, epoch, group, records, refused, since, subscription, target, told};
 use super::pattern::Pattern;
-use super::rules_test::{current, described_member, epoch, group, records, refused, since, subscription, target, told};
 use super::world::{World, heartbeat, join, partitions, settings, topics};
 
 fn world() -> World {
