@@ -9,6 +9,7 @@ use klamm_metadata::Image;
 /// Every topic with the racks of its replicas.
 pub(super) fn from_image(image: &Image) -> Topics {
     let mut topics = Topics::default();
+    topics.set_version(i64::try_from(image.applied_index()).unwrap_or(i64::MAX));
     for topic in image.topics().values() {
         let racks = |replicas: &[klamm_types::NodeId]| -> BTreeSet<String> {
             let rack = |&node: &klamm_types::NodeId| image.broker(node)?.rack.clone();

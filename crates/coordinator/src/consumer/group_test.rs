@@ -6,11 +6,12 @@ use std::time::Duration;
 use klamm_types::ErrorCode;
 
 use crate::call::{Call, ConsumerHeartbeat, PartitionsByTopic};
+use crate::record::Record;
 use crate::reply::{DescribedConsumerGroup, DescribedConsumerMember, MemberKind, Reply};
 use crate::settings::Settings;
 
 use super::commit::CommitScope;
-use super::exact::{group, told};
+use super::exact::{group, refused, told};
 use super::world::{GROUP, World, heartbeat, join, partitions, settings, topic_id, topics};
 
 fn world() -> World {
@@ -245,4 +246,23 @@ fn deleting_leaves_a_tombstone_for_every_key() {
         super::apply_record(slot, at, &tombstone);
     }
     assert_eq!(*slot, None);
+}
+
+/// A later version has written a state that this one does not know.
+#[test]
+fn a_member_in_an_unknown_state_begins_anew() {
+    let mut world = world();
+    world.beat(&join("a", &["t"]));
+    let member = &world.group().unwrap().members["a"];
+    let mut value = member.current();
+    value.state = 9;
+    world.write(Record::ConsumerCurrent {
+        group: group(),
+        member: "a".to_owned(),
+        value: Some(value),
+    });
+    assert_eq!(refused(&mut world, &heartbeat("a", 2)), ErrorCode::FencedMemberEpoch);
+    let all = partitions(&[(1, &[0, 1, 2, 3])]);
+    assert_eq!(world.beat(&join("a", &["t"])), told("a", 2, 5000, Some(all)));
+    assert_eq!(world.group().unwrap().state(), "Stable");
 }

@@ -13,7 +13,7 @@ use crate::reply::{ConsumerHeartbeatReply, Reply};
 
 use super::apply::Transient;
 use super::group::{Group, Timer};
-use super::member::{LEFT, LEFT_FOR_A_WHILE, Member};
+use super::member::{LEFT, LEFT_FOR_A_WHILE, Member, MemberState};
 use super::reconcile::without_epochs;
 use super::step::{Hearing, Outcome, Step};
 use super::{assignor, leave, migration, step};
@@ -311,6 +311,13 @@ pub(super) fn replace(draft: &mut Draft<'_>, former: &str, id: &str) -> Option<M
 /// Kafka asks it to say what it owns, which fences one that repeats its request as it was; we tell it again.
 fn check_epoch(member: &Member, call: &ConsumerHeartbeat) -> Result<(), Refusal> {
     let epoch = call.member_epoch;
+    let owns_nothing = call.owned.as_ref().is_some_and(|owned| owned.is_empty());
+    if matches!(member.state, MemberState::Unknown(_)) && !owns_nothing {
+        return Err(Refusal::new(
+            ErrorCode::FencedMemberEpoch,
+            "the member is in a state that this version does not know: it must give up its partitions and join again",
+        ));
+    }
     if epoch == 0 || epoch == member.epoch {
         return Ok(());
     }

@@ -43,6 +43,8 @@ pub fn next(member: &Member, situation: &Situation<'_>) -> Option<Member> {
         MemberState::Unrevoked if owns_any(situation.owned, &member.pending) => {
             changed.then(|| drop_unsubscribed(member, situation))?
         }
+        // What it was about to do is not known, so nothing of it is taken for done until it says that it owns nothing.
+        MemberState::Unknown(_) if situation.owned.is_none_or(|owned| !owned.is_empty()) => return None,
         MemberState::Stable | MemberState::Unrevoked | MemberState::Unreleased | MemberState::Unknown(_) => {
             advance(member, situation)
         }
