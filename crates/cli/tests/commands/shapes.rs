@@ -235,11 +235,6 @@ async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
     .good();
     cli.produce("orders", &lines("before"));
     cli.until_in_sync("orders", 3);
-    nodes.kill(&[1, 2, 3]).await.unwrap();
-    // The controllers' stores of two nodes are gone for good; their logs are not.
-    for lost in [2, 3] {
-        std::fs::remove_dir_all(nodes.data(lost).join("quorum")).unwrap();
-    }
     let (data, address) = (nodes.data(1), nodes.grpc(1).unwrap().to_owned());
     let data = data.to_str().unwrap();
     let recover = [
@@ -252,6 +247,16 @@ async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
         "--address",
         &address,
     ];
+    let refused = cli.run(&recover);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("in use by another process"),
+        "{refused:?}"
+    );
+    nodes.kill(&[1, 2, 3]).await.unwrap();
+    // The controllers' stores of two nodes are gone for good; their logs are not.
+    for lost in [2, 3] {
+        std::fs::remove_dir_all(nodes.data(lost).join("quorum")).unwrap();
+    }
     let plan = cli.run(&[&recover[..], &["--dry-run"]].concat()).good();
     assert!(plan.contains("3 brokers, 1 topics"), "{plan}");
     assert_eq!(cli.run(&recover).good(), plan);
