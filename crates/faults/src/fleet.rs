@@ -111,6 +111,14 @@ impl Fleet {
         Ok(())
     }
 
+    /// Lets a member that does not run start with other roles or settings from now on.
+    pub fn change(&mut self, member: Member) -> anyhow::Result<()> {
+        let process = self.process_mut(member.id)?;
+        ensure!(process.child.is_none(), "node {} runs", member.id);
+        process.member = member;
+        Ok(())
+    }
+
     /// Starts these processes, all at once, then waits until each serves.
     pub async fn start(&mut self, ids: &[i32]) -> anyhow::Result<()> {
         for &id in ids {

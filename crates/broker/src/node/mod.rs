@@ -7,6 +7,7 @@
 //! It assembles and orders; what the parts do stands in their files.
 
 mod backend;
+mod copy;
 mod images;
 mod membership;
 mod quorum;
@@ -35,6 +36,7 @@ use crate::backend::Backend;
 use crate::controllers::Controllers;
 use crate::lifecycle::directory::{DataDirectory, DirectoryError};
 use crate::partitions::{Partitions, Stopped};
+use copy::MetadataCopy;
 pub(crate) use images::Shown;
 
 /// A listener as clients are to find it. An empty host means: the address at which a client arrived.
@@ -73,6 +75,8 @@ pub struct Node {
     committed: watch::Receiver<u64>,
     failure: watch::Receiver<Option<String>>,
     stop_grpc: watch::Sender<bool>,
+    /// On a node without the controller role.
+    copy: Option<MetadataCopy>,
 }
 
 /// What a node with the broker role has besides.
@@ -160,6 +164,9 @@ impl Node {
         };
         if let Some(controller) = &self.controller {
             controller.shutdown().await;
+        }
+        if let Some(copy) = &self.copy {
+            copy.write().await;
         }
         self.stop_grpc.send_replace(true);
         closed

@@ -1,6 +1,7 @@
 //! Bringing a node up, part by part.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tonic::service::Routes;
 
 use super::backend::NodeBackend;
+use super::copy::MetadataCopy;
 use super::images::{self, Following};
 use super::membership::{Membership, Standing};
 use super::quorum_port::QuorumPort;
@@ -149,6 +151,7 @@ impl Starting {
             controllers: controllers.clone(),
             shown: shown.clone(),
         };
+        let copy = self.keep_copy(&shown);
         let broker = opened.map(|(partitions, report)| self.start_broker(partitions, &report, directory, parts));
         Ok(Node {
             id,
@@ -159,6 +162,7 @@ impl Starting {
             committed,
             failure,
             stop_grpc,
+            copy,
         })
     }
 
@@ -195,10 +199,24 @@ impl Starting {
             .collect()
     }
 
+    /// A broker without a controller beside it keeps the metadata too, where a controller here would keep its store.
+    fn keep_copy(&self, shown: &images::Shown) -> Option<MetadataCopy> {
+        if self.config.has_role(Role::Controller) {
+            return None;
+        }
+        let copy = MetadataCopy::new(self.quorum_folder(), shown.clone());
+        tokio::spawn(copy.clone().keep());
+        Some(copy)
+    }
+
+    fn quorum_folder(&self) -> PathBuf {
+        self.config.data_dir.join("quorum")
+    }
+
     fn controller_config(&self) -> ControllerConfig {
         ControllerConfig {
             identity: self.identity.clone(),
-            folder: self.config.data_dir.join("quorum"),
+            folder: self.quorum_folder(),
             voters: self.controller_addresses(),
             own_address: self.config.grpc_address(),
             timing: Timing::default(),

@@ -191,6 +191,34 @@ async fn five_combined_nodes_go_on_without_two() {
 }
 
 #[tokio::test]
+async fn a_broker_alone_can_bring_the_quorum_back() {
+    let brokers = [11, 12].map(|id| Member::new(id, Roles::Broker));
+    let members = [Member::new(1, Roles::Controller)].into_iter().chain(brokers);
+    let (mut nodes, _folder) = fleet(members.collect());
+    nodes.start_all().await.unwrap();
+    let cli = Cli::of(&nodes);
+    cli.run(&["topic", "create", "orders", "--replication-factor", "2"])
+        .good();
+    cli.produce("orders", &lines("before"));
+    nodes.stop(&[11]).await.unwrap();
+    nodes.stop(&[12]).await.unwrap();
+    nodes.kill(&[1]).await.unwrap();
+    // The only controller is gone with its disk. The broker that stopped last knows the most.
+    std::fs::remove_dir_all(nodes.data(1)).unwrap();
+    let (data, address) = (nodes.data(12), nodes.grpc(12).unwrap().to_owned());
+    let recover = ["quorum", "recover", "--node", "12", "--address", &address, "--data-dir"];
+    cli.run(&[&recover[..], &[data.to_str().unwrap()]].concat()).good();
+    for (id, roles) in [(11, Roles::Broker), (12, Roles::Both)] {
+        let member = Member::new(id, roles).set("controllers", format!("12@{address}"));
+        nodes.change(member).unwrap();
+    }
+    nodes.start(&[11, 12]).await.unwrap();
+    cli.until_in_sync("orders", 2);
+    cli.produce("orders", &lines("without"));
+    assert_eq!(cli.read("orders"), [lines("before"), lines("without")].concat());
+}
+
+#[tokio::test]
 async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
     let (mut nodes, _folder) = fleet((1..=3).map(|id| Member::new(id, Roles::Both)).collect());
     nodes.start_all().await.unwrap();
@@ -207,11 +235,6 @@ async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
     .good();
     cli.produce("orders", &lines("before"));
     cli.until_in_sync("orders", 3);
-    nodes.kill(&[1, 2, 3]).await.unwrap();
-    // The controllers' stores of two nodes are gone for good; their logs are not.
-    for lost in [2, 3] {
-        std::fs::remove_dir_all(nodes.data(lost).join("quorum")).unwrap();
-    }
     let (data, address) = (nodes.data(1), nodes.grpc(1).unwrap().to_owned());
     let data = data.to_str().unwrap();
     let recover = [
@@ -224,6 +247,16 @@ async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
         "--address",
         &address,
     ];
+    let refused = cli.run(&recover);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("in use by another process"),
+        "{refused:?}"
+    );
+    nodes.kill(&[1, 2, 3]).await.unwrap();
+    // The controllers' stores of two nodes are gone for good; their logs are not.
+    for lost in [2, 3] {
+        std::fs::remove_dir_all(nodes.data(lost).join("quorum")).unwrap();
+    }
     let plan = cli.run(&[&recover[..], &["--dry-run"]].concat()).good();
     assert!(plan.contains("3 brokers, 1 topics"), "{plan}");
     assert_eq!(cli.run(&recover).good(), plan);

@@ -1,10 +1,11 @@
 //! Brokers die while records are produced.
 //!
-//! Besides `KLAMM_TEST_BOOTSTRAP` this needs a hand that breaks and mends brokers: set `KLAMM_TEST_CLUSTER` to a
+//! Besides `KLAMM_TEST_BOOTSTRAP`, of three brokers or more, this needs a hand that breaks and mends brokers: set `KLAMM_TEST_CLUSTER` to a
 //! command that takes `kill`, `pause`, `term`, `resume` or `restart` and a node's number.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[allow(dead_code, reason = "the tests of a whole cluster use the rest")]
 #[path = "../cluster/support.rs"]
 mod support;
 
@@ -12,10 +13,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use klamm_client::admin::NewTopic;
 use klamm_client::{
-    Client, ConsumerConfig, ConsumerRecord, NodeId, PartitionId, ProducerConfig, ProducerRecord, Start,
+    Client, ConsumerConfig, ConsumerRecord, ErrorCode, NodeId, PartitionId, ProducerConfig, ProducerRecord, Start,
 };
-use support::{client, fresh_topic, read_all};
+use support::{client, fresh_name, read_all};
 use tokio::sync::watch;
 
 /// Records acknowledged, or read, between one blow and the next: the stream is steady then.
@@ -60,6 +62,44 @@ impl Count {
         more.unwrap_or_else(|_| panic!("no {STEADY} more records were {what} within {PATIENCE:?}"))
             .unwrap();
     }
+}
+
+/// A topic of one partition on three brokers, all of them in sync: without one of them, and without another that is
+/// still coming back, nothing could be acknowledged.
+async fn topic_on_three(client: &Client) -> String {
+    let (admin, name) = (client.admin(), fresh_name("failover"));
+    let created = async {
+        loop {
+            let topic = NewTopic::new(&name).partitions(1).replication_factor(3);
+            match admin.create_topic(topic).await {
+                Ok(_) => return,
+                // A cluster that has just started, or been mended, may not have all its brokers yet.
+                Err(error) if error.code() == Some(ErrorCode::InvalidReplicationFactor) => {}
+                Err(error) => panic!("creating the topic: {error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, created).await.expect("three brokers");
+    in_sync(client, &name).await;
+    client.topic(&name).await.unwrap();
+    name
+}
+
+/// Waits until all replicas are in sync.
+async fn in_sync(client: &Client, topic: &str) {
+    let admin = client.admin();
+    let healed = async {
+        loop {
+            // A broker that has just come back may not know the topic yet.
+            if let Ok(topic) = admin.describe_topic(topic).await
+                && topic.partitions.iter().all(|one| one.isr.len() == one.replicas.len())
+            {
+                return;
+            }
+        }
+    };
+    let healed = tokio::time::timeout(PATIENCE, healed).await;
+    healed.expect("all replicas are in sync in time");
 }
 
 /// Produces one record after another to one partition until told to stop; says what was acknowledged, and the longest
@@ -127,7 +167,7 @@ async fn tail(
 
 async fn survive(fault: &str, mend: &str) {
     let client = client().await;
-    let topic = fresh_topic(&client, "failover", 1).await;
+    let topic = topic_on_three(&client).await;
     let (stop, stopped) = watch::channel(false);
     let (sent, seen) = (Count::new(), Count::new());
     let producing = tokio::spawn(produce_until(client.clone(), topic.clone(), stopped, sent.clone()));
@@ -159,6 +199,7 @@ async fn survive(fault: &str, mend: &str) {
     sent.wait_for_more("acknowledged").await;
     seen.wait_for_more("read").await;
     order(mend, leader);
+    in_sync(&client, &topic).await;
     stop.send_replace(true);
     let (acknowledged, gap) = producing.await.unwrap();
     println!(
