@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use klamm_log::{BatchBytes, ChangeError, FlushError, FlushedTo, Log, LogConfig, ReadError};
+use klamm_log::{BatchBytes, ChangeError, CompactedTo, FlushError, FlushedTo, Log, LogConfig, ReadError};
 use klamm_record::Batch;
 use klamm_replication::{
     Acks, Event, FlushId, Isolation, Lane, OpenedLog, Origin, PartitionView, ProducerTable, ReadFrom, RequestId,
@@ -80,6 +80,10 @@ pub(crate) enum Command {
     },
     /// Look for segments past their retention.
     Retain,
+    /// Look for logs that are worth a compaction.
+    Compact,
+    /// A run of compaction has ended, or goes on.
+    Compacted(Box<CompactionResult>),
     /// Close every log cleanly, then end.
     Stop {
         stopped: Applying,
@@ -217,6 +221,11 @@ pub(crate) struct FlushOutcome {
     pub partition: TopicPartition,
     pub flush: FlushId,
     pub result: Result<FlushedTo, FlushError>,
+}
+
+pub(crate) struct CompactionResult {
+    pub partition: TopicPartition,
+    pub result: Result<CompactedTo, ReadError>,
 }
 
 pub(crate) struct PushReadOutcome {

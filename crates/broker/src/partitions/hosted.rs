@@ -50,7 +50,16 @@ pub(crate) struct Hosted {
     pub deadline: Option<Moment>,
     /// Written to since the last checkpoint.
     pub touched: bool,
+    /// A run of compaction is under way, and not finished.
+    pub compaction: Compaction,
     pub log_config: LogConfig,
+}
+
+/// Whether a log is being compacted; at most one run at a time is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compaction {
+    Resting,
+    UnderWay,
 }
 
 pub(crate) struct PendingProduce {
@@ -78,6 +87,7 @@ impl Hosted {
             cut: None,
             deadline: None,
             touched: true,
+            compaction: Compaction::Resting,
             log_config,
         }
     }

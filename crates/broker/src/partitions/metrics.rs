@@ -80,4 +80,14 @@ counters! {
     disk_failures: "replicas";
     /// Segments deleted by retention.
     segments_deleted: "segments";
+    /// Runs of compaction that have ended well.
+    compactions: "runs";
+    /// Runs of compaction that could not be carried out.
+    compaction_failures: "runs";
+    /// Segments whose files compaction has replaced.
+    compacted_segments: "segments";
+    /// Bytes that compaction has read.
+    compaction_read_bytes: "bytes";
+    /// Bytes that compaction has freed.
+    compaction_freed_bytes: "bytes";
 }

@@ -16,6 +16,7 @@ mod check;
 mod checkpoint;
 mod clock;
 mod command;
+mod compact;
 mod context;
 mod directory;
 mod fetch;
@@ -218,6 +219,7 @@ impl Partitions {
         let Some(running) = lock(&self.running).take() else {
             return Stopped::Unclean;
         };
+        self.shared.compactions_ended.store(true, Ordering::Relaxed);
         self.shared.followers.end_all();
         self.shared.links.end_all(&self.shared);
         let (guard, done) = applying_for_thread();

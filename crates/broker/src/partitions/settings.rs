@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use klamm_log::LogConfig;
+use klamm_log::{CompactionRules, LogConfig};
 use klamm_metadata::Image;
 use klamm_metadata::config::{Compression as TopicCodec, Durability, TimestampType as TopicTimestamps, TopicConfig};
 use klamm_record::{Compression, CompressionLevel, TimestampType};
@@ -80,7 +80,17 @@ fn log_config(topic: &TopicConfig, tail_bytes_max: usize) -> LogConfig {
         retention_bytes: u64::try_from(topic.retention_bytes).ok(),
         file_delete_delay_ms: u64::try_from(topic.file_delete_delay_ms).unwrap_or(0),
         tail_bytes_max,
+        compaction: topic.cleanup_compact.then(|| compaction_rules(topic)),
         ..LogConfig::default()
+    }
+}
+
+fn compaction_rules(topic: &TopicConfig) -> CompactionRules {
+    CompactionRules {
+        dirty_ratio_min_permille: (topic.min_cleanable_dirty_ratio.clamp(0.0, 1.0) * 1000.0).round() as u32,
+        lag_min_ms: topic.min_compaction_lag_ms,
+        delete_retention_ms: topic.delete_retention_ms,
+        ..CompactionRules::default()
     }
 }
 

@@ -76,6 +76,10 @@ pub struct Shared {
     pub(crate) workers: Vec<Arc<Inbox<Command>>>,
     pub(crate) flushes: Pool,
     pub(crate) background: Pool,
+    /// One thread: compaction is never in a hurry, and its memory is that of one run.
+    pub(crate) compactions: Pool,
+    /// The broker stops: a run that is under way is not worth waiting for.
+    pub(crate) compactions_ended: AtomicBool,
     pub(crate) followers: Followers,
     pub(crate) links: Links,
     pub(crate) image: ArcSwap<Image>,

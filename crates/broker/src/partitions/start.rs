@@ -35,6 +35,10 @@ use crate::replica::links::Links;
 
 /// Jobs that may wait for the background threads.
 const BACKGROUND_OPEN_MAX: usize = 65_536;
+/// Logs that may wait to be compacted; the others are looked at again a little later.
+const COMPACTIONS_OPEN_MAX: usize = 64;
+/// How often logs are looked at that are to be compacted.
+const COMPACTION_INTERVAL: Duration = Duration::from_secs(15);
 /// How long the housekeeper waits for workers to hand over their marks.
 const MARKS_WAIT_MAX: Duration = Duration::from_secs(1);
 const WORKER_THREADS_MAX: usize = 4;
@@ -162,6 +166,8 @@ fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Check
         workers: (0..worker_threads).map(|_| inbox()).collect(),
         flushes: pool("klamm-flush", config.flush_threads, usize::MAX)?,
         background: pool("klamm-background", config.background_threads, BACKGROUND_OPEN_MAX)?,
+        compactions: pool("klamm-compaction", 1, COMPACTIONS_OPEN_MAX)?,
+        compactions_ended: AtomicBool::new(false),
         followers: Followers::default(),
         links: Links::new(config.data_runtime.clone(), rand::random()),
         image: ArcSwap::from_pointee(Image::new()),
@@ -288,9 +294,10 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
     }
 }
 
-/// Writes the checkpoints and has old segments deleted, until it is told to stop.
+/// Writes the checkpoints, has old segments deleted and logs compacted, until it is told to stop.
 fn keep_house(shared: &Arc<Shared>, stopped: &mpsc::Receiver<()>) {
     let mut retention_due = Instant::now() + shared.config.retention_interval;
+    let mut compaction_due = Instant::now() + COMPACTION_INTERVAL;
     loop {
         match stopped.recv_timeout(shared.config.checkpoint_interval) {
             Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -304,6 +311,12 @@ fn keep_house(shared: &Arc<Shared>, stopped: &mpsc::Receiver<()>) {
             retention_due = Instant::now() + shared.config.retention_interval;
             for worker in &shared.workers {
                 let _ = worker.push(Command::Retain);
+            }
+        }
+        if Instant::now() >= compaction_due {
+            compaction_due = Instant::now() + COMPACTION_INTERVAL;
+            for worker in &shared.workers {
+                let _ = worker.push(Command::Compact);
             }
         }
     }

@@ -111,6 +111,8 @@ impl Worker {
                 drop(applying);
             }
             Command::Retain => self.retain(),
+            Command::Compact => self.compact(),
+            Command::Compacted(compacted) => self.compacted(*compacted),
             Command::Stop { stopped } => self.stop(stopped),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use klamm_record::{BatchBuilder, BatchOptions};
 use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, Offset, Timestamp};
 
 use super::harness::*;
@@ -261,5 +262,56 @@ async fn retention_moves_the_log_start() {
     );
     let gone = node.partitions.fetch(fetch_request(at, 0, LONG)).await;
     assert_eq!(gone[0].result.as_ref().unwrap_err().code, ErrorCode::OffsetOutOfRange);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compacted_topic_keeps_the_newest_record_of_each_key() {
+    let cluster = one_broker().await;
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("segment.bytes", "1048576"),
+        ("min.cleanable.dirty.ratio", "0.0"),
+    ];
+    cluster
+        .change(|meta| meta.create_topic(9, "compacted", &[0], &settings))
+        .await;
+    let (node, at) = (cluster.node(0), partition(9, 0));
+    led(node, at).await;
+    let filling = "f".repeat(600_000);
+    let last = ("filling", "last");
+    for (key, value) in [
+        ("a", "1"),
+        ("b", "1"),
+        ("a", "2"),
+        ("filling", &filling),
+        ("filling", &filling),
+        last,
+    ] {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        builder
+            .append(Timestamp(1), Some(key.as_bytes()), Some(value.as_bytes()), &[])
+            .unwrap();
+        let records = builder.build().unwrap().into_bytes();
+        let produced = node.partitions.produce(request(at, records)).await.wait().await;
+        produced.unwrap();
+    }
+    while node.partitions.metrics().compactions.get() == 0 {
+        for worker in &node.partitions.shared.workers {
+            worker.push(Command::Compact).unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+    let metrics = node.partitions.metrics();
+    assert_eq!(
+        (metrics.compacted_segments.get(), metrics.compaction_failures.get()),
+        (1, 0)
+    );
+    assert!(metrics.compaction_freed_bytes.get() > 600_000);
+    let first = node.partitions.fetch(fetch_request(at, 0, LONG)).await;
+    assert_eq!(values(&first[0])[..2], ["1", "2"]);
+    // From inside the placeholder that is left of the first large one.
+    let rest = node.partitions.fetch(fetch_request(at, 3, LONG)).await;
+    assert_eq!(values(&rest[0])[0], filling);
     cluster.stop().await;
 }
