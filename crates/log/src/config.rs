@@ -51,6 +51,8 @@ pub struct CompactionRules {
     pub dirty_ratio_min_permille: u32,
     /// `min.compaction.lag.ms`: segments with younger records are left alone.
     pub lag_min_ms: i64,
+    /// `max.compaction.lag.ms`: what has waited so long is compacted however little it is.
+    pub lag_max_ms: i64,
     /// `delete.retention.ms`: how long a tombstone is kept after it could first be removed, for readers to see it.
     pub delete_retention_ms: i64,
     /// How long a producer that is heard of no more is remembered by its last batch.
@@ -65,6 +67,7 @@ impl Default for CompactionRules {
         CompactionRules {
             dirty_ratio_min_permille: 500,
             lag_min_ms: 0,
+            lag_max_ms: i64::MAX,
             delete_retention_ms: 24 * 3600 * 1000,
             producer_expiration_ms: 24 * 3600 * 1000,
             keys_bytes_max: 16 << 20,

@@ -89,6 +89,7 @@ fn compaction_rules(topic: &TopicConfig) -> CompactionRules {
     CompactionRules {
         dirty_ratio_min_permille: (topic.min_cleanable_dirty_ratio.clamp(0.0, 1.0) * 1000.0).round() as u32,
         lag_min_ms: topic.min_compaction_lag_ms,
+        lag_max_ms: topic.max_compaction_lag_ms,
         delete_retention_ms: topic.delete_retention_ms,
         ..CompactionRules::default()
     }

@@ -13,6 +13,8 @@
 mod commit;
 #[cfg(test)]
 mod commit_test;
+#[cfg(test)]
+mod consumer_test;
 mod delete;
 #[cfg(test)]
 mod delete_test;

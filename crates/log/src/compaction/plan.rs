@@ -9,6 +9,8 @@ use crate::config::CompactionRules;
 pub(super) struct Facts {
     pub end: Offset,
     pub size: u64,
+    /// Of the first batch.
+    pub first_timestamp: Timestamp,
     pub max_timestamp: Timestamp,
     /// Its indexes are on the disk.
     pub is_settled: bool,
@@ -31,14 +33,19 @@ pub(super) fn segments_to_compact(closed: &[Facts], bounds: Bounds, rules: &Comp
     };
     let may_go = |segment: &&Facts| segment.end <= bounds.safe && segment.is_settled && is_old(segment);
     let count = closed.iter().take_while(may_go).count();
-    let (mut dirty, mut all) = (0u64, 0u64);
+    let waits_too_long = |segment: &Facts| {
+        let age = bounds.now.0.saturating_sub(segment.first_timestamp.0);
+        !segment.first_timestamp.is_none() && age > rules.lag_max_ms
+    };
+    let (mut dirty, mut all, mut worth) = (0u64, 0u64, false);
     for segment in &closed[..count] {
         all += segment.size;
         if segment.end > bounds.compacted_to {
             dirty += segment.size;
+            worth |= waits_too_long(segment);
         }
     }
-    let worth = u128::from(dirty) * 1000 >= u128::from(all) * u128::from(rules.dirty_ratio_min_permille);
+    worth |= u128::from(dirty) * 1000 >= u128::from(all) * u128::from(rules.dirty_ratio_min_permille);
     if dirty > 0 && worth { count } else { 0 }
 }
 
@@ -50,6 +57,7 @@ mod tests {
         let facts = (1..=4).map(|number| Facts {
             end: Offset(number * 10),
             size: 100,
+            first_timestamp: Timestamp(number * 1000 - 900),
             max_timestamp: Timestamp(number * 1000),
             is_settled: true,
         });
@@ -96,5 +104,18 @@ mod tests {
         };
         assert_eq!(count(&closed(), 40, 35, 9_000, &eager), 4);
         assert_eq!(count(&closed(), 40, 40, 9_000, &eager), 0);
+    }
+
+    #[test]
+    fn what_has_waited_too_long_is_compacted_however_little_it_is() {
+        let rules = CompactionRules {
+            dirty_ratio_min_permille: 1000,
+            lag_max_ms: 5_000,
+            ..CompactionRules::default()
+        };
+        // The last segment began at 3,100.
+        assert_eq!(count(&closed(), 40, 30, 8_100, &rules), 0);
+        assert_eq!(count(&closed(), 40, 30, 8_101, &rules), 4);
+        assert_eq!(count(&closed(), 40, 40, 8_101, &rules), 0);
     }
 }

@@ -61,6 +61,7 @@ impl Log {
         let facts = closed.iter().map(|segment| Facts {
             end: segment.end,
             size: segment.size,
+            first_timestamp: segment.first_timestamp,
             max_timestamp: segment.max_timestamp,
             is_settled: segment.are_indexes_durable(),
         });

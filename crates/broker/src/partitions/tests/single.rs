@@ -279,15 +279,9 @@ async fn a_compacted_topic_keeps_the_newest_record_of_each_key() {
     let (node, at) = (cluster.node(0), partition(9, 0));
     led(node, at).await;
     let filling = "f".repeat(600_000);
-    let last = ("filling", "last");
-    for (key, value) in [
-        ("a", "1"),
-        ("b", "1"),
-        ("a", "2"),
-        ("filling", &filling),
-        ("filling", &filling),
-        last,
-    ] {
+    // Each of the large ones but the first begins a segment.
+    let large = ("filling", filling.as_str());
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), large, large, large] {
         let mut builder = BatchBuilder::new(BatchOptions::default());
         builder
             .append(Timestamp(1), Some(key.as_bytes()), Some(value.as_bytes()), &[])
