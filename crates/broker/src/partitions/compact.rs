@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use klamm_log::{CompactedTo, CompactionJob, CompactionOutcome, Exchanged, Log, ReadError};
 use klamm_replication::Event;
-use klamm_types::{HighWatermark, TopicPartition};
+use klamm_types::TopicPartition;
 
 use super::carry::chain;
 use super::command::{Command, CompactionResult};
@@ -28,7 +28,7 @@ impl Worker {
             if hosted.compaction == Compaction::UnderWay || log.config().compaction.is_none() {
                 continue;
             }
-            let high_watermark = HighWatermark::from(hosted.replica.high_watermark());
+            let high_watermark = hosted.replica.high_watermark();
             if let Some(job) = log.start_compaction(wall, high_watermark)
                 && begin(&self.ctx, *partition, job)
             {

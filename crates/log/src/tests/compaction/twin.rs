@@ -374,7 +374,7 @@ fn the_power_may_fail_again_and_again() {
         let cuts: Vec<u64> = (0..6).map(|_| rng.random_range(0..200)).collect();
         exchanges += one(seed, &cuts).unwrap_or(0);
     }
-    assert!(exchanges > 500, "only {exchanges} segments were exchanged");
+    assert!(exchanges > 200, "only {exchanges} segments were exchanged");
 }
 
 #[test]
