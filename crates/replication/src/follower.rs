@@ -110,8 +110,8 @@ impl Follower {
                 self.take_news(high_watermark, log_start);
             }
             SubscribeAnswer::Diverged { epoch, end_offset } => {
-                let to = divergence(ctx, epoch, end_offset);
-                self.cut(ctx, Cut::To(to));
+                let cut = divergence(ctx, epoch, end_offset);
+                self.cut(ctx, cut);
             }
             SubscribeAnswer::OutOfRange { log_start } => self.cut(ctx, Cut::RestartAt(log_start.into())),
         }
@@ -296,12 +296,15 @@ impl Follower {
 }
 
 /// Where to cut: the leader's log holds `epoch` up to `end_offset`; this log may hold less of it, or none.
-fn divergence(ctx: &Context<'_>, epoch: LeaderEpoch, end_offset: Offset) -> Offset {
+fn divergence(ctx: &Context<'_>, epoch: LeaderEpoch, end_offset: Offset) -> Cut {
     let start = Offset::from(ctx.log.log_start);
     let own_end = ctx
         .log
         .epochs
         .end_of(epoch, ctx.log.accepted)
         .map_or(start, |end| end.end_offset);
-    own_end.min(end_offset).min(ctx.log.accepted).max(start)
+    let to = own_end.min(end_offset).min(ctx.log.accepted);
+    // After an election with loss the leader may end before this log begins: then nothing here is worth keeping, and
+    // a cut at the log start would leave it where it is.
+    if to < start { Cut::RestartAt(to) } else { Cut::To(to) }
 }
