@@ -15,6 +15,7 @@
 //! anything is appended behind the cut. One value lasts as long as one leader epoch.
 
 use klamm_record::Batch;
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset};
 
 use crate::context::Context;
@@ -54,14 +55,20 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub fn new(ctx: &Context<'_>, leader: NodeId, epoch: LeaderEpoch) -> Follower {
+    pub fn new(ctx: &mut Context<'_>, leader: NodeId, epoch: LeaderEpoch) -> Follower {
+        let high_watermark = Offset::from(ctx.log.high_watermark);
+        let mut state = State::Waiting {
+            retry_at: ctx.now.moment,
+        };
+        if is_planted(Bug::CutAtHighWatermark) && high_watermark < ctx.log.accepted {
+            ctx.log.want_cut(Cut::To(high_watermark));
+            state = State::Cutting;
+        }
         Follower {
             leader,
             epoch,
             subscription: SubscriptionNumber(0),
-            state: State::Waiting {
-                retry_at: ctx.now.moment,
-            },
+            state,
             acknowledged: None,
             credit_due: 0,
             leader_high_watermark: HighWatermark(0),
