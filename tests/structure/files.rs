@@ -5,14 +5,14 @@ use std::process::Command;
 
 const LINES_MAX: usize = 500;
 
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("tests lies in the workspace")
         .to_owned()
 }
 
-fn tracked(suffix: &str) -> Vec<PathBuf> {
+pub fn tracked(suffix: &str) -> Vec<PathBuf> {
     let output = Command::new("git")
         .arg("-C")
         .arg(root())
@@ -27,7 +27,7 @@ fn tracked(suffix: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 

@@ -15,6 +15,7 @@
 //! anything is appended behind the cut. One value lasts as long as one leader epoch.
 
 use klamm_record::Batch;
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset};
 
 use crate::context::Context;
@@ -55,14 +56,20 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub fn new(ctx: &Context<'_>, leader: NodeId, epoch: LeaderEpoch) -> Follower {
+    pub fn new(ctx: &mut Context<'_>, leader: NodeId, epoch: LeaderEpoch) -> Follower {
+        let high_watermark = Offset::from(ctx.log.high_watermark);
+        let mut state = State::Waiting {
+            retry_at: ctx.now.moment,
+        };
+        if is_planted(Bug::CutAtHighWatermark) && high_watermark < ctx.log.accepted {
+            ctx.log.want_cut(Cut::To(high_watermark));
+            state = State::Cutting;
+        }
         Follower {
             leader,
             epoch,
             subscription: SubscriptionNumber(0),
-            state: State::Waiting {
-                retry_at: ctx.now.moment,
-            },
+            state,
             acknowledged: None,
             credit_due: 0,
             leader_high_watermark: HighWatermark(0),
@@ -111,8 +118,8 @@ impl Follower {
                 self.take_news(high_watermark, log_start);
             }
             SubscribeAnswer::Diverged { epoch, end_offset } => {
-                let to = divergence(ctx, epoch, end_offset);
-                self.cut(ctx, Cut::To(to));
+                let cut = divergence(ctx, epoch, end_offset);
+                self.cut(ctx, cut);
             }
             SubscribeAnswer::OutOfRange { log_start } => self.cut(ctx, Cut::RestartAt(log_start.into())),
         }
@@ -300,12 +307,15 @@ impl Follower {
 }
 
 /// Where to cut: the leader's log holds `epoch` up to `end_offset`; this log may hold less of it, or none.
-fn divergence(ctx: &Context<'_>, epoch: LeaderEpoch, end_offset: Offset) -> Offset {
+fn divergence(ctx: &Context<'_>, epoch: LeaderEpoch, end_offset: Offset) -> Cut {
     let start = Offset::from(ctx.log.log_start);
     let own_end = ctx
         .log
         .epochs
         .end_of(epoch, ctx.log.accepted)
         .map_or(start, |end| end.end_offset);
-    own_end.min(end_offset).min(ctx.log.accepted).max(start)
+    let to = own_end.min(end_offset).min(ctx.log.accepted);
+    // After an election with loss the leader may end before this log begins: then nothing here is worth keeping, and
+    // a cut at the log start would leave it where it is.
+    if to < start { Cut::RestartAt(to) } else { Cut::To(to) }
 }

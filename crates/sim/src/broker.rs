@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use klamm_log::{FlushJob, Log, LogConfig, OpenError, ReadError, RecoveryHint, SimDisk};
-use klamm_metadata::Image;
+use klamm_metadata::{Image, config};
 use klamm_record::Batch;
 use klamm_replication::{
-    AlterAttempt, AppendId, BrokerState, BrokerView, Durability, FlushId, Isolation, Limits, Now, OpenedLog,
-    PartitionView, ProducerTable, Replica, RequestId, Settings, SubscriptionNumber,
+    AlterAttempt, AppendId, BrokerState, BrokerView, Durability, FlushId, Limits, Now, OpenedLog, PartitionView,
+    ProducerTable, Replica, RequestId, Settings, SubscriptionNumber,
 };
 use klamm_schema::requests::LastRun;
 use klamm_types::{
@@ -17,9 +17,10 @@ use klamm_types::{
     Timestamp, TopicId,
 };
 
-use crate::controller::{PARTITION, Registration};
+use crate::controller::{PARTITION, Registration, TOPIC};
 use crate::network::ConnectionId;
 use crate::plan::{Plan, Time};
+use crate::serving::Fetch;
 use crate::world::Happening;
 
 pub const LOG_DIR: &str = "/sim-0";
@@ -44,6 +45,8 @@ pub struct Broker {
     pub life: u32,
     pub process: Option<Process>,
     pub last_run: LastRun,
+    /// The mark of a clean stop: written last, taken away before anything else is done.
+    pub clean_stop: bool,
     /// The disk is broken and waits to be replaced.
     pub disk_failed: bool,
     /// Bits of the log have been flipped: what it holds may be damaged.
@@ -60,16 +63,8 @@ pub struct Broker {
 /// A request of a client that a replica has not answered.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked {
-    Produce {
-        client: usize,
-        attempt: u64,
-    },
-    Fetch {
-        reader: usize,
-        attempt: u64,
-        offset: Offset,
-        isolation: Isolation,
-    },
+    Produce { client: usize, attempt: u64 },
+    Fetch(Fetch),
 }
 
 /// A follower's connection as its leader's shell sees it.
@@ -128,6 +123,7 @@ impl Broker {
             life: 0,
             process: None,
             last_run: LastRun::Clean,
+            clean_stop: false,
             disk_failed: false,
             bits_flipped: false,
             paused: false,
@@ -154,11 +150,10 @@ impl Broker {
         now: Timestamp,
         incarnation: Incarnation,
         clock_offset: u64,
-        cut_at: Option<Offset>,
     ) -> Result<Process, OpenFailure> {
         let hint = RecoveryHint {
             recovery_point: self.recovery_point,
-            clean_stop: false,
+            clean_stop: std::mem::take(&mut self.clean_stop),
         };
         let disk = Arc::new(self.disk.clone());
         let (mut log, recovery) = Log::open(disk, Path::new(LOG_DIR), log_config(), hint)?;
@@ -166,24 +161,10 @@ impl Broker {
             log.advance_log_start(self.log_start)
                 .map_err(|error| OpenFailure::Other(error.to_string()))?;
         }
-        let (producers, damage_replayed) = match cut_at.filter(|&at| at < log.log_end_offset()) {
-            Some(at) => {
-                self.recovery_point = self.recovery_point.min(Some(at));
-                log.truncate_to(at)
-                    .map_err(|error| OpenFailure::Other(error.to_string()))?;
-                let state = log
-                    .producer_state()
-                    .map_err(|error| OpenFailure::Other(error.to_string()))?;
-                let snapshot = state.0.map(|snapshot| (snapshot.offset, snapshot.bytes));
-                rebuild_producers(snapshot, log.log_start_offset(), state.1, now)?
-            }
-            None => {
-                let snapshot = recovery
-                    .producer_snapshot
-                    .map(|snapshot| (snapshot.offset, snapshot.bytes));
-                rebuild_producers(snapshot, log.log_start_offset(), recovery.replay, now)?
-            }
-        };
+        let snapshot = recovery
+            .producer_snapshot
+            .map(|snapshot| (snapshot.offset, snapshot.bytes));
+        let (producers, damage_replayed) = rebuild_producers(snapshot, log.log_start_offset(), recovery.replay, now)?;
         let opened = OpenedLog {
             log_start: LogStartOffset(log.log_start_offset().0),
             log_end: log.log_end_offset(),
@@ -238,7 +219,11 @@ impl Broker {
             directory: self.directory,
             stored_epoch: self.stored_epoch,
             last_run: self.last_run,
-            log: highest.map(|highest| (highest, process.log.last_epoch().unwrap_or(LeaderEpoch::NONE), end)),
+            log: Some((
+                highest.unwrap_or(LeaderEpoch::NONE),
+                process.log.last_epoch().unwrap_or(LeaderEpoch::NONE),
+                end,
+            )),
             damaged: process.damaged_from.is_some(),
             unflushed: self.unflushed_mark,
         })
@@ -341,15 +326,13 @@ pub fn view_of(image: &Image, topic: TopicId, plan: &Plan) -> Option<PartitionVi
         partition_epoch: state.partition_epoch,
         brokers: brokers.collect(),
         settings: Settings {
-            min_insync_replicas: plan.min_insync_replicas,
-            durability: plan.durability,
+            min_insync_replicas: usize::try_from(image.min_insync_replicas(TOPIC)).unwrap_or(1),
+            durability: match image.durability(TOPIC) {
+                config::Durability::Fsync => Durability::Fsync,
+                config::Durability::Replicated => Durability::Replicated,
+            },
             lag_time_max: plan.lag_time_max,
             ..Settings::default()
         },
     })
-}
-
-/// Whether the level counts flushed offsets.
-pub fn counts_flushed(durability: Durability) -> bool {
-    durability == Durability::Fsync
 }

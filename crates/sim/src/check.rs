@@ -6,13 +6,17 @@
 //! * One batch per leader epoch and offset.
 //! * An acknowledged batch (acks=all) is committed at the offset that was told.
 //! * An idempotent producer's records are committed once each and in order.
-//! * A high watermark rests on enough flushed copies.
+//! * A high watermark rests on every member of the ISR, and on enough flushed copies.
 //! * What clients are told never goes back with newer epochs.
+//! * Records are deleted from the front only as far as somebody asked for it.
+//!
+//! Once an election was unclean, by permission, only what still must hold is checked: one batch per leader epoch and
+//! offset, the cores' own orderings, and that everything becomes whole again.
 
 use std::collections::BTreeMap;
 
 use klamm_record::Batch;
-use klamm_types::{HighWatermark, LeaderEpoch, Offset, ProducerId};
+use klamm_types::{LeaderEpoch, Offset, ProducerId};
 
 /// A batch as every replica must hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Checker {
     places: BTreeMap<(ProducerId, i32), Offset>,
     /// The largest *latest* offset told to a client, per leader epoch of the answer.
     told: BTreeMap<LeaderEpoch, Offset>,
+    /// Records below it may be deleted: somebody asked for that.
+    deletable: Offset,
     pub acknowledged: u64,
 }
 
@@ -52,6 +58,22 @@ impl Checker {
 
     pub fn batches_committed(&self) -> usize {
         self.committed.len()
+    }
+
+    /// Somebody deletes records up to here.
+    pub fn may_delete(&mut self, to: Offset) {
+        self.deletable = self.deletable.max(to);
+    }
+
+    /// A log begins here.
+    pub fn begins(&self, log_start: Offset) -> Result<(), String> {
+        if log_start > self.deletable {
+            return Err(format!(
+                "a log begins at {log_start}, but only records below {} were deleted",
+                self.deletable
+            ));
+        }
+        Ok(())
     }
 
     /// A batch is given to a log.
@@ -161,20 +183,6 @@ impl Checker {
         if log_end < due {
             return Err(format!(
                 "the leader of epoch {epoch} holds records up to {log_end}, committed are {due}"
-            ));
-        }
-        Ok(())
-    }
-
-    /// A leader's high watermark rests on the flushed offsets of all disks.
-    pub fn is_durable(&self, high_watermark: HighWatermark, flushed: &[Offset], copies: usize) -> Result<(), String> {
-        let holding = flushed
-            .iter()
-            .filter(|&&offset| offset >= high_watermark.into())
-            .count();
-        if holding < copies {
-            return Err(format!(
-                "the high watermark is {high_watermark}, flushed are {flushed:?}: fewer than {copies} copies"
             ));
         }
         Ok(())

@@ -1,19 +1,17 @@
-//! Producers and readers, and how a broker serves them.
+//! Producers and readers. How a broker serves them stands in `serving`.
 //!
 //! A producer sends its batches in order, some of them before the former are answered, and repeats in order whatever
 //! was not acknowledged. Requests of an abandoned connection may still arrive.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use klamm_record::{Batch, BatchBuilder, BatchOptions, ProducerStamp};
-use klamm_replication::{Acks, Event, Isolation, Origin, Produce, ReadFrom, Role};
-use klamm_types::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use klamm_replication::{Acks, Isolation};
+use klamm_types::{ErrorCode, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use crate::broker::{Asked, Process};
 use crate::chance::Chance;
 use crate::plan::{BROKERS, MS, Time};
-use crate::process::{ReadProblem, read_batches};
+use crate::serving::Fetch;
 use crate::world::{AtProcess, Happening, World};
 
 /// A batch that is not acknowledged yet.
@@ -46,7 +44,6 @@ pub struct Producer {
 
 #[derive(Debug)]
 pub struct Reader {
-    index: usize,
     pub position: Offset,
     attempt: u64,
     target: usize,
@@ -116,9 +113,8 @@ impl Producer {
 }
 
 impl Reader {
-    pub fn new(index: usize) -> Reader {
+    pub fn new() -> Reader {
         Reader {
-            index,
             position: Offset(0),
             attempt: 0,
             target: 0,
@@ -251,13 +247,24 @@ impl World {
                 let Some(flight) = producer.flights.remove(position) else {
                     return;
                 };
-                if producer.acks == Acks::All {
+                if producer.acks == Acks::All && !self.has_lost_by_permission() {
                     let acknowledged = self.checker.acknowledged(base, &flight.batch);
                     self.hold(acknowledged);
                 }
             }
+            Err(ErrorCode::OutOfOrderSequenceNumber) if self.has_lost_by_permission() => self.begin_anew(client),
             Err(_) => self.repeat(client),
         }
+    }
+
+    /// Records that were acknowledged are gone, so that the next sequence fits nothing: the batches that wait are given
+    /// up, and another producer goes on.
+    fn begin_anew(&mut self, client: usize) {
+        let producer = &mut self.producers[client];
+        producer.flights.clear();
+        producer.sequence = 0;
+        producer.idempotent = producer.idempotent.map(|id| ProducerId(id.0 + 1000));
+        self.connect(client);
     }
 
     /// Sends everything again, after a while and perhaps to another broker.
@@ -294,12 +301,12 @@ impl World {
         let attempt = self.attempts;
         let known = &mut self.readers[reader];
         known.attempt = attempt;
-        let what = AtProcess::Fetch {
+        let what = AtProcess::Fetch(Fetch {
             reader,
             attempt,
             offset: known.position,
             isolation: Isolation::ReadUncommitted,
-        };
+        });
         let target = known.target;
         let at = self.now + self.chance.delay(200, 12 * MS);
         self.tell_process(target, at, what);
@@ -315,121 +322,5 @@ impl World {
                 next: None,
             },
         );
-    }
-
-    // ---- at a broker ----
-
-    pub fn produce(
-        &mut self,
-        index: usize,
-        process: &mut Process,
-        (client, attempt): (usize, u64),
-        batch: Batch,
-        acks: Acks,
-    ) {
-        let request = process.new_request(Asked::Produce { client, attempt });
-        let timeout = Duration::from_micros(self.chance.between(20 * MS, 80 * MS));
-        let produce = Produce {
-            request,
-            batch,
-            acks,
-            timeout,
-            origin: Origin::Client,
-        };
-        self.feed(index, process, Event::Produce(Box::new(produce)));
-    }
-
-    pub fn fetch(
-        &mut self,
-        index: usize,
-        process: &mut Process,
-        (reader, attempt): (usize, u64),
-        offset: Offset,
-        isolation: Isolation,
-    ) {
-        let from = if self.readers[reader].index == 0 {
-            ReadFrom::Leader
-        } else {
-            ReadFrom::AnyReplica
-        };
-        let replica = &process.replica;
-        if replica.check_read(LeaderEpoch::NONE, from).is_err() {
-            return self.fetched(reader, attempt, None);
-        }
-        if replica.check_fetch_offset(offset).is_err() {
-            let start = Offset::from(replica.log_start());
-            if offset < start {
-                return self.fetched(reader, attempt, Some(start));
-            }
-            let newest = self
-                .controller
-                .image()
-                .partition(self.controller.topic(), crate::controller::PARTITION);
-            let newest = newest.map(|state| state.leader_epoch);
-            if let Role::Leader { leader_epoch } = replica.role()
-                && Some(leader_epoch) == newest
-            {
-                self.hold(Err(format!(
-                    "the leader tells a reader that offset {offset} is out of range"
-                )));
-            }
-            return self.fetched(reader, attempt, None);
-        }
-        let bound = replica.fetch_bound(isolation);
-        if offset >= bound {
-            let request = process.new_request(Asked::Fetch {
-                reader,
-                attempt,
-                offset,
-                isolation,
-            });
-            return self.feed(
-                index,
-                process,
-                Event::ParkFetch {
-                    request,
-                    beyond: offset,
-                    isolation,
-                },
-            );
-        }
-        match read_batches(process, offset, 2_000, bound) {
-            Ok(batches) => {
-                for batch in &batches {
-                    let read = self.checker.read(batch);
-                    self.hold(read);
-                }
-                let next = batches.last().map_or(offset, Batch::next_offset);
-                self.fetched(reader, attempt, Some(next));
-            }
-            Err(ReadProblem::Damaged(from)) if self.brokers[index].bits_flipped => {
-                process.log.mark_damaged();
-                self.fetched(reader, attempt, None);
-                self.feed(index, process, Event::DamageFound { from });
-            }
-            Err(ReadProblem::Damaged(from)) => {
-                self.hold(Err(format!(
-                    "a reader at {offset} meets damage at {from}, though no bit was flipped"
-                )));
-            }
-            Err(ReadProblem::Failed(problem)) => {
-                self.hold(Err(format!("a reader cannot read at {offset}: {problem}")));
-            }
-        }
-    }
-
-    fn fetched(&mut self, reader: usize, attempt: u64, next: Option<Offset>) {
-        let delay = self.chance.delay(200, 10 * MS);
-        self.after(delay, Happening::Fetched { reader, attempt, next });
-    }
-
-    pub fn latest(&mut self, process: &Process) {
-        let replica = &process.replica;
-        if replica.check_read(LeaderEpoch::NONE, ReadFrom::Leader).is_ok()
-            && let Ok(latest) = replica.latest_offset_answer(Isolation::ReadUncommitted)
-        {
-            let told = self.checker.told_latest(latest.leader_epoch, latest.offset);
-            self.hold(told);
-        }
     }
 }

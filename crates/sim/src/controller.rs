@@ -9,13 +9,15 @@ use std::sync::Arc;
 use klamm_metadata::Image;
 use klamm_metadata::decide::{Claim, Fence, Overlay, bootstrap, decide, fence, unfence};
 use klamm_replication::{AlterOutcome, AlterPartition, Durability};
+use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{Cause, FeatureRange, Listener, MetadataBatch};
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
 use klamm_schema::requests::{
-    AlterPartition as AlterMessage, AlterPartitionRequest, CreatableTopic, CreateTopicsRequest, DamagedReplica,
-    DirectoryReport, ElectLeadersRequest, IsrMember, LastRun, RegisterBrokerRequest, ReplicaAssignment, ReplicaLog,
-    ReportDamageRequest, TopicSetting,
+    AlterConfigsResource, AlterOperation, AlterPartition as AlterMessage, AlterPartitionRequest, AlterableConfig,
+    ControlledShutdownRequest, CreatableTopic, CreateTopicsRequest, DamagedReplica, DirectoryReport,
+    ElectLeadersRequest, IncrementalAlterConfigsRequest, IsrMember, LastRun, RegisterBrokerRequest, ReplicaAssignment,
+    ReplicaLog, ReportDamageRequest, TopicSetting,
 };
 use klamm_schema::{Bytes, id_bytes};
 use klamm_types::{
@@ -36,7 +38,7 @@ pub struct Registration {
     pub directory: DirectoryId,
     pub stored_epoch: BrokerEpoch,
     pub last_run: LastRun,
-    /// Highest leader epoch, epoch of the last record and log end; `None` in an empty directory.
+    /// Highest leader epoch, epoch of the last record and log end; `None` where the log is not made yet.
     pub log: Option<(LeaderEpoch, LeaderEpoch, Offset)>,
     pub damaged: bool,
     pub unflushed: bool,
@@ -47,6 +49,8 @@ pub struct Controller {
     image: Image,
     entries: Vec<Arc<MetadataBatch>>,
     topic: TopicId,
+    /// Causes of the elections that may have lost records.
+    risky_elections: Vec<Cause>,
 }
 
 impl Controller {
@@ -56,6 +60,7 @@ impl Controller {
             image: Image::new(),
             entries: Vec::new(),
             topic: TopicId::default(),
+            risky_elections: Vec::new(),
         };
         controller.commit(random, |overlay| bootstrap(overlay, None))?;
         for registration in registrations {
@@ -187,6 +192,39 @@ impl Controller {
             .map(|_| ())
     }
 
+    pub fn alter_setting(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let request = Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type: 2,
+                resource_name: TOPIC.to_owned(),
+                configs: vec![AlterableConfig {
+                    name: name.to_owned(),
+                    operation: AlterOperation::Set.into(),
+                    value: Some(value.to_owned()),
+                }],
+            }],
+            validate_only: false,
+        });
+        match self.commit(0, |overlay| decide(overlay, &request, Claim::Free))? {
+            Reply::IncrementalAlterConfigs(reply) if reply.resources.iter().all(|it| it.error_code == 0) => Ok(()),
+            other => Err(format!("{name} cannot be set to {value}: {other:?}")),
+        }
+    }
+
+    pub fn controlled_shutdown(&mut self, node: NodeId, broker_epoch: BrokerEpoch) -> Result<(), String> {
+        let request = Request::ControlledShutdown(ControlledShutdownRequest {
+            broker: node.0,
+            broker_epoch: broker_epoch.0,
+        });
+        self.commit(0, |overlay| decide(overlay, &request, Claim::Free))
+            .map(|_| ())
+    }
+
+    /// How many elections that may have lost records had this cause.
+    pub fn elections_with(&self, cause: Cause) -> u64 {
+        self.risky_elections.iter().filter(|it| **it == cause).count() as u64
+    }
+
     pub fn report_damage(&mut self, node: NodeId, broker_epoch: BrokerEpoch) -> Result<bool, String> {
         let request = Request::ReportDamage(ReportDamageRequest {
             broker: node.0,
@@ -255,6 +293,25 @@ impl Controller {
         }
     }
 
+    /// An election may only lose records if the topic allows it, or if nobody is left who could know better.
+    fn note_elections(&mut self, batch: &MetadataBatch) -> Result<(), String> {
+        for record in &batch.records {
+            let Some(Record::PartitionChange(change)) = &record.record else {
+                continue;
+            };
+            if !change.possible_loss {
+                continue;
+            }
+            let cause = change.decision.as_ref().map(|decision| decision.cause());
+            self.risky_elections.extend(cause);
+            let allowed = self.image.allows_unclean_election(TOPIC);
+            if cause == Some(Cause::UncleanElection) && !allowed {
+                return Err(format!("an election that the topic does not allow: {change:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Decides over the image and makes an entry of the records, if there are any.
     fn commit<T>(&mut self, random: u128, decision: impl FnOnce(&mut Overlay) -> T) -> Result<T, String> {
         let mut overlay = Overlay::new(&self.image, Timestamp(0), random);
@@ -265,6 +322,7 @@ impl Controller {
                 .apply_batch(self.entries_count() + 1, 1, &batch)
                 .map_err(|error| error.to_string())?;
             self.image.validate().map_err(|violation| violation.to_string())?;
+            self.note_elections(&batch)?;
             self.entries.push(Arc::new(batch));
         }
         Ok(reply)

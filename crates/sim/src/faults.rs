@@ -12,7 +12,7 @@ use klamm_types::{DirectoryId, LogStartOffset, Offset};
 
 use crate::broker::{Broker, LOG_DIR};
 use crate::plan::{BROKERS, MS, Time};
-use crate::process::read_batches;
+use crate::process::{End, read_batches};
 use crate::world::{CONTROLLER, Happening, World};
 
 impl World {
@@ -25,22 +25,28 @@ impl World {
             .chance
             .between(self.plan.fault_interval / 4, self.plan.fault_interval * 2);
         self.after(wait, Happening::Fault);
+        if self.now < self.quiet_until {
+            return;
+        }
         let victim = self.victim();
         match self.chance.below(100) {
-            0..18 => self.crash_for_a_while(victim, false),
-            18..32 => self.power_cut(victim),
-            32..35 => self.blackout(),
-            35..49 => {
+            0..15 => self.crash_for_a_while(victim, End::Killed),
+            15..28 => self.power_cut(victim),
+            28..31 => self.blackout(),
+            31..42 => {
                 let duration = self.chance.between(5 * MS, 900 * MS);
                 self.pause(victim, duration);
             }
-            49..62 => self.cut_off(victim),
-            62..75 => self.reset(),
-            75..79 => self.silence_controller(),
-            79..84 => self.fence_wrongly(victim),
-            84..89 => self.elect(),
-            89..91 => self.delete_records(),
-            91..95 => {
+            42..53 => self.cut_off(victim),
+            53..63 => self.reset(),
+            63..67 => self.silence_controller(),
+            67..72 => self.fence_wrongly(victim),
+            72..76 => self.elect(),
+            76..79 => self.delete_records(),
+            79..83 => self.stop_in_order(victim),
+            83..88 => self.change_setting(),
+            88..94 => self.lay_ambush(),
+            94..96 => {
                 let until = self.now + self.chance.between(20 * MS, 800 * MS);
                 self.slow_until[victim] = until;
                 self.say(
@@ -48,7 +54,7 @@ impl World {
                     format_args!("has a slow disk until {}", until / MS),
                 );
             }
-            95..98 => self.break_disk(victim),
+            96..98 => self.break_disk(victim),
             _ => self.flip_bit(victim),
         }
         self.mend_disks();
@@ -56,41 +62,40 @@ impl World {
 
     /// The leader more often than chance would have it.
     fn victim(&mut self) -> usize {
-        let state = self
-            .controller
-            .image()
-            .partition(self.controller.topic(), crate::controller::PARTITION);
-        let leader = state
-            .and_then(|state| state.leader)
-            .and_then(|leader| self.broker_index(leader));
-        match leader {
+        match self.leader_index() {
             Some(leader) if self.chance.per_mille(450) => leader,
             _ => self.chance.below(BROKERS as u64) as usize,
         }
     }
 
-    fn crash_for_a_while(&mut self, victim: usize, power: bool) {
-        self.crash(victim, power);
+    pub fn crash_for_a_while(&mut self, victim: usize, end: End) {
+        self.end_process(victim, end);
         let down = self.chance.delay(30 * MS, 500 * MS);
         self.start_after(victim, down);
     }
 
-    fn start_after(&mut self, broker: usize, down: Time) {
+    pub fn start_after(&mut self, broker: usize, down: Time) {
         let life = self.brokers[broker].life;
         self.after(down, Happening::Start { broker, life });
     }
 
-    fn power_cut(&mut self, victim: usize) {
-        let allowed = self.power_cuts < self.plan.power_cuts_max;
-        self.power_cuts += u32::from(allowed);
-        self.crash_for_a_while(victim, allowed);
+    pub fn power_cut(&mut self, victim: usize) {
+        let judged = self.plan.judges_power_cuts();
+        let allowed = !judged || self.survives_power_cut(&[victim]);
+        let leans_on_others = judged && self.holds_unflushed(victim);
+        self.crash_for_a_while(victim, if allowed { End::PowerCut } else { End::Killed });
+        if allowed && leans_on_others {
+            // Otherwise the others may leave the ISR first, and with a minimum of one the dead one is all that is left.
+            self.fence(victim, Cause::ProcessEnded);
+        }
     }
 
     /// All machines at once.
     fn blackout(&mut self) {
-        let power = self.plan.power_cuts_max == u32::MAX;
-        for broker in 0..BROKERS {
-            self.crash_for_a_while(broker, power);
+        let all: Vec<usize> = (0..BROKERS).collect();
+        let allowed = !self.plan.judges_power_cuts() || self.survives_power_cut(&all);
+        for broker in all {
+            self.crash_for_a_while(broker, if allowed { End::PowerCut } else { End::Killed });
         }
     }
 
@@ -108,18 +113,23 @@ impl World {
             format_args!("{victim} does not hear {chosen:?} for {} ms", duration / MS),
         );
         for other in chosen {
-            let link = (victim.min(other), victim.max(other));
-            self.cut_links.insert(link);
-            self.after(
-                duration,
-                Happening::LinkBack {
-                    one: link.0,
-                    other: link.1,
-                },
-            );
-            if other != CONTROLLER {
-                self.break_connections(victim, Some(other));
-            }
+            self.hold_link(victim, other, duration);
+        }
+    }
+
+    /// Two do not hear each other for a while.
+    pub fn hold_link(&mut self, one: usize, other: usize, duration: Time) {
+        let link = (one.min(other), one.max(other));
+        self.cut_links.insert(link);
+        self.after(
+            duration,
+            Happening::LinkBack {
+                one: link.0,
+                other: link.1,
+            },
+        );
+        if link.1 != CONTROLLER {
+            self.break_connections(one, Some(other));
         }
     }
 
@@ -155,7 +165,7 @@ impl World {
     }
 
     /// The disk answers with an error from some operation on: the replica must stop, and the disk is replaced later.
-    fn break_disk(&mut self, victim: usize) {
+    pub fn break_disk(&mut self, victim: usize) {
         let running = self.brokers[victim].process.is_some();
         if self.disk_losses >= self.plan.disk_losses_max || !running {
             return;
@@ -185,6 +195,7 @@ impl World {
     /// Above the recovery point damage and a torn write look alike, and offsets and epochs of batches lie outside their
     /// checksums: neither can be told by anybody, so neither is simulated.
     fn flip_bit(&mut self, victim: usize) {
+        let gone = self.disk_losses >= self.plan.disk_losses_max || self.has_lost_by_permission();
         let broker = &mut self.brokers[victim];
         let Some(process) = &broker.process else {
             return;
@@ -192,7 +203,7 @@ impl World {
         let end = process.log.log_end_offset();
         let whole = process.log.failure().is_none() && process.log.flushed_offset() == end;
         let follows = matches!(process.replica.role(), Role::Follower { .. });
-        if self.disk_losses >= self.plan.disk_losses_max || !whole || !follows || broker.paused {
+        if gone || !whole || !follows || broker.paused {
             return;
         }
         let disk = broker.disk.clone();
@@ -257,6 +268,8 @@ impl World {
             .map_or(Offset(start), Batch::base_offset)
             .max(Offset(start));
         if process.log.advance_log_start(to).is_ok() {
+            self.counts.deletions += u64::from(to > Offset(start));
+            self.checker.may_delete(to);
             self.brokers[index].log_start = to;
             let wall = process.now(self.now).wall;
             if let Ok(Some(retired)) = process.log.delete_old_segments(wall, high_watermark.into())
@@ -280,7 +293,7 @@ impl World {
         for broker in 0..BROKERS {
             let stopped = self.brokers[broker].disk_failed;
             if stopped && (self.healed_at.is_some() || self.chance.per_mille(150)) {
-                self.crash(broker, false);
+                self.end_process(broker, End::Killed);
                 let random = (u128::from(self.chance.number()) << 64) | u128::from(self.chance.number());
                 self.brokers[broker].replace_disk(DirectoryId::from_u128(random | 1));
                 self.say(

@@ -7,6 +7,7 @@
 //!
 //! What it does not do: the quorum under the metadata, real sockets and real files are exercised elsewhere.
 
+mod ambush;
 mod broker;
 mod chance;
 pub mod check;
@@ -19,13 +20,17 @@ mod network;
 mod outbound;
 mod plan;
 mod process;
+mod requests;
+mod serving;
 mod sessions;
+mod settings;
 mod shell;
+mod shutdown;
 mod streams;
 mod trace;
 mod watch;
 mod world;
 
-pub use plan::{Options, Plant};
+pub use plan::{Options, Switch};
 pub use trace::Keep;
 pub use world::{Counts, Outcome, run};

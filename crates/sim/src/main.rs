@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use klamm_sim::{Counts, Keep, Options, Outcome, Plant, run};
+use klamm_sim::{Counts, Keep, Options, Outcome, Switch, run};
+#[cfg(feature = "planted-bugs")]
+use klamm_types::planted::Bug;
 
 /// Simulates a partition of three replicas, one run per seed.
 #[derive(Debug, Parser)]
@@ -21,7 +23,11 @@ struct Arguments {
     /// Happenings at brokers before the healing begins.
     #[arg(long, default_value_t = Options::default().steps)]
     steps: u64,
-    /// Puts a known bug back; the run should then fail.
+    /// Whether klamm.durability changes in some seeds.
+    #[arg(long, value_enum, default_value_t = Options::default().durability_changes)]
+    durability_changes: Switch,
+    /// Puts a known bug back into the cores; the run should then fail.
+    #[cfg(feature = "planted-bugs")]
     #[arg(long)]
     plant: Option<String>,
     /// Threads.
@@ -29,19 +35,44 @@ struct Arguments {
     threads: usize,
 }
 
+impl Arguments {
+    fn options(&self) -> anyhow::Result<Options> {
+        Ok(Options {
+            steps: self.steps,
+            durability_changes: self.durability_changes,
+            #[cfg(feature = "planted-bugs")]
+            bug: self.bug()?,
+        })
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    fn bug(&self) -> anyhow::Result<Option<Bug>> {
+        let named = |name: &String| {
+            Bug::from_name(name).with_context(|| {
+                let names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+                format!("there is no planted bug {name}; there are {}", names.join(", "))
+            })
+        };
+        self.plant.as_ref().map(named).transpose()
+    }
+
+    /// What must be given again, with the seed, to see the same run.
+    fn repeated(&self) -> String {
+        let mut steps = format!(" --steps {}", self.steps);
+        if self.durability_changes == Switch::Off {
+            steps.push_str(" --durability-changes off");
+        }
+        #[cfg(feature = "planted-bugs")]
+        if let Some(name) = &self.plant {
+            return format!("{steps} --plant {name}");
+        }
+        steps
+    }
+}
+
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    let plant = match &arguments.plant {
-        None => None,
-        Some(name) => Some(Plant::from_name(name).with_context(|| {
-            let names: Vec<&str> = Plant::ALL.iter().map(|plant| plant.name()).collect();
-            format!("there is no planted bug {name}; there are {}", names.join(", "))
-        })?),
-    };
-    let options = Options {
-        steps: arguments.steps,
-        plant,
-    };
+    let options = arguments.options()?;
     if let Some(seed) = arguments.seed {
         let outcome = run(seed, options, Keep::All);
         outcome.lines.iter().for_each(|line| println!("{line}"));
@@ -63,14 +94,7 @@ fn main() -> anyhow::Result<ExitCode> {
     println!("{failures} seeds failed; the first is {}:", failed.seed);
     let again = run(failed.seed, options, Keep::Last);
     again.lines.iter().for_each(|line| println!("{line}"));
-    let plant = arguments
-        .plant
-        .map(|name| format!(" --plant {name}"))
-        .unwrap_or_default();
-    println!(
-        "again: klamm-sim --seed {} --steps {}{plant}",
-        failed.seed, options.steps
-    );
+    println!("again: klamm-sim --seed {}{}", failed.seed, arguments.repeated());
     Ok(verdict(&again))
 }
 
@@ -129,6 +153,26 @@ fn print_shares(outcomes: &[Outcome]) {
     println!(
         "  with a crash that lost unflushed writes: {:5.1} %",
         share(&|it| it.lossy_crashes > 0)
+    );
+    println!(
+        "  with a stale ISR request:                {:5.1} %",
+        share(&|it| it.stale_requests > 0)
+    );
+    println!(
+        "  with a change of the topic's settings:   {:5.1} %",
+        share(&|it| it.setting_changes > 0)
+    );
+    println!(
+        "  with an unclean election:                {:5.1} %",
+        share(&|it| it.unclean_elections > 0)
+    );
+    println!(
+        "  with a clean stop:                       {:5.1} %",
+        share(&|it| it.clean_stops > 0)
+    );
+    println!(
+        "  with a move of the log start:            {:5.1} %",
+        share(&|it| it.deletions > 0)
     );
     println!(
         "  {} leaders, {} truncations, {} crashes, {} batches committed, {} acknowledged",

@@ -1,8 +1,9 @@
 //! Connections between brokers: two ordered streams per pair and direction, that break.
 //!
 //! Within a stream order is kept, as TCP keeps it, except for an occasional repetition. Between the two lanes, and
-//! between an old connection and its successor, there is no order. A break loses a tail of what was under way, and
-//! each side hears of it in its own time. Nothing is lost without a break.
+//! between an old connection and its successor, there is no order: some connections are slow, so that what was said
+//! in an old epoch arrives in a new one. A break loses a tail of what was under way, and each side hears of it in its
+//! own time, perhaps long before the other. Nothing is lost without a break.
 
 use std::collections::BTreeMap;
 
@@ -52,6 +53,8 @@ pub struct Connection {
     pub leader: (usize, u32),
     pub follower_node: NodeId,
     pub broker_epoch: BrokerEpoch,
+    /// Messages usually take so long.
+    usual_delay: Time,
     /// When the last message so far arrives, per side that receives and lane.
     last: [[Time; 2]; 2],
     /// Set once it is broken: later arrivals are lost.
@@ -66,11 +69,15 @@ pub struct Arrival {
     pub again_at: Option<Time>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Network {
     connections: BTreeMap<ConnectionId, Connection>,
     opened: u64,
+    /// How many new connections in a thousand are slow.
+    slow_connections: u64,
 }
+
+const USUAL_DELAY: Time = 300;
 
 fn lane_index(lane: Lane) -> usize {
     match lane {
@@ -87,11 +94,20 @@ fn side_index(side: Side) -> usize {
 }
 
 impl Network {
+    pub fn new(slow_connections: u64) -> Network {
+        Network {
+            connections: BTreeMap::new(),
+            opened: 0,
+            slow_connections,
+        }
+    }
+
     pub fn open(
         &mut self,
         (follower, leader): ((usize, u32), (usize, u32)),
         follower_node: NodeId,
         broker_epoch: BrokerEpoch,
+        chance: &mut Chance,
     ) -> ConnectionId {
         self.opened += 1;
         let id = ConnectionId(self.opened);
@@ -102,6 +118,10 @@ impl Network {
                 leader,
                 follower_node,
                 broker_epoch,
+                usual_delay: match chance.per_mille(self.slow_connections) {
+                    true => chance.between(5 * MS, 60 * MS),
+                    false => USUAL_DELAY,
+                },
                 last: [[0; 2]; 2],
                 lost_after: None,
             },
@@ -111,6 +131,14 @@ impl Network {
 
     pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(&id)
+    }
+
+    /// From now on every connection is fast.
+    pub fn hurry(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.usual_delay = USUAL_DELAY;
+        }
+        self.slow_connections = 0;
     }
 
     /// When a message sent now to `side` arrives; `None`: it is lost.
@@ -123,7 +151,7 @@ impl Network {
         chance: &mut Chance,
     ) -> Option<Arrival> {
         let connection = self.connections.get_mut(&id)?;
-        let delay = chance.delay(300, 15 * MS);
+        let delay = chance.delay(connection.usual_delay, 15 * MS + connection.usual_delay);
         if connection.lost_after.is_some() {
             return None;
         }
@@ -140,8 +168,9 @@ impl Network {
         lost_after.is_some_and(|after| now > after[side_index(side)][lane_index(lane)])
     }
 
-    /// Breaks a connection. Says when the last of its messages arrives; `None` if it was broken already.
-    pub fn break_now(&mut self, id: ConnectionId, now: Time, chance: &mut Chance) -> Option<Time> {
+    /// Breaks a connection. Says when the last of its messages arrives at each side, the follower's first; `None` if it
+    /// was broken already.
+    pub fn break_now(&mut self, id: ConnectionId, now: Time, chance: &mut Chance) -> Option<[Time; 2]> {
         let connection = self.connections.get_mut(&id)?;
         if connection.lost_after.is_some() {
             return None;
@@ -149,11 +178,11 @@ impl Network {
         let mut after = [[now; 2]; 2];
         for time in after.iter_mut().flatten() {
             if chance.per_mille(500) {
-                *time += chance.delay(500, 30 * MS);
+                *time += chance.delay(500 + connection.usual_delay, 200 * MS);
             }
         }
         connection.lost_after = Some(after);
-        after.into_iter().flatten().max()
+        Some(after.map(|[one, other]| one.max(other)))
     }
 
     /// All connections of a broker, or between two.

@@ -1,15 +1,15 @@
-//! Carries out the effects that leave a broker: messages to peers, requests to the controller.
+//! Carries out the effects that go to other brokers.
 
 use std::collections::VecDeque;
 
 use klamm_replication::{Effect, Event, PushFailure, ReplicaBatches, Role, SubscriptionNumber};
-use klamm_types::{BrokerEpoch, NodeId, Offset};
+use klamm_types::{NodeId, Offset};
 
 use crate::broker::Process;
 use crate::network::{Message, Side};
-use crate::plan::{MS, Plant};
+use crate::plan::MS;
 use crate::process::{ReadProblem, read_batches};
-use crate::world::{AtProcess, Happening, PushWish, World};
+use crate::world::{AtProcess, PushWish, World};
 
 impl World {
     pub fn tell_peer(&mut self, index: usize, process: &mut Process, effect: Effect, events: &mut VecDeque<Event>) {
@@ -143,85 +143,6 @@ impl World {
             self.tell_process(index, at, AtProcess::ReadDone(wish));
         } else {
             events.push_back(self.push(index, process, wish));
-        }
-    }
-
-    pub fn ask_controller(
-        &mut self,
-        index: usize,
-        process: &mut Process,
-        effect: Effect,
-        events: &mut VecDeque<Event>,
-    ) {
-        let life = self.brokers[index].life;
-        let epoch = process.broker_epoch;
-        let delay = self.chance.delay(600, 60 * MS);
-        match effect {
-            Effect::AlterPartition(asked) => {
-                if self.options.plant == Some(Plant::CountProposedAway)
-                    && let Some(mut view) = process.view.clone()
-                {
-                    view.isr = asked.isr.iter().map(|&(node, _)| node).collect();
-                    events.push_back(Event::MetadataChanged(Box::new(view)));
-                }
-                process.alter = Some(asked.attempt);
-                let unknown = AtProcess::AlterAnswer {
-                    attempt: asked.attempt,
-                    outcome: klamm_replication::AlterOutcome::Unknown,
-                };
-                let at = self.now + self.chance.between(20 * MS, 60 * MS);
-                self.tell_process(index, at, unknown);
-                // Some come long after the leader has given up waiting, and are decided all the same.
-                let late = self.chance.per_mille(150);
-                let delay = if late { self.chance.between(MS, 300 * MS) } else { delay };
-                self.after(
-                    delay,
-                    Happening::Alter {
-                        broker: index,
-                        life,
-                        epoch,
-                        asked,
-                    },
-                );
-            }
-            Effect::AskToBeReplaced { leader_epoch, .. } => {
-                let Some(view) = &process.view else {
-                    return;
-                };
-                let me = self.brokers[index].node;
-                let others = view.isr.iter().filter(|&&node| node != me);
-                let asked = klamm_replication::AlterPartition {
-                    attempt: klamm_replication::AlterAttempt(u64::MAX),
-                    leader_epoch,
-                    partition_epoch: view.partition_epoch,
-                    isr: others
-                        .map(|&node| (node, view.broker_epoch(node).unwrap_or(BrokerEpoch::NONE)))
-                        .collect(),
-                    lost_data: Vec::new(),
-                };
-                if !asked.isr.is_empty() {
-                    self.after(
-                        delay,
-                        Happening::Alter {
-                            broker: index,
-                            life,
-                            epoch,
-                            asked,
-                        },
-                    );
-                }
-            }
-            Effect::ReportDamage { .. } | Effect::ReportDiskFailure => {
-                self.after(
-                    delay,
-                    Happening::Damage {
-                        broker: index,
-                        life,
-                        epoch,
-                    },
-                );
-            }
-            _ => {}
         }
     }
 

@@ -2,31 +2,40 @@
 
 use klamm_log::{AppendError, ChangeError, Read, ReadError};
 use klamm_record::{Batch, CheckRules};
-use klamm_replication::Event;
+use klamm_replication::{AlterAttempt, AlterOutcome, Event};
 use klamm_schema::requests::LastRun;
 use klamm_types::{Incarnation, LogStartOffset, Offset, Timestamp};
 
 use crate::broker::{OpenFailure, Process, rebuild_producers, view_of};
 use crate::network::Side;
-use crate::plan::{MS, Plant, Time};
+use crate::plan::{MS, Time};
 use crate::world::{AtProcess, CONTROLLER, Happening, World};
 
 /// How often a process writes its checkpoints.
 const CHECKPOINT_INTERVAL: Time = 25 * MS;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where it stands; what it has written stays in the machine's memory.
+    Killed,
+    /// With its machine: what it has not flushed may be gone.
+    PowerCut,
+    /// As it was told to.
+    InOrder,
+}
 
 impl World {
     pub fn start(&mut self, index: usize) {
         let random = (u128::from(self.chance.number()) << 64) | u128::from(self.chance.number());
         let clock_offset = self.chance.below(1_000_000_000);
         let wall = Timestamp((self.now / 1000) as i64);
-        let plant = self.options.plant;
         let broker = &mut self.brokers[index];
         broker.life += 1;
         broker.paused = false;
         broker.backlog.clear();
         broker.entry_coming = false;
-        let cut_at = (plant == Some(Plant::TruncateByHighWatermark)).then_some(broker.high_watermark.into());
-        match broker.open(wall, Incarnation::from_u128(random | 1), clock_offset, cut_at) {
+        match broker.open(wall, Incarnation::from_u128(random | 1), clock_offset) {
             Ok(process) => {
                 let (end, flushed) = (process.log.log_end_offset(), process.log.flushed_offset());
                 let damage = process.damaged_from;
@@ -71,9 +80,9 @@ impl World {
         self.tell_process(index, again, AtProcess::RegisterAgain);
     }
 
-    /// The process ends where it stands; with `power` the machine does.
-    pub fn crash(&mut self, index: usize, power: bool) {
-        self.counts.crashes += 1;
+    /// The process ends. After [`End::InOrder`] its log is closed already.
+    pub fn end_process(&mut self, index: usize, end: End) {
+        self.counts.crashes += u64::from(end != End::InOrder);
         let broker = &mut self.brokers[index];
         let mut lost = false;
         // How a run ended is told at the next registration; a run that never registered tells of the one before it.
@@ -87,21 +96,25 @@ impl World {
         broker.entry_coming = false;
         broker.life += 1;
         let (life, disk) = (broker.life, broker.disk.clone());
-        if power {
-            broker.last_run = LastRun::DiedOtherBoot;
-            self.counts.lossy_crashes += u64::from(lost);
-            let chance = &mut self.chance;
-            disk.crash(&mut |bound| chance.below(bound));
-        } else {
-            if registered {
-                broker.last_run = LastRun::DiedSameBoot;
+        match end {
+            // A machine that dies after a clean stop takes nothing with it.
+            End::PowerCut if broker.clean_stop => {}
+            End::PowerCut => {
+                broker.last_run = LastRun::DiedOtherBoot;
+                self.counts.lossy_crashes += u64::from(lost);
+                let chance = &mut self.chance;
+                disk.crash(&mut |bound| chance.below(bound));
             }
+            End::Killed if registered => broker.last_run = LastRun::DiedSameBoot,
+            End::Killed => {}
+            End::InOrder => broker.last_run = LastRun::Clean,
+        }
+        if end != End::PowerCut {
             disk.kill();
         }
-        let how = if power { "loses power" } else { "is killed" };
         self.say(
             format_args!("broker {}", index + 1),
-            format_args!("{how}, unflushed records: {lost}"),
+            format_args!("ends: {end:?}, unflushed records: {lost}"),
         );
         self.break_connections(index, None);
         if self.chance.per_mille(700) && self.is_link_up(index, CONTROLLER) {
@@ -152,7 +165,7 @@ impl World {
             return;
         };
         let ends = [(connection.follower, Side::Follower), (connection.leader, Side::Leader)];
-        for ((broker, life), side) in ends {
+        for (((broker, life), side), last) in ends.into_iter().zip(last) {
             let at = last + self.chance.delay(2 * MS, 100 * MS);
             let what = AtProcess::Ended { connection: id, side };
             self.at(at, Happening::Process { broker, life, what });
@@ -178,8 +191,9 @@ impl World {
                 side,
                 lane,
                 message,
+                has_arrived,
             } => {
-                if !self.network.is_lost(connection, side, lane, self.now) {
+                if has_arrived || !self.network.is_lost(connection, side, lane, self.now) {
                     self.message(index, &mut process, (connection, side), message);
                 }
             }
@@ -193,12 +207,7 @@ impl World {
                     return;
                 }
             }
-            AtProcess::AlterAnswer { attempt, outcome } => {
-                if process.alter == Some(attempt) {
-                    process.alter = None;
-                    self.feed(index, &mut process, Event::AlterPartitionAnswered { attempt, outcome });
-                }
-            }
+            AtProcess::AlterAnswer { attempt, outcome } => self.alter_answered(index, &mut process, (attempt, outcome)),
             AtProcess::DamageHeard { entries } => {
                 process.damage_heard_at = Some(entries);
                 self.show_image(index, &mut process);
@@ -211,24 +220,36 @@ impl World {
             } => {
                 self.produce(index, &mut process, (client, attempt), batch, acks);
             }
-            AtProcess::Fetch {
-                reader,
-                attempt,
-                offset,
-                isolation,
-            } => {
-                self.fetch(index, &mut process, (reader, attempt), offset, isolation);
-            }
+            AtProcess::Fetch(fetch) => self.fetch(index, &mut process, fetch),
             AtProcess::Latest => self.latest(&process),
-            AtProcess::Tick => {
-                if process.tick_at.is_some_and(|at| at <= self.now) {
-                    process.tick_at = None;
-                    self.feed(index, &mut process, Event::Tick);
-                }
+            AtProcess::Close => {
+                self.brokers[index].process = Some(process);
+                self.close(index);
+                return;
             }
+            AtProcess::Tick => self.tick(index, &mut process),
             AtProcess::Checkpoint => self.checkpoint(index, &mut process),
         }
         self.brokers[index].process = Some(process);
+    }
+
+    fn tick(&mut self, index: usize, process: &mut Process) {
+        if process.tick_at.is_some_and(|at| at <= self.now) {
+            process.tick_at = None;
+            self.feed(index, process, Event::Tick);
+        }
+    }
+
+    fn alter_answered(
+        &mut self,
+        index: usize,
+        process: &mut Process,
+        (attempt, outcome): (AlterAttempt, AlterOutcome),
+    ) {
+        if process.alter == Some(attempt) {
+            process.alter = None;
+            self.feed(index, process, Event::AlterPartitionAnswered { attempt, outcome });
+        }
     }
 
     fn registered(&mut self, index: usize, process: &mut Process, epoch: klamm_types::BrokerEpoch) {

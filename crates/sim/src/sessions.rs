@@ -2,12 +2,13 @@
 //!
 //! Sessions and probes are not simulated message by message: a broker that can be reached counts as heard of.
 
-use klamm_replication::{AlterAttempt, AlterOutcome, AlterPartition};
+use klamm_replication::{AlterOutcome, AlterPartition};
 use klamm_schema::metadata::Cause;
 use klamm_types::BrokerEpoch;
 
-use crate::controller::PARTITION;
-use crate::plan::{BROKERS, MS, Plant};
+use crate::controller::{PARTITION, Registration};
+use crate::plan::{BROKERS, MS};
+use crate::requests::UNANSWERED;
 use crate::world::{AtProcess, CONTROLLER, Happening, World};
 
 impl World {
@@ -34,74 +35,60 @@ impl World {
                 broker,
                 life,
                 registration,
-            } => {
-                let stale = self.brokers[broker].life != life;
-                if stale || !self.hears(broker) {
-                    return;
-                }
-                match self.controller.register(&registration) {
-                    Ok(epoch) => self.reply(broker, life, AtProcess::Registered { epoch }),
-                    Err(problem) => self.hold(Err(problem)),
-                }
-            }
+            } => self.hear_registration(broker, life, &registration),
             Happening::Alter {
                 broker,
                 life,
-                mut epoch,
-                mut asked,
-            } => {
-                if self.options.plant == Some(Plant::AcceptStaleEpoch) {
-                    self.freshen(broker, &mut epoch, &mut asked);
-                }
-                if !self.hears(broker) {
-                    return;
-                }
-                let leader = self.brokers[broker].node;
-                let before = self.controller.entries_count();
-                match self.controller.alter_partition(leader, epoch, &asked) {
-                    Ok(outcome) => {
-                        self.say_alter(broker, &asked, outcome, before);
-                        if asked.attempt != AlterAttempt(u64::MAX) {
-                            self.reply(
-                                broker,
-                                life,
-                                AtProcess::AlterAnswer {
-                                    attempt: asked.attempt,
-                                    outcome,
-                                },
-                            );
-                        }
-                    }
-                    Err(problem) => self.hold(Err(problem)),
-                }
-            }
+                epoch,
+                asked,
+            } => self.hear_alter((broker, life), epoch, &asked),
+            Happening::Relieve { broker, life, epoch } => self.relieve(broker, life, epoch),
             Happening::Damage { broker, life, epoch } => self.damage(broker, life, epoch),
             _ => {}
         }
         self.spread_entries();
     }
 
-    /// Puts the newest epochs into a request, so that none can be found stale.
-    fn freshen(&self, broker: usize, epoch: &mut BrokerEpoch, asked: &mut AlterPartition) {
-        let image = self.controller.image();
-        let registered = |node| image.broker(node).map(|it| it.epoch);
-        *epoch = registered(self.brokers[broker].node).unwrap_or(*epoch);
-        for (node, member) in &mut asked.isr {
-            *member = registered(*node).unwrap_or(*member);
+    fn hear_registration(&mut self, broker: usize, life: u32, registration: &Registration) {
+        let stale = self.brokers[broker].life != life;
+        if stale || !self.hears(broker) {
+            return;
         }
-        if let Some(state) = image.partition(self.controller.topic(), PARTITION) {
-            asked.leader_epoch = state.leader_epoch;
-            asked.partition_epoch = state.partition_epoch;
+        match self.controller.register(registration) {
+            Ok(epoch) => {
+                self.last_seen[broker] = self.now;
+                self.reply(broker, life, AtProcess::Registered { epoch });
+            }
+            Err(problem) => self.hold(Err(problem)),
+        }
+    }
+
+    fn hear_alter(&mut self, (broker, life): (usize, u32), epoch: BrokerEpoch, asked: &AlterPartition) {
+        if !self.hears(broker) {
+            return;
+        }
+        self.note_stale_request(asked);
+        let leader = self.brokers[broker].node;
+        let before = self.controller.entries_count();
+        match self.controller.alter_partition(leader, epoch, asked) {
+            Ok(outcome) => {
+                self.say_alter(broker, asked, outcome, before);
+                let attempt = asked.attempt;
+                if attempt != UNANSWERED {
+                    self.reply(broker, life, AtProcess::AlterAnswer { attempt, outcome });
+                }
+            }
+            Err(problem) => self.hold(Err(problem)),
         }
     }
 
     /// Requests get lost, and so do replies.
-    fn hears(&mut self, broker: usize) -> bool {
+    pub fn hears(&mut self, broker: usize) -> bool {
         let lost = self.healed_at.is_none() && self.chance.per_mille(40);
         !lost && !self.controller_silent && self.is_link_up(broker, CONTROLLER)
     }
 
-    fn reply(&mut self, broker: usize, life: u32, what: AtProcess) {
+    pub fn reply(&mut self, broker: usize, life: u32, what: AtProcess) {
         if self.hears(broker) {
             let at = self.now + self.chance.delay(600, 40 * MS);
             self.at(at, Happening::Process { broker, life, what });
@@ -128,8 +115,7 @@ impl World {
             return;
         }
         for broker in 0..BROKERS {
-            let up = self.brokers[broker].process.is_some() && !self.brokers[broker].paused;
-            if up && self.is_link_up(broker, CONTROLLER) {
+            if self.has_session(broker) {
                 self.last_seen[broker] = self.now;
             }
             let node = self.brokers[broker].node;
@@ -141,11 +127,27 @@ impl World {
                 self.fence(broker, Cause::SessionTimeout);
             } else if fenced && silent == 0 && self.now >= self.held_until[broker] && self.is_ready(broker, epoch) {
                 match self.controller.unfence(node, epoch) {
-                    Ok(_) => self.say(format_args!("controller"), format_args!("unfences broker {node}")),
+                    Ok(true) => self.say(format_args!("controller"), format_args!("unfences broker {node}")),
+                    Ok(false) => {}
                     Err(problem) => self.hold(Err(problem)),
                 }
             }
         }
+    }
+
+    /// Whether the run of the process that is registered is heard of. Another run does not keep its session alive.
+    fn has_session(&self, broker: usize) -> bool {
+        let broker_epoch = self.brokers[broker]
+            .process
+            .as_ref()
+            .map(|process| process.broker_epoch);
+        let registered = self
+            .controller
+            .image()
+            .broker(self.brokers[broker].node)
+            .map(|it| it.epoch);
+        let up = broker_epoch.is_some() && broker_epoch == registered && !self.brokers[broker].paused;
+        up && self.is_link_up(broker, CONTROLLER)
     }
 
     /// The broker has stored its epoch and its image shows its own registration.

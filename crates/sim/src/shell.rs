@@ -1,4 +1,4 @@
-//! Carries out a replica's effects, as a broker's shell does: it decides nothing, unless a bug is planted here.
+//! Carries out a replica's effects, as a broker's shell does: it decides nothing.
 
 use std::collections::VecDeque;
 
@@ -6,8 +6,8 @@ use klamm_replication::{Effect, Event};
 use klamm_types::Offset;
 
 use crate::broker::{Asked, Process};
-use crate::plan::{MS, Plant};
-use crate::world::{AtProcess, Happening, World};
+use crate::plan::MS;
+use crate::world::{AtProcess, World};
 
 impl World {
     /// Gives an event to the replica, and everything that follows from it at once.
@@ -58,10 +58,6 @@ impl World {
                 self.start_append(index, process);
             }
             Effect::Flush { flush, .. } => match process.log.start_flush() {
-                _ if self.options.plant == Some(Plant::AckBeforeFlush) => {
-                    let offset = process.log.log_end_offset();
-                    events.push_back(Event::FlushedTo { flush, offset });
-                }
                 Some(job) => {
                     process.flush = Some((flush, job));
                     let at = self.now + self.disk_delay(index, 900, 30 * MS);
@@ -101,7 +97,7 @@ impl World {
             | Effect::SubscribeTo { .. }
             | Effect::Acknowledge { .. }
             | Effect::UnsubscribeFrom { .. }) => self.tell_peer(index, process, to_peer, events),
-            to_controller => self.ask_controller(index, process, to_controller, events),
+            to_controller => self.ask_controller(index, process, to_controller),
         }
     }
 
@@ -110,31 +106,13 @@ impl World {
             Effect::CompleteProduce { request, result } => {
                 if let Some(Asked::Produce { client, attempt }) = process.requests.remove(&request) {
                     let result = result.map(|produced| produced.base_offset).map_err(|error| error.code);
-                    let delay = self.chance.delay(200, 10 * MS);
-                    let answer = Happening::Produced {
-                        client,
-                        attempt,
-                        result,
-                    };
-                    self.after(delay, answer);
+                    self.produce_answered((client, attempt), result);
                 }
             }
             Effect::WakeFetch { request } => {
                 let asked = process.requests.remove(&request);
-                if let Some(Asked::Fetch {
-                    reader,
-                    attempt,
-                    offset,
-                    isolation,
-                }) = asked
-                {
-                    let what = AtProcess::Fetch {
-                        reader,
-                        attempt,
-                        offset,
-                        isolation,
-                    };
-                    self.tell_process(index, self.now, what);
+                if let Some(Asked::Fetch(fetch)) = asked {
+                    self.tell_process(index, self.now, AtProcess::Fetch(fetch));
                 }
             }
             _ => {}

@@ -1,11 +1,11 @@
 //! Replica streams between processes: opening them, sending on them, and what arrives.
 
 use klamm_replication::{Acknowledge, Event, Lane, Subscribe, SubscriptionNumber};
-use klamm_types::{LeaderEpoch, NodeId};
+use klamm_types::NodeId;
 
 use crate::broker::{Process, Served};
 use crate::network::{ConnectionId, Message, Side};
-use crate::plan::{MS, Plant};
+use crate::plan::MS;
 use crate::world::{AtProcess, Happening, World};
 
 impl World {
@@ -33,7 +33,9 @@ impl World {
             return;
         }
         let ends = ((index, self.brokers[index].life), (target, self.brokers[target].life));
-        let connection = self.network.open(ends, self.brokers[index].node, process.broker_epoch);
+        let connection = self
+            .network
+            .open(ends, self.brokers[index].node, process.broker_epoch, &mut self.chance);
         process.following.insert(target, connection);
         self.send(connection, Side::Leader, Lane::InSync, Message::Subscribe(subscribe));
     }
@@ -64,6 +66,7 @@ impl World {
                 side,
                 lane,
                 message: message.clone(),
+                has_arrived: false,
             };
             self.at(again, Happening::Process { broker, life, what });
         }
@@ -72,6 +75,7 @@ impl World {
             side,
             lane,
             message,
+            has_arrived: false,
         };
         self.at(arrival.at, Happening::Process { broker, life, what });
     }
@@ -114,12 +118,8 @@ impl World {
             subscription: SubscriptionNumber(0),
         });
         match message {
-            Message::Subscribe(mut subscribe) => {
+            Message::Subscribe(subscribe) => {
                 served.subscription = served.subscription.max(subscribe.subscription);
-                if self.options.plant == Some(Plant::SkipDivergenceCheck) {
-                    subscribe.last_epoch = LeaderEpoch::NONE;
-                    subscribe.next_offset = subscribe.next_offset.min(process.log.log_end_offset());
-                }
                 Some(Event::Subscribe(subscribe))
             }
             Message::Acknowledge {

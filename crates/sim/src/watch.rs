@@ -1,9 +1,9 @@
 //! Holds each step of a replica against what must be.
 
-use klamm_replication::{Alarm, Role};
+use klamm_replication::{Alarm, Durability, Role};
 use klamm_types::{NodeId, Offset};
 
-use crate::broker::{Process, counts_flushed};
+use crate::broker::Process;
 use crate::process::{ReadProblem, read_batches};
 use crate::world::World;
 
@@ -11,23 +11,28 @@ impl World {
     pub fn role_changed(&mut self, process: &Process, role: Role) {
         if let Role::Leader { leader_epoch } = role {
             self.counts.leader_changes += 1;
+            if self.has_lost_by_permission() {
+                return;
+            }
             let leads = self.checker.leads(leader_epoch, process.log.log_end_offset());
             self.hold(leads);
         }
     }
 
-    /// No election here is unclean, and a disk that is lost is told with the registration: only damage that was found
+    /// Unless an election was unclean, by permission: a disk that is lost is told with the registration: only damage that was found
     /// and cut a moment ago can explain one of these.
     pub fn raised(&mut self, index: usize, alarm: Alarm) {
+        let excused = self.has_lost_by_permission();
         match alarm {
+            Alarm::DiskFailed => self.brokers[index].disk_failed = true,
+            Alarm::Damaged { .. } => {}
+            _ if excused => {}
             Alarm::FollowerLostData { follower, .. } if self.has_flipped_bits(follower) => {}
             Alarm::FollowerLostData { .. }
             | Alarm::CutBelowHighWatermark { .. }
             | Alarm::FollowerAheadOfMetadata { .. } => {
                 self.hold(Err(format!("broker {} raises {alarm:?}", index + 1)));
             }
-            Alarm::DiskFailed => self.brokers[index].disk_failed = true,
-            Alarm::Damaged { .. } => {}
         }
     }
 
@@ -39,6 +44,11 @@ impl World {
 
     /// Compares what the high watermark has newly covered with what is committed.
     pub fn check_replica(&mut self, index: usize, process: &mut Process) {
+        let begins = self.checker.begins(process.log.log_start_offset());
+        self.hold(begins);
+        if self.has_lost_by_permission() {
+            return;
+        }
         let replica = &process.replica;
         let high_watermark = replica.high_watermark();
         let bound = Offset::from(high_watermark);
@@ -74,12 +84,50 @@ impl World {
             }
         }
         let grew = self.checker.committed_end() > before;
-        if grew && matches!(role, Role::Leader { .. }) && counts_flushed(self.plan.durability) && self.disk_losses == 0
-        {
-            let flushed: Vec<Offset> = self.brokers.iter().map(|broker| broker.flushed).collect();
-            let copies = self.plan.min_insync_replicas;
-            let durable = self.checker.is_durable(high_watermark, &flushed, copies);
-            self.hold(durable);
+        if grew && matches!(role, Role::Leader { .. }) && self.disk_losses == 0 {
+            let held = self.is_held(index, process);
+            self.hold(held.map_err(|problem| format!("broker {}: {problem}", index + 1)));
         }
+    }
+
+    /// Whatever a leader has newly committed is held by every member of its ISR, and by enough of them.
+    fn is_held(&self, index: usize, leader: &Process) -> Result<(), String> {
+        let Some(view) = &leader.view else {
+            return Err("a leader without metadata".to_owned());
+        };
+        let high_watermark = leader.replica.high_watermark();
+        let durability = view.settings.durability;
+        let mut copies = 0;
+        for (other, broker) in self.brokers.iter().enumerate() {
+            let process = match other == index {
+                true => Some(leader),
+                false => broker.process.as_ref(),
+            };
+            let reached = match (durability, process) {
+                (Durability::Fsync, _) => broker.flushed,
+                (Durability::Replicated, Some(process))
+                    if Some(process.broker_epoch) == view.broker_epoch(broker.node) =>
+                {
+                    process.log.log_end_offset()
+                }
+                // What another run of a member's process has written may be lost with its machine.
+                (Durability::Replicated, _) => continue,
+            };
+            let holds = reached >= high_watermark.into();
+            copies += usize::from(holds);
+            if !holds && view.isr.contains(&broker.node) {
+                return Err(format!(
+                    "the high watermark is {high_watermark}, broker {} of the ISR has only {reached} ({durability:?})",
+                    other + 1
+                ));
+            }
+        }
+        let enough = view.min_insync_effective();
+        if durability == Durability::Fsync && copies < enough {
+            return Err(format!(
+                "the high watermark is {high_watermark}, held on {copies} disks instead of {enough}"
+            ));
+        }
+        Ok(())
     }
 }

@@ -6,9 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Arguments;
 
-use klamm_replication::{Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Isolation, Lane, SubscriptionNumber};
+use klamm_replication::{Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Lane, SubscriptionNumber};
+use klamm_schema::metadata::Cause;
 use klamm_types::{BrokerEpoch, DirectoryId, ErrorCode, LeaderEpoch, NodeId, Offset};
 
+use crate::ambush::Ambush;
 use crate::broker::Broker;
 use crate::chance::Chance;
 use crate::check::Checker;
@@ -16,6 +18,7 @@ use crate::clients::{Producer, Reader};
 use crate::controller::{Controller, Registration};
 use crate::network::{ConnectionId, Message, Network, Side};
 use crate::plan::{BROKERS, MS, Options, Plan, Time};
+use crate::serving::Fetch;
 use crate::trace::{Keep, Trace};
 
 /// The controller's place in the table of links.
@@ -42,6 +45,12 @@ pub enum Happening {
         asked: AlterPartition,
     },
     Damage {
+        broker: usize,
+        life: u32,
+        epoch: BrokerEpoch,
+    },
+    /// A controlled shutdown is asked for.
+    Relieve {
         broker: usize,
         life: u32,
         epoch: BrokerEpoch,
@@ -77,6 +86,7 @@ pub enum Happening {
         next: Option<Offset>,
     },
     Fault,
+    Ambush(Ambush),
     Start {
         broker: usize,
         life: u32,
@@ -108,6 +118,8 @@ pub enum AtProcess {
         side: Side,
         lane: Lane,
         message: Message,
+        /// It waited at a stopped process: a break cannot lose it any more.
+        has_arrived: bool,
     },
     Ended {
         connection: ConnectionId,
@@ -131,13 +143,10 @@ pub enum AtProcess {
         batch: klamm_record::Batch,
         acks: Acks,
     },
-    Fetch {
-        reader: usize,
-        attempt: u64,
-        offset: Offset,
-        isolation: Isolation,
-    },
+    Fetch(Fetch),
     Latest,
+    /// Told to stop, and relieved or tired of waiting for that.
+    Close,
     Tick,
     Checkpoint,
 }
@@ -165,6 +174,13 @@ pub struct Counts {
     pub truncations: u64,
     pub lossy_crashes: u64,
     pub crashes: u64,
+    /// ISR changes that reached the controller in a later leader epoch.
+    pub stale_requests: u64,
+    pub setting_changes: u64,
+    pub unclean_elections: u64,
+    pub clean_stops: u64,
+    /// Moves of the log start.
+    pub deletions: u64,
     pub acknowledged: u64,
     pub committed_batches: u64,
 }
@@ -193,6 +209,10 @@ pub struct World {
     /// When the controller last heard of each broker, and until when it holds a fenced one back.
     pub last_seen: [Time; BROKERS],
     pub held_until: [Time; BROKERS],
+    /// What each broker asks of the controller between these two arrives after the second.
+    pub held_up: [(Time, Time); BROKERS],
+    /// Until then nothing goes wrong by chance.
+    pub quiet_until: Time,
     /// Until then everything on the broker's disk takes long.
     pub slow_until: [Time; BROKERS],
     pub cut_links: BTreeSet<(usize, usize)>,
@@ -207,12 +227,13 @@ pub struct World {
     /// When the weather turned good.
     pub healed_at: Option<Time>,
     pub disk_losses: u32,
-    pub power_cuts: u32,
     pub done: bool,
 }
 
 /// Runs one seed to its end.
 pub fn run(seed: u64, options: Options, keep: Keep) -> Outcome {
+    #[cfg(feature = "planted-bugs")]
+    klamm_types::planted::plant(options.bug);
     match World::new(seed, options, keep) {
         Ok(world) => world.run(seed),
         Err(problem) => Outcome {
@@ -228,7 +249,7 @@ pub fn run(seed: u64, options: Options, keep: Keep) -> Outcome {
 impl World {
     fn new(seed: u64, options: Options, keep: Keep) -> Result<World, String> {
         let mut chance = Chance::new(seed);
-        let plan = Plan::draw(&mut chance);
+        let plan = Plan::draw(&mut chance, &options);
         let mut random = || (u128::from(chance.number()) << 64) | u128::from(chance.number());
         let nodes = (1..=BROKERS as i32).map(NodeId);
         let mut brokers: Vec<Broker> = nodes
@@ -249,7 +270,8 @@ impl World {
         let producers = (0..plan.producers)
             .map(|index| Producer::draw(index, &mut chance))
             .collect();
-        let readers = (0..plan.readers).map(Reader::new).collect();
+        let readers = (0..plan.readers).map(|_| Reader::new()).collect();
+        let network = Network::new(plan.slow_connections);
         Ok(World {
             plan,
             options,
@@ -262,9 +284,11 @@ impl World {
             controller_silent: false,
             last_seen: [0; BROKERS],
             held_until: [0; BROKERS],
+            held_up: [(0, 0); BROKERS],
+            quiet_until: 0,
             slow_until: [0; BROKERS],
             cut_links: BTreeSet::new(),
-            network: Network::default(),
+            network,
             producers,
             readers,
             attempts: 0,
@@ -274,7 +298,6 @@ impl World {
             violation: None,
             healed_at: None,
             disk_losses: 0,
-            power_cuts: 0,
             done: false,
         })
     }
@@ -303,6 +326,7 @@ impl World {
             }
         }
         self.counts.acknowledged = self.checker.acknowledged;
+        self.counts.unclean_elections = self.controller.elections_with(Cause::UncleanElection);
         self.counts.committed_batches = self.checker.batches_committed() as u64;
         Outcome {
             seed,
@@ -317,7 +341,9 @@ impl World {
         match happening {
             Happening::Process { broker, life, .. } if self.brokers[broker].life != life => {}
             Happening::Process { broker, .. } if self.brokers[broker].paused => {
-                self.brokers[broker].backlog.push_back(happening);
+                if let Some(kept) = self.keep_for_later(happening) {
+                    self.brokers[broker].backlog.push_back(kept);
+                }
             }
             Happening::Process { broker, what, .. } => {
                 if self.brokers[broker].process.is_some() {
@@ -328,6 +354,7 @@ impl World {
             Happening::Register { .. }
             | Happening::Alter { .. }
             | Happening::Damage { .. }
+            | Happening::Relieve { .. }
             | Happening::CrashNoticed { .. }
             | Happening::ControllerTick
             | Happening::ControllerBack => self.at_controller(happening),
@@ -338,6 +365,7 @@ impl World {
             | Happening::FetchNext { .. }
             | Happening::Fetched { .. } => self.at_client(happening),
             Happening::Fault => self.fault(),
+            Happening::Ambush(ambush) => self.ambush(ambush),
             Happening::Start { broker, life } => {
                 if self.brokers[broker].life == life && self.brokers[broker].process.is_none() {
                     self.start(broker);
@@ -356,6 +384,28 @@ impl World {
                 );
             }
         }
+    }
+
+    /// What has reached the machine of a stopped process waits there, even if its connection ends meanwhile.
+    fn keep_for_later(&self, mut happening: Happening) -> Option<Happening> {
+        if let Happening::Process {
+            what:
+                AtProcess::Message {
+                    connection,
+                    side,
+                    lane,
+                    has_arrived,
+                    ..
+                },
+            ..
+        } = &mut happening
+        {
+            if !*has_arrived && self.network.is_lost(*connection, *side, *lane, self.now) {
+                return None;
+            }
+            *has_arrived = true;
+        }
+        Some(happening)
     }
 
     pub fn at(&mut self, time: Time, happening: Happening) {

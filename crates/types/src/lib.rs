@@ -6,6 +6,7 @@ mod error_code;
 mod ids;
 mod monotonic;
 mod offsets;
+pub mod planted;
 mod time;
 mod topic_name;
 

@@ -64,13 +64,6 @@ pub(crate) enum Compaction {
     UnderWay,
 }
 
-/// Whether a log is being compacted; at most one run at a time is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compaction {
-    Resting,
-    UnderWay,
-}
-
 pub(crate) struct PendingProduce {
     pub reply: ProduceReply,
     pub log_append_time: Timestamp,

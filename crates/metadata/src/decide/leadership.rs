@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use klamm_schema::id_bytes;
 use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{Cause, PartitionChange};
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{DirectoryId, LeaderEpoch, NodeId, PartitionId, TopicId};
 
 use super::overlay::Overlay;
@@ -131,7 +132,8 @@ impl Draft {
     fn settle_elr(&self, old: &PartitionState, new: &mut PartitionState, min_isr: usize) {
         new.elr.clear();
         new.last_known_elr.clear();
-        if new.isr.len() >= min_isr || (self.empty_elr && !new.isr.is_empty()) {
+        let has_minimum = new.isr.len() >= min_isr && !is_planted(Bug::KeepEligibleAboveMinimum);
+        if has_minimum || (self.empty_elr && !new.isr.is_empty()) {
             return;
         }
         for &member in old.elr.iter().chain(&old.isr) {

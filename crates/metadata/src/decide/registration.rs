@@ -9,6 +9,7 @@ use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{Cause, RegisterBroker};
 use klamm_schema::requests::{LastRun, RegisterBrokerReply, RegisterBrokerRequest};
 use klamm_schema::{Bytes, id_bytes, uuid};
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{
     BrokerEpoch, ClusterId, DirectoryId, ErrorCode, Incarnation, LeaderEpoch, LogEndOffset, NodeId, PartitionId,
     TopicId,
@@ -229,7 +230,8 @@ impl Report {
     }
 
     fn lost_its_page_cache(&self) -> bool {
-        matches!(self.last_run, LastRun::DiedOtherBoot | LastRun::Unknown)
+        let machine_died = matches!(self.last_run, LastRun::DiedOtherBoot | LastRun::Unknown);
+        machine_died && !is_planted(Bug::TrustLostPageCache)
     }
 }
 
@@ -296,7 +298,7 @@ fn settle_partition(
     // Both may be -1: a directory without an epoch proves nothing, whatever the broker was.
     let directory_counts = stored > BrokerEpoch::NONE && stored >= last_unfenced_epoch;
     let claim = log.map(|log| log.end);
-    if !directory_counts {
+    if !directory_counts && !is_planted(Bug::TrustEmptyDirectory) {
         draft.disqualified.insert(broker, None);
         why = Why {
             cause: Cause::Directory,

@@ -1,7 +1,8 @@
 //! Damaged batches never panic, never loop and never allocate without bound, whatever the damage.
 //!
-//! Starts from the files in `tests/corpus`, which the fuzz target starts from too. A failure prints its seed; set
-//! `KLAMM_SEED` to replay it.
+//! Starts from the files in `tests/corpus`, which the fuzz target starts from too, and goes through the same entry
+//! function, so that it is run without a nightly compiler. A failure prints its seed; set `KLAMM_SEED` to replay it and
+//! `KLAMM_ROUNDS` to go on for longer.
 
 use std::path::Path;
 
@@ -12,7 +13,17 @@ use rand::{RngExt, SeedableRng};
 
 use crate::exercise::exercise;
 
-const ROUNDS: usize = 20_000;
+/// Mutations, unless `KLAMM_ROUNDS` says otherwise.
+const ROUNDS: u64 = 20_000;
+
+/// The number in an environment variable, if it is set.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text}")),
+    )
+}
 
 fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
@@ -60,18 +71,16 @@ fn heal(bytes: &mut [u8]) {
 
 #[test]
 fn mutated_batches_are_refused_or_read() {
-    let seed = match std::env::var("KLAMM_SEED") {
-        Ok(text) => text.parse().expect("KLAMM_SEED is a number"),
-        Err(_) => rand::random::<u64>(),
-    };
-    println!("KLAMM_SEED={seed}");
+    let seed = number("KLAMM_SEED").unwrap_or_else(rand::random::<u64>);
+    let rounds = number("KLAMM_ROUNDS").unwrap_or(ROUNDS);
+    println!("KLAMM_SEED={seed} KLAMM_ROUNDS={rounds}");
     let corpus = corpus();
     assert!(corpus.len() >= 8, "the corpus is in the tree");
     let mut random = StdRng::seed_from_u64(seed);
     for original in &corpus {
         exercise(&Bytes::from(original.clone()));
     }
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let mut bytes = corpus[random.random_range(0..corpus.len())].clone();
         mutate(&mut random, &mut bytes);
         exercise(&Bytes::from(bytes));

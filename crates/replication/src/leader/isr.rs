@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, Moment, NodeId, Offset};
 
 use super::Leader;
@@ -35,13 +36,16 @@ pub(crate) struct Proposal {
 impl Leader {
     /// The committed ISR and everybody proposed.
     fn counted(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let away = is_planted(Bug::CountProposedAway) && self.proposal.is_some();
+        let committed = self.view.isr.iter().filter(move |_| !away);
         let proposed = self.proposal.iter().flat_map(|proposal| proposal.counted.iter());
-        self.view.isr.iter().chain(proposed).copied()
+        committed.chain(proposed).copied()
     }
 
     /// What the high watermark may rise to. `None`: it stands still.
     pub(super) fn committed_offset(&self, ctx: &Context<'_>) -> Option<Offset> {
-        if self.view.isr.len() < self.view.min_insync_effective() {
+        let too_few = self.view.isr.len() < self.view.min_insync_effective();
+        if too_few && !is_planted(Bug::CommitBelowMinimum) {
             return None;
         }
         let durability = self.view.settings.durability;

@@ -1,5 +1,6 @@
 //! One follower as its leader sees it: how far it is, and the subscription through which it is fed.
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, HighWatermark, LogStartOffset, Moment, Offset};
 
 use crate::effect::Lane;
@@ -17,6 +18,7 @@ impl Acked {
     /// The offset that the topic's level counts.
     pub fn level(self, durability: Durability) -> Offset {
         match durability {
+            Durability::Fsync if is_planted(Bug::CountWrittenAsFlushed) => self.written,
             Durability::Fsync => self.flushed,
             Durability::Replicated => self.written,
         }

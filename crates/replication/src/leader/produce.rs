@@ -1,6 +1,7 @@
 //! What a leader does with a batch to append: accept it, recognise it, or refuse it before it touches the log.
 
 use klamm_record::TimestampType;
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{ErrorCode, LogStartOffset, Offset, Timestamp};
 
 use super::Leader;
@@ -40,8 +41,11 @@ impl Leader {
                     log_append_time: original.max_timestamp,
                     log_start: ctx.log.log_start,
                 };
-                self.waiting
-                    .insert(Bar::HighWatermark, produce.request, deadline, produced);
+                let bar = match is_planted(Bug::AnswerDuplicateEarly) {
+                    true => Bar::Written,
+                    false => Bar::HighWatermark,
+                };
+                self.waiting.insert(bar, produce.request, deadline, produced);
             }
             Verdict::Append => {
                 let bar = match produce.acks {

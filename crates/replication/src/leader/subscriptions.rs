@@ -1,5 +1,6 @@
 //! The leader's side of replication: compares logs, pushes within the credit, takes acknowledgements.
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{ErrorCode, LeaderEpoch, NodeId, Offset};
 
 use super::Leader;
@@ -267,6 +268,7 @@ fn compare(log: &LogState, leader_epoch: LeaderEpoch, subscribe: &Subscribe) -> 
         // All that the leader has is newer: nothing of the follower's log can be compared, so nothing is kept.
         None => out_of_range,
         Some(end) if end.epoch == subscribe.last_epoch && next <= end.end_offset => accepted,
+        Some(_) if is_planted(Bug::SkipDivergenceCheck) && next <= log.written => accepted,
         Some(end) => SubscribeAnswer::Diverged {
             epoch: end.epoch,
             end_offset: end.end_offset,

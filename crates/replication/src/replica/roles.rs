@@ -86,7 +86,7 @@ impl Replica {
                 // An epoch that this replica led without writing anything did not happen: the offsets at which it
                 // would have begun may still be written by an older one.
                 self.log.epochs.truncate(self.log.accepted);
-                let follower = Follower::new(&context!(self, now, effects), leader, leader_epoch);
+                let follower = Follower::new(&mut context!(self, now, effects), leader, leader_epoch);
                 self.role = RoleState::Follower(Box::new(follower));
             }
             Role::None | Role::Stopped => {}

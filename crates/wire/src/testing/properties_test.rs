@@ -130,9 +130,13 @@ fn the_corpus_decodes() {
 #[test]
 fn mutated_corpus_does_not_panic() {
     let mut source = Source::new(seed());
-    for entry in corpus() {
+    let rounds = std::env::var("KLAMM_ROUNDS").ok().and_then(|text| text.parse().ok());
+    let corpus = corpus();
+    let each = rounds.map_or(500, |rounds: usize| rounds.div_ceil(corpus.len()));
+    println!("{} entries of the corpus, {each} mutations of each", corpus.len());
+    for entry in corpus {
         let start = entry.iter().position(|&byte| byte == b'\n').unwrap() + 1;
-        for _ in 0..500 {
+        for _ in 0..each {
             let mut mutant = entry.clone();
             for _ in 0..=source.below(3) {
                 mutate(&mut source, &mut mutant, start);

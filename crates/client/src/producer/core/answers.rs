@@ -125,7 +125,6 @@ impl<T: Clone> Core<T> {
             return;
         };
         let flight = &mut queue.flights[index];
-        let first = matches!(flight.place, Place::Sent { first: true, .. });
         flight.last = Some(answer.code);
         let mut refresh_wanted = false;
         match judge(answer.code, config.acks) {
@@ -156,26 +155,8 @@ impl<T: Clone> Core<T> {
             Verdict::OutOfOrder | Verdict::IdentityLost if config.guarantee != Guarantee::Idempotent => {
                 queue.fail(index, refused(&answer, error::Effect::Possible), effects);
             }
-            // It came before one that it must follow; both are sent again, in order.
-            Verdict::OutOfOrder if !first && !queue.broken => {
-                flight.place = Place::Due;
-                queue.retry_at = queue.retry_at.max(now);
-            }
-            Verdict::OutOfOrder if queue.broken => queue.put_back_or_fail(index, effects),
-            // Nothing is missing on our side, so the broker has lost what it acknowledged. That is not for us to hide.
-            Verdict::OutOfOrder => {
-                let effect = if flight.unknown {
-                    error::Effect::Possible
-                } else {
-                    error::Effect::None
-                };
-                queue.broken = true;
-                queue.fail(index, refused(&answer, effect), effects);
-            }
-            Verdict::IdentityLost => {
-                queue.broken = true;
-                queue.identity_lost = true;
-                queue.put_back_or_fail(index, effects);
+            verdict @ (Verdict::OutOfOrder | Verdict::IdentityLost) => {
+                queue.sequence_refused((index, verdict), &answer, now, effects);
             }
             Verdict::Refused(effect) => {
                 let effect = if flight.unknown {
@@ -259,6 +240,38 @@ impl<T> Queue<T> {
         }
         if let Some(flight) = self.give_up(index) {
             effects.push(flight.meta.complete(Err(failure)));
+        }
+    }
+
+    /// The broker misses what came before the batch, or does not know its producer.
+    fn sequence_refused(
+        &mut self,
+        (index, verdict): (usize, Verdict),
+        answer: &PartitionAnswer,
+        now: Moment,
+        effects: &mut Vec<Effect<T>>,
+    ) {
+        let flight = &mut self.flights[index];
+        let first = matches!(flight.place, Place::Sent { first: true, .. });
+        if verdict == Verdict::IdentityLost {
+            self.broken = true;
+            self.identity_lost = true;
+            self.put_back_or_fail(index, effects);
+        } else if self.broken {
+            self.put_back_or_fail(index, effects);
+        } else if !first {
+            // It came before one that it must follow; both are sent again, in order.
+            flight.place = Place::Due;
+            self.retry_at = self.retry_at.max(now);
+        } else {
+            // Nothing is missing on our side, so the broker has lost what it acknowledged. That is not for us to hide.
+            let effect = if flight.unknown {
+                error::Effect::Possible
+            } else {
+                error::Effect::None
+            };
+            self.broken = true;
+            self.fail(index, refused(answer, effect), effects);
         }
     }
 

@@ -207,6 +207,45 @@ fn cutting_what_was_committed_raises_an_alarm() {
     assert_eq!(effects, [Effect::Raise(alarm), Effect::Truncate { to: Offset(3) }]);
 }
 
+/// It cut at its own log start, which changed nothing, and subscribed again with the same log, for ever.
+#[test]
+fn a_log_that_begins_behind_the_divergence_begins_anew() {
+    let mut stage = Stage::open(OpenedLog {
+        log_start: LogStartOffset(17),
+        log_end: Offset(20),
+        flushed: Offset(20),
+        epochs: vec![(LeaderEpoch(3), Offset(17))],
+        high_watermark: HighWatermark(17),
+        ..OpenedLog::default()
+    });
+    let (number, ..) = subscribed(&stage.follow(2, 6));
+    let effects = stage.step(Event::SubscribeAnswered {
+        leader: NodeId(2),
+        subscription: number,
+        leader_epoch: LeaderEpoch(6),
+        answer: SubscribeAnswer::Diverged {
+            epoch: LeaderEpoch(3),
+            end_offset: Offset(14),
+        },
+    });
+    let alarm = Alarm::CutBelowHighWatermark {
+        to: Offset(14),
+        high_watermark: HighWatermark(17),
+    };
+    assert_eq!(
+        effects,
+        [Effect::Raise(alarm), Effect::RestartLog { at: Offset(14) }],
+        "the leader was elected with loss and ends before this log begins"
+    );
+    let effects = stage.step(Event::Truncated {
+        log_start: LogStartOffset(14),
+        log_end: Offset(14),
+        producers: Box::new(ProducerTable::new(Offset(14))),
+    });
+    let (_, next, last_epoch) = subscribed(&effects);
+    assert_eq!((next, last_epoch), (Offset(14), LeaderEpoch::NONE));
+}
+
 #[test]
 fn a_log_that_the_leader_cannot_continue_begins_anew() {
     let (mut stage, number) = streaming();

@@ -1,0 +1,142 @@
+//! Bad weather with a plan: faults that follow each other so that what was said in an old epoch meets a new one.
+//!
+//! Chance alone seldom brings about that a deposed leader's request lies about until another leads, is then taken, and
+//! that the new leader dies before the damage is undone. Nothing here is more than what can happen to a real cluster,
+//! and whoever is right survives it.
+
+use klamm_metadata::config::Durability;
+use klamm_replication::AlterPartition;
+use klamm_schema::metadata::Cause;
+
+use crate::broker::Broker;
+use crate::controller::{PARTITION, TOPIC};
+use crate::plan::{BROKERS, MS, Time};
+use crate::process::End;
+use crate::world::{CONTROLLER, Happening, World};
+
+/// Whom an ambush is meant for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plot {
+    leader: usize,
+    epoch: i32,
+    follower: usize,
+    /// Until then they do not hear each other.
+    until: Time,
+}
+
+/// What happens next to those in an ambush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ambush {
+    /// The leader whose requests are held up is taken for dead.
+    Depose(Plot),
+    /// A follower that its leader is about to take into the ISR dies before the request has arrived.
+    Vanish(Plot),
+    /// Whoever leads by now dies.
+    Strike,
+}
+
+impl World {
+    pub fn leader_index(&self) -> Option<usize> {
+        let state = self.controller.image().partition(self.controller.topic(), PARTITION)?;
+        state.leader.and_then(|leader| self.broker_index(leader))
+    }
+
+    fn leader_epoch_now(&self) -> i32 {
+        let state = self.controller.image().partition(self.controller.topic(), PARTITION);
+        state.map_or(-1, |state| state.leader_epoch.0)
+    }
+
+    /// A follower dies and comes back, so that the leader asks for it; the request is held up until somebody else
+    /// leads, or until the follower is another one. No other fault comes in between.
+    pub fn lay_ambush(&mut self) {
+        let Some(leader) = self.leader_index().filter(|&leader| self.may_be_ambushed(leader)) else {
+            return;
+        };
+        let follower = (leader + 1 + self.chance.below(BROKERS as u64 - 1) as usize) % BROKERS;
+        self.say(
+            format_args!("world"),
+            format_args!("an ambush on leader {} and follower {}", leader + 1, follower + 1),
+        );
+        self.end_process(follower, End::Killed);
+        self.fence(follower, Cause::ProcessEnded);
+        let soon = self.chance.between(MS, 10 * MS);
+        self.start_after(follower, soon);
+        let turn = self.now + self.chance.between(50 * MS, 130 * MS);
+        let strike = turn + self.chance.between(30 * MS, 130 * MS);
+        let until = strike + self.chance.between(0, 40 * MS);
+        self.held_up[leader] = (self.now, strike - 10 * MS);
+        self.quiet_until = until;
+        let plot = Plot {
+            leader,
+            epoch: self.leader_epoch_now(),
+            follower,
+            until,
+        };
+        // Where acknowledged means flushed, a follower that comes back holds whatever it was taken into the ISR for.
+        let may_lack = self.controller.image().durability(TOPIC) == Durability::Replicated;
+        let turned = match may_lack && self.chance.per_mille(700) {
+            true => Ambush::Vanish(plot),
+            false => Ambush::Depose(plot),
+        };
+        self.at(turn, Happening::Ambush(turned));
+        self.at(strike, Happening::Ambush(Ambush::Strike));
+    }
+
+    fn may_be_ambushed(&self, leader: usize) -> bool {
+        let lives = |broker: &Broker| broker.process.is_some() && !broker.paused && !broker.disk_failed;
+        self.brokers.iter().all(lives) && !self.controller_silent && self.is_link_up(leader, CONTROLLER)
+    }
+
+    pub fn ambush(&mut self, ambush: Ambush) {
+        if self.healed_at.is_some() {
+            return;
+        }
+        match ambush {
+            Ambush::Depose(plot) => {
+                if self.leader_index() == Some(plot.leader) && self.leader_epoch_now() == plot.epoch {
+                    self.depose(plot);
+                }
+            }
+            Ambush::Vanish(plot) => {
+                if self.brokers[plot.follower].process.is_some() {
+                    self.hold_link(plot.leader, plot.follower, plot.until - self.now);
+                    self.power_cut(plot.follower);
+                    let soon = self.chance.between(MS, 5 * MS);
+                    self.start_after(plot.follower, soon);
+                }
+            }
+            Ambush::Strike => {
+                if let Some(leader) = self.leader_index().filter(|_| self.chance.per_mille(800)) {
+                    self.crash_for_a_while(leader, End::Killed);
+                }
+            }
+        }
+    }
+
+    /// The leader is alive and heard again at once by the controller, but by nobody whom it could follow.
+    fn depose(&mut self, plot: Plot) {
+        for other in (0..BROKERS).filter(|&other| other != plot.leader) {
+            self.hold_link(plot.leader, other, plot.until - self.now);
+        }
+        if self.chance.per_mille(200) {
+            let duration = self.chance.between(5 * MS, 200 * MS);
+            self.pause(plot.leader, duration);
+        }
+        self.held_until[plot.leader] = self.now + self.chance.between(0, 20 * MS);
+        self.fence(plot.leader, Cause::NoAnswer);
+    }
+
+    /// When a request to the controller that would arrive at `at` arrives, if the sender's requests are held up.
+    pub fn held_up_until(&mut self, broker: usize, at: Time) -> Time {
+        let (from, until) = self.held_up[broker];
+        match (from..until).contains(&self.now) {
+            true => at.max(until + self.chance.between(0, 5 * MS)),
+            false => at,
+        }
+    }
+
+    /// An ISR change reaches the controller late: perhaps it rests on epochs that are over.
+    pub fn note_stale_request(&mut self, asked: &AlterPartition) {
+        self.counts.stale_requests += u64::from(asked.leader_epoch.0 < self.leader_epoch_now());
+    }
+}

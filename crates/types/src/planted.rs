@@ -1,0 +1,107 @@
+//! Known bugs that can be put back into the shipped cores, each at one named point, to see whether they are caught.
+//!
+//! Only the simulation's tests turn the feature `planted-bugs` on. Without it [`is_planted`] is a constant `false`:
+//! the compiler drops every branch behind it, and no bug can be put back into what ships. This module lives here
+//! because all cores know this crate; it decides nothing and holds no bug itself.
+
+/// A bug that was made and mended before, here or in Kafka, or one that a rule of the design is there to prevent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Replication: a follower cuts its log at its own high watermark (what KIP-101 cured).
+    CutAtHighWatermark,
+    /// Replication: a leader accepts every subscription without comparing the logs.
+    SkipDivergenceCheck,
+    /// Replication: a leader acts on its ISR proposal before the controller has committed it (what KIP-497 cured).
+    CountProposedAway,
+    /// Replication: what a follower has written counts as flushed.
+    CountWrittenAsFlushed,
+    /// Replication: the high watermark moves although the ISR has fewer members than the minimum.
+    CommitBelowMinimum,
+    /// Replication: a recognised duplicate is answered before its original is committed.
+    AnswerDuplicateEarly,
+    /// Metadata: ISR changes that rest on old leader and partition epochs are taken (what KIP-497 cured).
+    AcceptStaleEpoch,
+    /// Metadata: a replica on an empty disk stays eligible.
+    TrustEmptyDirectory,
+    /// Metadata: eligible replicas stay eligible although the ISR has the minimum again.
+    KeepEligibleAboveMinimum,
+    /// Metadata: a replica whose machine died stays eligible where acknowledged means written.
+    TrustLostPageCache,
+    /// Log: a flush does not sync the segments closed since the last one.
+    FlushOpenSegmentOnly,
+    /// Log: a flush does not sync the directory.
+    FlushWithoutDirectory,
+    /// Log: a flush syncs nothing.
+    FlushNothing,
+}
+
+/// Whether this bug is to be committed by the thread that asks.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn is_planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use self::planting::{is_planted, plant};
+
+#[cfg(feature = "planted-bugs")]
+mod planting {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Whether this bug is to be committed by the thread that asks.
+    pub fn is_planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// From now on the cores that run on this thread commit this bug and no other; with `None`, none.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    impl Bug {
+        pub const ALL: [Bug; 13] = [
+            Bug::CutAtHighWatermark,
+            Bug::SkipDivergenceCheck,
+            Bug::CountProposedAway,
+            Bug::CountWrittenAsFlushed,
+            Bug::CommitBelowMinimum,
+            Bug::AnswerDuplicateEarly,
+            Bug::AcceptStaleEpoch,
+            Bug::TrustEmptyDirectory,
+            Bug::KeepEligibleAboveMinimum,
+            Bug::TrustLostPageCache,
+            Bug::FlushOpenSegmentOnly,
+            Bug::FlushWithoutDirectory,
+            Bug::FlushNothing,
+        ];
+
+        pub fn name(self) -> &'static str {
+            match self {
+                Bug::CutAtHighWatermark => "cut-at-high-watermark",
+                Bug::SkipDivergenceCheck => "skip-divergence-check",
+                Bug::CountProposedAway => "count-proposed-away",
+                Bug::CountWrittenAsFlushed => "count-written-as-flushed",
+                Bug::CommitBelowMinimum => "commit-below-minimum",
+                Bug::AnswerDuplicateEarly => "answer-duplicate-early",
+                Bug::AcceptStaleEpoch => "accept-stale-epoch",
+                Bug::TrustEmptyDirectory => "trust-empty-directory",
+                Bug::KeepEligibleAboveMinimum => "keep-eligible-above-minimum",
+                Bug::TrustLostPageCache => "trust-lost-page-cache",
+                Bug::FlushOpenSegmentOnly => "flush-open-segment-only",
+                Bug::FlushWithoutDirectory => "flush-without-directory",
+                Bug::FlushNothing => "flush-nothing",
+            }
+        }
+
+        pub fn from_name(name: &str) -> Option<Bug> {
+            Bug::ALL.into_iter().find(|bug| bug.name() == name)
+        }
+    }
+}
