@@ -50,7 +50,10 @@ async fn come_and_go(protocol: GroupProtocol, assignors: &[Assignor]) {
     three.close().await.unwrap();
     assert_eq!(book.loads().len(), 0);
     let stored: Vec<usize> = read_all(&client, &topic).await.values().map(Vec::len).collect();
-    assert_eq!(stored, [200; PARTITIONS as usize], "so nothing was written that was not read");
+    assert_eq!(
+        stored, [200; PARTITIONS as usize],
+        "so nothing was written that was not read"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
