@@ -209,7 +209,10 @@ impl Core {
                     self.lose_coordinator(now);
                     return Verdict::Again;
                 }
-                ErrorCode::StaleMemberEpoch if self.owned.contains(key) => verdict = Verdict::Again,
+                ErrorCode::StaleMemberEpoch if self.owned.contains(key) => {
+                    self.reconciler.beat_soon();
+                    verdict = Verdict::Again;
+                }
                 ErrorCode::StaleMemberEpoch => return Verdict::Refused(CommitError::NotMember),
                 ErrorCode::RebalanceInProgress => {
                     if current {
@@ -248,8 +251,8 @@ impl Core {
         }
         match self.config.protocol {
             GroupProtocol::Classic => self.start_over(now, code),
-            // The next heartbeat finds out the same, and what to do about it.
-            GroupProtocol::Consumer => {}
+            // A heartbeat finds out the same, and what to do about it.
+            GroupProtocol::Consumer => self.reconciler.beat_soon(),
         }
         CommitError::NotMember
     }

@@ -63,6 +63,11 @@ impl Reconciler {
         };
     }
 
+    /// The coordinator knows something that this member does not: it is asked at once.
+    pub fn beat_soon(&mut self) {
+        self.heartbeat_at = Moment::default();
+    }
+
     pub fn forget(&mut self, partitions: &BTreeSet<TopicPartition>) {
         self.ids.retain(|key, _| !partitions.contains(key));
     }

@@ -275,7 +275,7 @@ fn show_call(call: &Call) -> String {
             let given = call
                 .assignments
                 .iter()
-                .map(|(member, bytes)| format!(" {member}=[{}]", list(&read_assignment(bytes).unwrap())));
+                .map(|(member, bytes)| format!(" {member}=[{}]", list(read_assignment(bytes).unwrap())));
             format!(
                 "sync {} {}{}",
                 who(&call.identity),
