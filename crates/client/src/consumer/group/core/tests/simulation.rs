@@ -17,7 +17,7 @@ const MEMBERS: usize = 3;
 const PARTITIONS: i32 = 5;
 const STEPS: usize = 600;
 const QUIET_STEPS: usize = 1500;
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 20;
 
 /// A program with its consumer.
 struct Program {
