@@ -64,12 +64,22 @@ fn one_after_another_and_each_until_it_is_stored() {
         [refused],
         "the group has members"
     );
+}
+
+#[test]
+fn a_commit_of_nothing_is_done_when_all_before_it_are() {
+    let nothing = |waiter| Event::Commit {
+        waiter,
+        offsets: BTreeMap::new(),
+    };
+    let mut bench = Bench::new(config(GroupProtocol::Classic));
+    assert_eq!(bench.step(nothing(1)), ["1 stored"]);
+    bench.step(commit(2, 5));
+    assert_eq!(bench.step(nothing(3)), [] as [&str; 0]);
+    bench.coordinator(1);
     assert_eq!(
-        bench.step(Event::Commit {
-            waiter: 3,
-            offsets: BTreeMap::new()
-        }),
-        ["3 stored"]
+        bench.answer("commit", stored(ErrorCode::None)),
+        ["2 stored", "3 stored"]
     );
 }
 
