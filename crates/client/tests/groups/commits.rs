@@ -180,3 +180,23 @@ async fn offsets_without_a_subscription_and_from_outside() {
         alone.close().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_waits_for_commits_that_nobody_waits_for() {
+    let client = client().await;
+    for protocol in protocols(&client).await {
+        let (topic, group) = (fresh_topic(&client, "last", 1).await, fresh_name("group"));
+        let key = TopicPartition::new(topic.as_str(), 0);
+        fill(&client, &topic, 1, 10).await;
+        let by_hand = with(config(&group, protocol), |group| group.auto_commit_interval = None);
+        let mut consumer = client.consumer(by_hand);
+        consumer.subscribe([topic.as_str()]).unwrap();
+        read(&mut consumer, 10).await;
+        for at in 1..=10 {
+            drop(consumer.commit_offsets_async(BTreeMap::from([(key.clone(), offset(at))])));
+        }
+        consumer.close().await.unwrap();
+        let stored = client.admin().list_group_offsets(&group).await.unwrap();
+        assert_eq!(stored, BTreeMap::from([(key, offset(10))]));
+    }
+}

@@ -68,5 +68,14 @@ async fn a_coordinator_dies() {
         let offsets: Vec<i64> = committed.values().map(|committed| committed.offset.0).collect();
         assert_eq!(offsets, [400; PARTITIONS as usize]);
         assert!(order("restart", coordinator).await);
+        // The next round needs it: its topic has a replica on every broker.
+        let mut cluster = client.watch_cluster();
+        let back = async {
+            while !cluster.borrow_and_update().brokers.contains_key(&coordinator) {
+                client.refresh();
+                cluster.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(crate::member::WAIT, back).await.unwrap();
     }
 }

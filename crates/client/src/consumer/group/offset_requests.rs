@@ -136,7 +136,7 @@ pub(crate) async fn committed(
     timeout: Duration,
 ) -> Result<FoundOffsets, RequestError> {
     let version = connection.version::<OffsetFetchRequest<'_>>(NAMES_VERSION_MAX)?;
-    let topics = partitions.map(|partitions| by_topic(partitions));
+    let topics = partitions.map(by_topic);
     let request = if version < GROUPS_VERSION {
         let topic = |(name, partition_indexes)| OffsetFetchRequestTopic {
             name,

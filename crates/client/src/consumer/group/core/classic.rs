@@ -175,9 +175,9 @@ impl Core {
         }
     }
 
-    /// Joins only for a program that polls.
+    /// Joins only for a program that polls; and what was assigned before has to be taken before it can be given up.
     fn start(&mut self, now: Moment) -> bool {
-        if self.idle || self.wanted_topics().is_none() {
+        if self.idle || self.wanted_topics().is_none() || !self.turns.is_empty() {
             return false;
         }
         if self.classic.retry_at > now {

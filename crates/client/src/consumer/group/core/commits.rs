@@ -80,8 +80,12 @@ impl Core {
         waiter: Option<u64>,
         offsets: BTreeMap<TopicPartition, CommittedOffset>,
     ) {
+        if offsets.is_empty() && self.commits.is_empty() {
+            return self.committed(waiter, Ok(()));
+        }
         let identity = match self.identity() {
-            _ if offsets.is_empty() => return self.committed(waiter, Ok(())),
+            // Nothing to store; but it tells when all that was asked for before is done.
+            _ if offsets.is_empty() => Identity::default(),
             Err(refusal) => return self.committed(waiter, Err(refusal)),
             Ok(identity) => identity,
         };
@@ -134,6 +138,10 @@ impl Core {
             let Some(first) = self.commits.queue.front() else {
                 return;
             };
+            if first.offsets.is_empty() {
+                self.commit_done(Ok(()));
+                continue;
+            }
             let identity = match self.identity() {
                 Ok(identity) if self.may_still_commit(first, &identity) => identity,
                 Ok(_) => {
@@ -209,7 +217,10 @@ impl Core {
                     self.lose_coordinator(now);
                     return Verdict::Again;
                 }
-                ErrorCode::StaleMemberEpoch if self.owned.contains(key) => verdict = Verdict::Again,
+                ErrorCode::StaleMemberEpoch if self.owned.contains(key) => {
+                    self.reconciler.beat_soon();
+                    verdict = Verdict::Again;
+                }
                 ErrorCode::StaleMemberEpoch => return Verdict::Refused(CommitError::NotMember),
                 ErrorCode::RebalanceInProgress => {
                     if current {
@@ -221,7 +232,10 @@ impl Core {
                     self.refuse(ErrorCode::FencedInstanceId);
                     return Verdict::Refused(CommitError::NotMember);
                 }
-                ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration | ErrorCode::FencedMemberEpoch
+                ErrorCode::UnknownMemberId
+                | ErrorCode::IllegalGeneration
+                | ErrorCode::FencedMemberEpoch
+                | ErrorCode::GroupIdNotFound
                     if identity.generation >= 0 =>
                 {
                     return Verdict::Refused(self.fallen_out(now, current, *code));
@@ -248,8 +262,8 @@ impl Core {
         }
         match self.config.protocol {
             GroupProtocol::Classic => self.start_over(now, code),
-            // The next heartbeat finds out the same, and what to do about it.
-            GroupProtocol::Consumer => {}
+            // A heartbeat finds out the same, and what to do about it.
+            GroupProtocol::Consumer => self.reconciler.beat_soon(),
         }
         CommitError::NotMember
     }

@@ -38,7 +38,7 @@ pub(super) struct Reconciler {
     interval: Duration,
     /// What the coordinator wants this member to own.
     target: BTreeMap<TopicId, BTreeSet<i32>>,
-    names: BTreeMap<TopicId, Arc<str>>,
+    pub names: BTreeMap<TopicId, Arc<str>>,
     naming: Option<u64>,
     naming_at: Moment,
     /// The topics' ids of what is owned, or is about to be.
@@ -61,6 +61,11 @@ impl Reconciler {
             missed: self.missed,
             ..Reconciler::default()
         };
+    }
+
+    /// The coordinator knows something that this member does not: it is asked at once.
+    pub fn beat_soon(&mut self) {
+        self.heartbeat_at = Moment::default();
     }
 
     pub fn forget(&mut self, partitions: &BTreeSet<TopicPartition>) {
@@ -88,7 +93,8 @@ impl Core {
         if self.subscription.is_none() || self.failure.is_some() || self.idle && self.reconciler.epoch == 0 {
             return;
         }
-        if std::mem::take(&mut self.reconciler.lost) && !self.owned.is_empty() {
+        // What was assigned before has to be taken before it can be given up.
+        if self.turns.is_empty() && std::mem::take(&mut self.reconciler.lost) && !self.owned.is_empty() {
             self.queue(TurnKind::Lose, self.owned.clone());
         }
         if self.reconciler.epoch > 0 && self.turns.is_empty() {

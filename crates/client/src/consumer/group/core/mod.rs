@@ -206,6 +206,7 @@ impl Core {
         self.drive_commits(now);
         self.drive_questions(now);
         self.look_for_topics(now);
+        self.lose_after_failure();
     }
 
     fn subscribe(&mut self, now: Moment, subscription: Subscription) {
@@ -245,7 +246,11 @@ impl Core {
         tracing::warn!(error = %failure, "no member of the group any more");
         self.failure = Some(failure);
         (self.classic, self.reconciler) = (Classic::default(), Reconciler::default());
-        if !self.owned.is_empty() {
+    }
+
+    /// Who is no member has nothing.
+    fn lose_after_failure(&mut self) {
+        if self.failure.is_some() && self.turns.is_empty() && !self.owned.is_empty() {
             self.queue(TurnKind::Lose, self.owned.clone());
         }
     }

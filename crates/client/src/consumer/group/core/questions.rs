@@ -127,7 +127,10 @@ impl Core {
                 return again(self, None);
             }
             // The next heartbeat brings the epoch that is right, or a new beginning.
-            ErrorCode::StaleMemberEpoch | ErrorCode::UnknownMemberId => return again(self, None),
+            ErrorCode::StaleMemberEpoch | ErrorCode::UnknownMemberId => {
+                self.reconciler.beat_soon();
+                return again(self, None);
+            }
             code if code.is_retriable() => return again(self, None),
             code => return self.refuse_question(key, refused(code, "")),
         }
