@@ -163,7 +163,7 @@ impl Serving {
                 self.round([Event::TopicsChanged]).await
             }
             () = tokio::time::sleep_until(due) => self.tick().await,
-            _ = self.look.tick() => {
+            _ = self.look.tick(), if self.shard.groups().next().is_some() => {
                 self.look_for_unowned();
                 Ok(())
             }
