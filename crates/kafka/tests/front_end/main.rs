@@ -12,6 +12,7 @@ mod connections;
 mod fake;
 mod fetch;
 mod garbage;
+mod group_offsets;
 mod groups;
 mod metadata;
 mod offsets;
