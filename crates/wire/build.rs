@@ -35,6 +35,7 @@ fn generate() -> Result<(), String> {
     }
     arbitrary += &build::emit_arbitrary::list(&schema.messages);
     write(&out.join("messages.rs"), &messages)?;
+    write(&out.join("responses.rs"), &build::emit_tree::responses(&schema.apis))?;
     write(&out.join("arbitrary.rs"), &arbitrary)?;
     write(&out.join("api_keys.rs"), &build::emit_api::api_keys(&schema.apis))
 }

@@ -1,7 +1,7 @@
 //! A message's module: its structs, their defaults, and the traits that tie it to its API or record type.
 
 use super::model::{Default, Field, Kind, Message, Struct, Type, Versions, field_name, snake};
-use super::{emit_read, emit_write};
+use super::{emit_read, emit_tree, emit_write};
 
 /// The module of one message, and its struct once more at the top.
 pub fn message(message: &Message) -> String {
@@ -19,9 +19,11 @@ pub fn message(message: &Message) -> String {
         out += &format!("\n    impl{lifetime} {}{generics} {{\n", found.name);
         out += &emit_read::function(message, found);
         out += &emit_write::function(message, found);
+        out += &emit_tree::function(found);
         out += "    }\n";
     }
     out += &traits(message);
+    out += &emit_tree::implementation(message);
     out += "}\n";
     out
 }

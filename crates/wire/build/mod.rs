@@ -9,4 +9,5 @@ pub mod emit_api;
 pub mod emit_arbitrary;
 pub mod emit_read;
 pub mod emit_struct;
+pub mod emit_tree;
 pub mod emit_write;

@@ -33,6 +33,7 @@ mod reader;
 mod records;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tree;
 mod writer;
 
 pub use api_key::{ApiInfo, ApiKey, VersionRange};
@@ -47,6 +48,7 @@ pub use records::{
     decode_consumer_protocol, decode_record_key, decode_record_value, encode_record_key, encode_record_value,
     encode_versioned, record_type,
 };
+pub use tree::{ToTree, Tree, read_response};
 pub use writer::{COPY_MAX, TagStart, Writer};
 
 /// What generated code uses.
@@ -58,6 +60,7 @@ mod generated {
     pub(crate) use crate::error::{DecodeError, EncodeError};
     pub(crate) use crate::message::{Decode, Encode, RecordKey, RecordValue, Request, Response};
     pub(crate) use crate::reader::{Reader, StructPlace};
+    pub(crate) use crate::tree::{ToTree, Tree};
     pub(crate) use crate::writer::Writer;
 }
 
