@@ -63,9 +63,61 @@ pub fn is_advertised(key: ApiKey) -> bool {
     ADVERTISED.contains(&key)
 }
 
+/// The table of versions as `docs/compatibility.md` prints it.
+pub fn markdown() -> String {
+    let mut text = String::from(MARKDOWN_HEAD);
+    for AdvertisedApi { key, listed, served } in table() {
+        let mut versions = range(listed);
+        if served != listed {
+            versions = format!("{versions} listed, {} served", range(served));
+        }
+        if let Some(remark) = remark(key) {
+            versions = format!("{versions}, {remark}");
+        }
+        text += &format!("| {} | {key} | {versions} |\n", key.code());
+    }
+    text
+}
+
+/// Begins the table in the documentation; an empty line ends it.
+const MARKDOWN_HEAD: &str = "| key | API | versions |\n| --- | --- | --- |\n";
+
+/// A page with the table in it brought up to date; `None` if the page has no such table.
+pub fn with_table(page: &str) -> Option<String> {
+    let begin = page.find(MARKDOWN_HEAD)?;
+    let end = begin + page[begin..].find("\n\n")? + 1;
+    Some([&page[..begin], &markdown(), &page[end..]].concat())
+}
+
+fn range(versions: VersionRange) -> String {
+    match versions {
+        VersionRange { min, max } if min == max => min.to_string(),
+        VersionRange { min, max } => format!("{min}–{max}"),
+    }
+}
+
+/// What the numbers alone do not say.
+fn remark(key: ApiKey) -> Option<&'static str> {
+    match key {
+        ApiKey::Produce => Some("as in Kafka (old librdkafka switches compression off otherwise)"),
+        ApiKey::InitProducerId => Some("without transactional id"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn the_documentation_prints_this_table() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compatibility.md");
+        let page = std::fs::read_to_string(path).expect("the page is there");
+        let text = "the page has the table; `scripts/write-compatibility` brings it up to date";
+        assert_eq!(with_table(&page).as_deref(), Some(page.as_str()), "{text}");
+    }
 
     #[test]
     fn the_table_is_kafkas() {

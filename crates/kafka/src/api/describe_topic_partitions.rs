@@ -22,7 +22,11 @@ pub(crate) fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: DescribeTopicPartitionsRequest<'_> = request.decode(&body)?;
     if let Some(code) = refusal(&asked) {
-        let topics = asked.topics.iter().map(|topic| missing(topic.name, code));
+        // Nothing was looked up, so nothing is said about what the client may do.
+        let topics = asked.topics.iter().map(|topic| DescribeTopicPartitionsResponseTopic {
+            topic_authorized_operations: i32::MIN,
+            ..missing(topic.name, code)
+        });
         return request.answer(&DescribeTopicPartitionsResponse {
             topics: topics.collect(),
             ..Default::default()

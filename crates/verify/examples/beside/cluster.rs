@@ -19,7 +19,7 @@ use klamm_wire::{
 use crate::connection::{Connection, Reply};
 
 /// How long a cluster may take for what prepares a case.
-const SETUP: Duration = Duration::from_secs(30);
+const SETUP: Duration = Duration::from_secs(20);
 /// What all requests call themselves.
 pub const CLIENT: &str = "beside";
 
@@ -67,7 +67,7 @@ impl Cluster {
         }
         for broker in 1..=3 {
             // The first producer ids of a broker take it a moment.
-            let request = InitProducerIdRequest { transaction_timeout_ms: 1000, ..Default::default() };
+            let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() };
             cluster.until(broker, 2, &request, |tree| number(tree, "error_code") == 0)?;
         }
         Ok(cluster)

@@ -74,6 +74,10 @@ impl Report {
             Some(number) => self.accepted.entry(number).or_default(),
             None => &mut self.lines,
         };
+        if accepted.is_none() && !lines.contains_key(&line) {
+            // Who watches need not wait for the end.
+            eprintln!("{version}: {}: {}: {}: Kafka {}, Klamm {}", line.case, line.what, line.field, cut(&line.kafka), cut(&line.klamm));
+        }
         lines.entry(line).or_default().push(version);
         accepted.is_none()
     }

@@ -29,13 +29,15 @@ pub struct Session<'c> {
     pub cluster: &'c mut Cluster,
     /// Begins the names of all topics of this case.
     prefix: String,
+    /// Begins the names of topics that the cases of one API share.
+    shared: String,
     broker: i64,
     pub exchanges: Vec<Exchange>,
 }
 
 impl<'c> Session<'c> {
-    pub fn new(cluster: &'c mut Cluster, prefix: String) -> Session<'c> {
-        Session { cluster, prefix, broker: 1, exchanges: Vec::new() }
+    pub fn new(cluster: &'c mut Cluster, prefix: String, shared: String) -> Session<'c> {
+        Session { cluster, prefix, shared, broker: 1, exchanges: Vec::new() }
     }
 
     /// The name of a topic of this case, which need not exist.
@@ -47,6 +49,13 @@ impl<'c> Session<'c> {
     pub fn topic(&mut self, partitions: i32) -> Result<Topic> {
         let name = self.name("topic");
         self.cluster.topic(&name, partitions, &[])
+    }
+
+    /// A topic that all cases of the API share, and whether this is its first use. Who changes it does so in every case.
+    pub fn shared(&mut self, what: &str, partitions: i32) -> Result<(Topic, bool)> {
+        let name = format!("{}-{what}-{partitions}", self.shared);
+        let fresh = !self.cluster.topics.contains_key(&name);
+        Ok((self.cluster.topic(&name, partitions, &[])?, fresh))
     }
 
     /// A further topic with one partition.

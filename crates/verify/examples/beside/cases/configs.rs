@@ -39,13 +39,13 @@ fn describe() -> Vec<Case> {
         Ok(())
     });
     cases.add("documentation", from(3), |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let resources = vec![resource(TOPIC, &topic.name, Some(&["retention.ms", "cleanup.policy"]))];
         session.ask(version, &DescribeConfigsRequest { resources, include_documentation: true, ..Default::default() })?;
         Ok(())
     });
     cases.add("some settings of topics", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let unknown = session.name("unknown");
         let name = topic.name.as_str();
         ask(session, version, "two", vec![resource(TOPIC, name, Some(&["segment.ms", "retention.ms"]))])?;
@@ -96,14 +96,14 @@ fn alter_one(session: &mut Session<'_>, version: i16, what: &str, kind: i8, name
 fn alter() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::IncrementalAlterConfigs);
     for (key, value) in settings() {
-        cases.add(format!("{key}={value:?}"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+        cases.add(format!("{key}={value:?}"), from(1), move |session, version| {
+            let (topic, _) = session.shared("topic", 1)?;
             alter_one(session, version, "", TOPIC, &topic.name, vec![change(key, 0, value)])
         });
     }
     for operation in [1, 2, 3, 4, -1] {
         cases.add(format!("operation {operation}"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("topic", 1)?;
             for (key, value) in [("segment.ms", None), ("segment.ms", Some("5000")), ("cleanup.policy", Some("delete")), ("cleanup.policy", None), ("no.such", Some("1"))] {
                 let what = format!("{key} {value:?}");
                 alter_one(session, version, &what, TOPIC, &topic.name, vec![change(key, operation, value)])?;
@@ -112,7 +112,7 @@ fn alter() -> Vec<Case> {
         });
     }
     cases.add("a key twice, a resource twice, nothing", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let name = topic.name.as_str();
         let twice = vec![change("segment.ms", 0, Some("5000")), change("segment.ms", 0, Some("6000"))];
         alter_one(session, version, "a key twice", TOPIC, name, twice)?;

@@ -28,11 +28,9 @@ fn request(topics: Vec<FetchTopic<'_>>) -> FetchRequest<'_> {
     FetchRequest { max_wait_ms: 50, min_bytes: 1, max_bytes: 10_000_000, topics, ..Default::default() }
 }
 
-/// The case's topic with some batches in each of its partitions, written once.
+/// A topic with some batches in each of its partitions, written once.
 fn filled(session: &mut Session<'_>, partitions: i32) -> Result<Topic> {
-    let name = session.name("topic");
-    let fresh = !session.cluster.topics.contains_key(&name);
-    let topic = session.topic(partitions)?;
+    let (topic, fresh) = session.shared("filled", partitions)?;
     for index in (0..partitions).filter(|_| fresh) {
         for _ in 0..BATCHES {
             write(session, &produce(&topic, -1, vec![part(index, batches::plain(3))]), index)?;
@@ -68,7 +66,7 @@ fn reading() -> Vec<Case> {
         });
     }
     cases.add("an empty partition, waiting or not", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("empty", 1)?;
         for (max_wait_ms, min_bytes) in [(50, 1), (0, 1), (50, 0), (-1, 1), (50, -1)] {
             let mut asked = request(vec![of(&topic, vec![at(0, 0)])]);
             (asked.max_wait_ms, asked.min_bytes) = (max_wait_ms, min_bytes);

@@ -20,11 +20,9 @@ fn request(name: &str, partitions: Vec<ListOffsetsPartition>) -> ListOffsetsRequ
     ListOffsetsRequest { replica_id: -1, topics: vec![ListOffsetsTopic { name, partitions }], ..Default::default() }
 }
 
-/// The case's topic with three batches: of three records, one record, and three compressed ones.
+/// A topic with three batches: of three records, one record, and three compressed ones.
 fn filled(session: &mut Session<'_>) -> Result<Topic> {
-    let name = session.name("topic");
-    let fresh = !session.cluster.topics.contains_key(&name);
-    let topic = session.topic(1)?;
+    let (topic, fresh) = session.shared("filled", 1)?;
     if fresh {
         for records in [batches::plain(3), batches::plain(1), batches::compressed(klamm_record::Compression::Lz4)] {
             session.set_up(13, &produce(&topic, -1, vec![part(0, records)]))?;
@@ -54,7 +52,7 @@ fn offsets() -> Vec<Case> {
             Ok(())
         });
         cases.add(format!("timestamp {time} of an empty partition"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("empty", 1)?;
             session.ask(version, &request(&topic.name, vec![at(0, time)]))?;
             Ok(())
         });
@@ -157,7 +155,7 @@ fn leader_epochs() -> Vec<Case> {
         }
     }
     cases.add("an empty partition", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("empty", 1)?;
         session.ask(version, &epoch_request(&topic.name, 0, -1, 0))?;
         Ok(())
     });

@@ -43,14 +43,14 @@ pub fn cases() -> Vec<Case> {
 fn topics() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::Produce);
     cases.add("three records, acks -1 and 1", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         for acks in [-1, 1] {
             session.ask(version, &request(&topic, acks, vec![part(0, batches::plain(3))]))?;
         }
         Ok(())
     });
     cases.add("an unknown topic beside a known one", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let unknown = named(session.name("unknown"));
         let mut both = request(&topic, -1, vec![part(0, batches::plain(1))]);
         both.topic_data.extend(request(&unknown, -1, vec![part(0, batches::plain(1))]).topic_data);
@@ -68,13 +68,13 @@ fn topics() -> Vec<Case> {
     }
     for index in [1, 99, -1, i32::MAX] {
         cases.add(format!("partition {index} of one"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("topic", 1)?;
             session.ask(version, &request(&topic, -1, vec![part(index, batches::plain(1)), part(0, batches::plain(1))]))?;
             Ok(())
         });
     }
     cases.add("a follower", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         for acks in [-1, 1] {
             session.to(2).ask(version, &request(&topic, acks, vec![part(0, batches::plain(1))]))?;
         }
@@ -95,7 +95,7 @@ fn topics() -> Vec<Case> {
         send(session, version, &topic, "one replica", batches::plain(1))
     });
     cases.add("a partition twice, a topic twice, a topic without partitions", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let twice = vec![part(0, batches::plain(1)), part(0, batches::plain(2))];
         session.ask_as("a partition twice", version, &request(&topic, -1, twice))?;
         let mut twice = request(&topic, -1, vec![part(0, batches::plain(1))]);
@@ -113,7 +113,7 @@ fn acknowledgements() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::Produce);
     for acks in [2, -2, i16::MAX] {
         cases.add(format!("acks {acks}"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("topic", 1)?;
             let unknown = named(session.name("unknown"));
             let ask = |index, records| request(&topic, acks, vec![part(index, records)]);
             session.ask_as("a good batch", version, &ask(0, batches::plain(1)))?;
@@ -127,7 +127,7 @@ fn acknowledgements() -> Vec<Case> {
         });
     }
     cases.add("acks 0", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let unknown = named(session.name("unknown"));
         let good = frame(&request(&topic, 0, vec![part(0, batches::plain(1))]), version)?;
         session.send_unanswered("a good batch", &good)?;
@@ -140,7 +140,7 @@ fn acknowledgements() -> Vec<Case> {
     });
     for timeout_ms in [0, -1] {
         cases.add(format!("a time-out of {timeout_ms}"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("topic", 1)?;
             let mut asked = request(&topic, 1, vec![part(0, batches::plain(1))]);
             asked.timeout_ms = timeout_ms;
             session.ask(version, &asked)?;
@@ -148,14 +148,14 @@ fn acknowledgements() -> Vec<Case> {
         });
     }
     cases.add("a time-out of 0 with acks -1", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let mut asked = request(&topic, -1, vec![part(0, batches::plain(1))]);
         asked.timeout_ms = 0;
         session.ask(version, &asked)?;
         Ok(())
     });
     cases.add("a transactional id", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let mut asked = request(&topic, -1, vec![part(0, batches::plain(1))]);
         asked.transactional_id = Some("t");
         session.ask_as("a plain batch", version, &asked)?;

@@ -72,7 +72,7 @@ fn bad_batches() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::Produce);
     for (what, records) in odd_batches() {
         cases.add(format!("a batch with {what}"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("topic", 1)?;
             send(session, version, &topic, "", records.clone())?;
             session.to(2);
             send(session, version, &topic, "to a follower", records.clone())?;
@@ -81,7 +81,7 @@ fn bad_batches() -> Vec<Case> {
         });
     }
     cases.add("null instead of records", 12..=12, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let mut asked = part(0, Bytes::new());
         asked.records = None;
         session.ask(version, &request(&topic, -1, vec![asked]))?;
@@ -89,7 +89,7 @@ fn bad_batches() -> Vec<Case> {
     });
     for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         cases.add(format!("compressed by {codec:?}"), ALL, move |session, version| {
-            let topic = session.topic(1)?;
+            let (topic, _) = session.shared("topic", 1)?;
             send(session, version, &topic, "", batches::compressed(codec))?;
             let compressed = batches::compressed(codec);
             let spoilt = with(&compressed, compressed.len() - 9, &[0x5a; 4]);
@@ -110,7 +110,7 @@ fn limits() -> Vec<Case> {
         Ok(())
     });
     cases.add("a batch above the default limit", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         send(session, version, &topic, "", batches::sized(1_048_600))
     });
     cases.add("a batch above segment.bytes", ALL, |session, version| {
@@ -136,7 +136,7 @@ fn times() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::Produce);
     let ahead = with(&with(&plain(1), BASE_TIMESTAMP, &4_000_000_000_000_i64.to_be_bytes()), MAX_TIMESTAMP, &4_000_000_000_000_i64.to_be_bytes());
     cases.add("records of the year 2096", ALL, move |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         send(session, version, &topic, "", ahead.clone())
     });
     cases.add("records older than message.timestamp.before.max.ms", ALL, |session, version| {
@@ -157,7 +157,7 @@ fn times() -> Vec<Case> {
 fn sequences() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::Produce);
     cases.add("an idempotent producer", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let producer = 5_000_000 + i64::from(version);
         let steps = [
             ("the first", 0, 0, 2),
@@ -180,7 +180,7 @@ fn sequences() -> Vec<Case> {
         Ok(())
     });
     cases.add("duplicates of the last five batches", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let producer = 5_100_000 + i64::from(version);
         for sequence in 0..6 {
             send(session, version, &topic, "new", batches::idempotent(producer, 0, sequence, 1))?;
@@ -191,14 +191,14 @@ fn sequences() -> Vec<Case> {
         Ok(())
     });
     cases.add("an unknown producer in the middle", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let producer = 5_200_000 + i64::from(version);
         send(session, version, &topic, "from 7", batches::idempotent(producer, 2, 7, 1))?;
         send(session, version, &topic, "then 8", batches::idempotent(producer, 2, 8, 1))?;
         send(session, version, &topic, "then 7 again", batches::idempotent(producer, 2, 7, 1))
     });
     cases.add("sequences wrap around", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let producer = 5_300_000 + i64::from(version);
         for (what, sequence, records) in [("up to the last", i32::MAX - 1, 2), ("from 0", 0, 1), ("across", i32::MAX, 3)] {
             let producer = if what == "across" { producer + 1000 } else { producer };
@@ -207,7 +207,7 @@ fn sequences() -> Vec<Case> {
         send(session, version, &topic, "after across", batches::idempotent(producer + 1000, 0, 2, 1))
     });
     cases.add("an idempotent producer's bad batch", ALL, |session, version| {
-        let topic = session.topic(1)?;
+        let (topic, _) = session.shared("topic", 1)?;
         let producer = 5_400_000 + i64::from(version);
         let batch = batches::idempotent(producer, -1, 0, 1);
         send(session, version, &topic, "epoch -1", batch)?;
