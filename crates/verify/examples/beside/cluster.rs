@@ -115,7 +115,8 @@ impl Cluster {
             match &answer {
                 Ok(tree) if done(tree) => return answer,
                 _ if begin.elapsed() > SETUP => {
-                    bail!("{}: broker {broker} is not ready: {answer:?} to {} ", self.name, R::KEY)
+                    let last = answer.map_or_else(|error| format!("{error:#}"), |tree| format!("{tree:?}"));
+                    bail!("{}: broker {broker} is not ready, the last answer to {} is {last}", self.name, R::KEY)
                 }
                 _ => std::thread::yield_now(),
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 /// How long an answer may take. Who waits longer is not going to answer.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(6);
 const FRAME_MAX: usize = 64 * 1024 * 1024;
 
 /// What came back.

@@ -2,7 +2,7 @@
 //!
 //! They stand under ApiVersions, since they belong to no API, and run once.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use klamm_wire::{ApiKey, ListOffsetsRequest, MetadataRequest};
 
 use crate::case::{Case, Cases};
@@ -88,11 +88,5 @@ pub fn cases() -> Vec<Case> {
             Ok(())
         });
     }
-    cases.add("bytes: three requests at once", 0..=0, |session, _| {
-        let one = Bytes::from(metadata(1, &[]));
-        session.send("", ApiKey::Metadata, 1, &one)?;
-        session.send_unanswered("behind an unanswered one", &[])?;
-        Ok(())
-    });
     cases.list
 }

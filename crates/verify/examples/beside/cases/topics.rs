@@ -38,7 +38,7 @@ fn thrice(session: &mut Session<'_>, version: i16, topic: &CreatableTopic<'_>) -
 
 fn create() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::CreateTopics);
-    let shapes = [(1, 3), (2, 1), (-1, -1), (3, -1), (-1, 2), (0, 3), (-2, 3), (1, 0), (1, -2), (1, 4), (0, 0), (1, i16::MAX), (10_001, 1), (i32::MAX, 1), (i32::MIN, 1)];
+    let shapes = [(1, 3), (2, 1), (-1, -1), (3, -1), (-1, 2), (0, 3), (-2, 3), (1, 0), (1, -2), (1, 4), (0, 0), (1, i16::MAX), (i32::MIN, 1)];
     for (partitions, replicas) in shapes {
         cases.add(format!("{partitions} partitions, {replicas} replicas"), ALL, move |session, version| {
             let name = session.name(version);
@@ -280,7 +280,8 @@ fn grow(session: &mut Session<'_>, what: &str, version: i16, topics: Vec<CreateP
 
 fn create_partitions() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::CreatePartitions);
-    for count in [2, 1, 0, -1, i32::MIN, i32::MAX, 3, 20_000] {
+    // Counts that Kafka would try to reach are left out: it keeps ten thousand partitions of a count that it refuses.
+    for count in [2, 1, 0, -1, i32::MIN, 3] {
         cases.add(format!("{count} partitions instead of 2"), ALL, move |session, version| {
             let name = session.name(version);
             session.cluster.topic(&name, 2, &[])?;
