@@ -55,10 +55,11 @@ pub fn accept(records: Bytes, rules: &ProduceRules, now: Timestamp) -> Result<Ac
     if rules.timestamp_type == TimestampType::LogAppendTime
         && batch.header().attributes.timestamp_type() == TimestampType::LogAppendTime
     {
-        return Err(refused(
-            ErrorCode::InvalidTimestamp,
-            "a producer must not set the log append time",
-        ));
+        let text = "a producer must not set the log append time";
+        return Err(PartitionError {
+            record_errors: vec![(0, text.to_owned())],
+            ..refused(ErrorCode::InvalidTimestamp, text)
+        });
     }
     let checked = batch
         .check(&check_rules(rules, now))
@@ -66,6 +67,21 @@ pub fn accept(records: Bytes, rules: &ProduceRules, now: Timestamp) -> Result<Ac
     let batch = convert(batch, rules)?;
     Ok(stamp(batch, checked, rules, now))
 }
+
+/// Whether there is one batch, whatever is wrong in it. A leader alone may say what is; anyone may say that there is none.
+pub fn is_one_batch(mut records: Bytes) -> bool {
+    match split_first(&mut records) {
+        Ok(Some(_)) => records.len() < REMAINDER_BYTES,
+        Err(BatchError::BadOffsets { .. }) => true,
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// So many bytes behind a batch are taken for the beginning of another.
+const REMAINDER_BYTES: usize = LOG_OVERHEAD + 5;
+/// Where a batch has its length, and the shortest that any format has.
+const LENGTH_AT: usize = 8;
+const SHORTEST_LENGTH: i32 = 14;
 
 /// The one batch that must be there. A remainder too short for a header is cut off, as Kafka does.
 fn only_batch(mut records: Bytes) -> Result<Batch, PartitionError> {
@@ -76,7 +92,14 @@ fn only_batch(mut records: Bytes) -> Result<Batch, PartitionError> {
             "a produce request needs one batch per partition",
         ));
     };
-    if records.len() >= LOG_OVERHEAD + 5 {
+    if records.len() >= REMAINDER_BYTES {
+        let length = records.slice(LENGTH_AT..LOG_OVERHEAD);
+        if length.as_ref().try_into().map_or(0, i32::from_be_bytes) < SHORTEST_LENGTH {
+            return Err(refused(
+                ErrorCode::CorruptMessage,
+                "bytes that are no batch follow the batch",
+            ));
+        }
         return Err(refused(
             ErrorCode::InvalidRecord,
             "a produce request takes only one batch per partition",
@@ -204,6 +227,27 @@ mod tests {
             ErrorCode::InvalidRecord
         );
         assert_eq!(code([&one[..], &[0; 5]].concat().into(), &rules()), ErrorCode::None);
+        assert_eq!(
+            code([&one[..], &[0; 20]].concat().into(), &rules()),
+            ErrorCode::CorruptMessage
+        );
+    }
+
+    #[test]
+    fn one_batch_is_one_whatever_is_wrong_in_it() {
+        let one = batch_of(NOW, b"value");
+        let mut changed = one.to_vec();
+        changed[0] = 0xff; // a negative base offset
+        let begins = [&one[..], &[0; 20]].concat();
+        for (records, expected) in [
+            (one.clone(), true),
+            (changed.into(), true),
+            (Bytes::new(), false),
+            (one.slice(..70), false),
+            (begins.into(), false),
+        ] {
+            assert_eq!(is_one_batch(records.clone()), expected, "{records:?}");
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Produce, in the caller's task: the checks, the way into the worker's queue, and the ticket to wait on.
 
 use klamm_replication::{Acks as CoreAcks, Origin};
-use klamm_types::{ErrorCode, LeaderEpoch, TopicPartition};
+use klamm_types::{ErrorCode, LeaderEpoch, LogStartOffset, TopicPartition};
 use tokio::sync::oneshot;
 
 use super::Partitions;
 use super::check;
 use super::clock::wall;
 use super::command::{AcceptedAt, Command, ProduceCommand, ProduceReply};
-use crate::api::{Acks, PartitionError, ProduceError, ProduceRequest, Produced};
+use crate::api::{
+    Acks, FollowerReads, Isolation, ListOffsetRequest, OffsetSpec, PartitionError, ProduceError, ProduceRequest,
+    Produced,
+};
 
 /// A produce request on its way. Dropping it changes nothing about the batch.
 #[derive(Debug)]
@@ -62,8 +65,9 @@ impl Partitions {
         let Some(settings) = self.shared.topic_settings(partition.topic) else {
             return self.refuse(self.shared.not_hosted(partition));
         };
-        let accepted = match check::accept(request.records, &settings.produce, wall()) {
+        let accepted = match check::accept(request.records.clone(), &settings.produce, wall()) {
             Ok(accepted) => accepted,
+            Err(error) if check::is_one_batch(request.records) => return self.refuse_batch(partition, error).await,
             Err(error) => return self.refuse(error),
         };
         let acks = match request.acks {
@@ -142,6 +146,31 @@ impl Partitions {
             return self.refuse(otherwise);
         }
         Ticket(State::Waiting(answer, Box::new(otherwise)))
+    }
+
+    /// Refuses a batch for what is in it. A client that came to the wrong broker must hear that instead, or it gives up
+    /// where it should move on.
+    async fn refuse_batch(&self, partition: TopicPartition, error: PartitionError) -> Ticket {
+        let start = ListOffsetRequest {
+            partition,
+            current_leader_epoch: LeaderEpoch::NONE,
+            spec: OffsetSpec::Earliest,
+            isolation: Isolation::ReadUncommitted,
+            followers: FollowerReads::Refused,
+        };
+        let start = match self.list_offset(start).await {
+            Ok(listed) => listed.offset,
+            Err(elsewhere) => return self.refuse(elsewhere),
+        };
+        self.shared.metrics.produce_errors.add(1);
+        let log_start_offset = match error.code {
+            ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp => LogStartOffset(start.0),
+            _ => LogStartOffset(-1),
+        };
+        Ticket(State::Refused(Box::new(ProduceError {
+            log_start_offset,
+            ..ProduceError::from(error)
+        })))
     }
 
     fn refuse(&self, error: PartitionError) -> Ticket {

@@ -4,7 +4,7 @@ use klamm_broker::backend::RequestError;
 use klamm_broker::schema::requests::{
     self, CreatePartitionsTopic, ReplicaAssignment, controller_reply, controller_request,
 };
-use klamm_wire::create_partitions_request::CreatePartitionsRequest;
+use klamm_wire::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsRequest};
 use klamm_wire::create_partitions_response::{CreatePartitionsResponse, CreatePartitionsTopicResult};
 
 use crate::context::Client;
@@ -65,7 +65,15 @@ fn translated(client: &Client, asked: &CreatePartitionsRequest<'_>) -> requests:
             .topic_by_name(topic.name)
             .map_or(0, |found| found.partitions.len());
         let first = i32::try_from(exist).unwrap_or(i32::MAX);
-        let assignments = topic.assignments.as_deref().unwrap_or_default().iter().zip(first..);
+        // None is "you decide"; an empty list is a list that is too short, which the controller sees by one replica list
+        // that no partition may have.
+        let nowhere = [CreatePartitionsAssignment::default()];
+        let assignments = match topic.assignments.as_deref() {
+            None => &[],
+            Some([]) => &nowhere[..],
+            Some(lists) => lists,
+        };
+        let assignments = assignments.iter().zip(first..);
         CreatePartitionsTopic {
             name: topic.name.to_owned(),
             count: topic.count,

@@ -1,5 +1,7 @@
 //! DeleteTopics (20): by name, or from version 6 on by name or id; handed to the controller.
 
+use std::collections::BTreeMap;
+
 use klamm_broker::backend::RequestError;
 use klamm_broker::schema::requests::{self, DeletableTopic, controller_reply, controller_request};
 use klamm_broker::schema::{id_bytes, uuid};
@@ -54,7 +56,12 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
             .collect()
     };
     let (clear, unclear): (Vec<_>, Vec<_>) = named.iter().copied().partition(Named::is_clear);
-    let mut responses: Vec<_> = unclear.iter().map(|topic| refused(topic, request.version)).collect();
+    let mut responses: Vec<_> = unclear
+        .iter()
+        .map(|topic| refused(topic, UNCLEAR, request.version))
+        .collect();
+    let (clear, twice) = repeated(&clear);
+    responses.extend(twice.iter().map(|topic| refused(topic, TWICE, request.version)));
     let reply = if clear.is_empty() {
         Ok(requests::DeleteTopicsReply::default())
     } else {
@@ -89,12 +96,26 @@ async fn submit(
     }
 }
 
-fn refused<'a>(topic: &Named<'a>, version: i16) -> DeletableTopicResult<'a> {
+/// Those named once, and those named several times, each of them once. Whether they exist makes no difference.
+fn repeated<'a>(named: &[Named<'a>]) -> (Vec<Named<'a>>, Vec<Named<'a>>) {
+    let mut count: BTreeMap<(Option<&str>, [u8; 16]), (usize, Named<'a>)> = BTreeMap::new();
+    for topic in named {
+        count.entry((topic.name, topic.id.0)).or_insert((0, *topic)).0 += 1;
+    }
+    let (once, several): (Vec<_>, Vec<_>) = count.into_values().partition(|(count, _)| *count == 1);
+    let topics = |list: Vec<(usize, Named<'a>)>| list.into_iter().map(|(_, topic)| topic).collect();
+    (topics(once), topics(several))
+}
+
+const UNCLEAR: &str = "a topic is named either by its name or by its id";
+const TWICE: &str = "the topic is named twice in the request";
+
+fn refused<'a>(topic: &Named<'a>, text: &'static str, version: i16) -> DeletableTopicResult<'a> {
     DeletableTopicResult {
         name: name_for(topic.name, version),
         topic_id: topic.id,
         error_code: ErrorCode::InvalidRequest.code(),
-        error_message: Some("a topic is named either by its name or by its id"),
+        error_message: Some(text),
     }
 }
 

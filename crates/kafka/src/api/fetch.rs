@@ -28,6 +28,8 @@ const BY_ID_FROM: i16 = 13;
 const FOLLOWER_READS_FROM: i16 = 11;
 const LEADER_HINTS_FROM: i16 = 16;
 const STORAGE_ERROR_FROM: i16 = 6;
+/// Where the replica that asks is named changes with this version.
+const REPLICA_STATE_FROM: i16 = 15;
 /// The last version without leader epochs: clients that old fail on codes that came later.
 const OLD_CODES_UNTIL: i16 = 4;
 
@@ -88,17 +90,13 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     write(client, request, &fetch, limits.isolation, parts)
 }
 
-/// `None` for numbers that no client sends on purpose.
+/// `None` for an isolation level that does not exist.
 fn limits(client: &Client, fetch: &FetchRequest<'_>) -> Option<Limits> {
     let isolation = match fetch.isolation_level {
         0 => Isolation::ReadUncommitted,
         1 => Isolation::ReadCommitted,
         _ => return None,
     };
-    let negative = |partition: &FetchPartition| partition.partition_max_bytes < 0;
-    if fetch.topics.iter().flat_map(|topic| &topic.partitions).any(negative) {
-        return None;
-    }
     let settings = &client.shared.settings;
     let max_wait = Duration::from_millis(u64::try_from(fetch.max_wait_ms).unwrap_or(0));
     Some(Limits {
@@ -106,7 +104,9 @@ fn limits(client: &Client, fetch: &FetchRequest<'_>) -> Option<Limits> {
         // A connection that waits longer than it may be idle would look dead.
         max_wait: max_wait.min(settings.idle_max / 2),
         min_bytes: usize::try_from(fetch.min_bytes).unwrap_or(0),
-        max_bytes: usize::try_from(fetch.max_bytes).ok()?.min(settings.fetch_bytes_max),
+        max_bytes: usize::try_from(fetch.max_bytes)
+            .unwrap_or(0)
+            .min(settings.fetch_bytes_max),
     })
 }
 
@@ -132,7 +132,8 @@ fn resolve(image: &Image, version: i16, fetch: &FetchRequest<'_>) -> (Vec<Part>,
                 partition: None,
                 result: Ok(FetchedData::default()),
             };
-            match found.and_then(|found| topics::partition(found, asked.partition)) {
+            let found = found.and_then(|found| topics::partition(found, asked.partition));
+            match found.and_then(|found| refusal(version, fetch, asked).map_or(Ok(found), Err)) {
                 Ok(partition) => {
                     part.partition = Some(partition);
                     wanted.push(wanted_of(partition, asked));
@@ -145,12 +146,27 @@ fn resolve(image: &Image, version: i16, fetch: &FetchRequest<'_>) -> (Vec<Part>,
     (parts, wanted)
 }
 
+/// What the request alone shows to be wrong with one partition of it.
+fn refusal(version: i16, fetch: &FetchRequest<'_>, asked: &FetchPartition) -> Option<ErrorCode> {
+    let replica = if version >= REPLICA_STATE_FROM {
+        fetch.replica_state.replica_id
+    } else {
+        fetch.replica_id
+    };
+    if replica >= 0 {
+        // No replica of a partition here fetches in this way.
+        return Some(ErrorCode::NotLeaderOrFollower);
+    }
+    (fetch.max_bytes < 0 || asked.partition_max_bytes < 0).then_some(ErrorCode::UnknownServerError)
+}
+
 fn wanted_of(partition: TopicPartition, asked: &FetchPartition) -> api::FetchPartition {
     api::FetchPartition {
         partition,
         fetch_offset: Offset(asked.fetch_offset),
-        current_leader_epoch: LeaderEpoch(asked.current_leader_epoch),
-        last_fetched_epoch: LeaderEpoch(asked.last_fetched_epoch),
+        // Every negative epoch means that the client names none.
+        current_leader_epoch: LeaderEpoch(asked.current_leader_epoch).max(LeaderEpoch::NONE),
+        last_fetched_epoch: LeaderEpoch(asked.last_fetched_epoch).max(LeaderEpoch::NONE),
         max_bytes: usize::try_from(asked.partition_max_bytes).unwrap_or(0),
     }
 }

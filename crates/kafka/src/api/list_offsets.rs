@@ -42,7 +42,9 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
             });
             answered.push(partition.partition_index);
         }
-        shape.push((topic.name, answered));
+        if !answered.is_empty() {
+            shape.push((topic.name, answered));
+        }
     }
     let mut results = join_all(lookups).await.into_iter();
     let topics = shape.into_iter().map(|(name, indexes)| ListOffsetsTopicResponse {

@@ -13,7 +13,7 @@ use futures_util::future::{BoxFuture, join_all};
 use klamm_broker::api::{self, Acks, PartitionError, ProduceError, Produced};
 use klamm_broker::backend::ProduceTicket;
 use klamm_broker::metadata::Image;
-use klamm_record::{BatchHeader, Compression};
+use klamm_record::{Attributes, BatchError, BatchHeader, Compression};
 use klamm_types::{ErrorCode, TopicPartition, Uuid};
 use klamm_wire::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use klamm_wire::produce_response::{
@@ -169,11 +169,12 @@ fn checked(rules: &Rules, internal: bool, records: Option<&Bytes>) -> Result<(By
             "a produce request needs one batch per partition",
         ));
     };
-    let header = match BatchHeader::parse(records) {
-        Ok(header) => header,
+    let attributes = match BatchHeader::parse(records) {
+        Ok(header) => header.attributes,
+        // A batch it is; what is wrong in it is the leader's to say.
+        Err(BatchError::BadOffsets { .. }) => Attributes::default(),
         Err(error) => return Err(refused(error.error_code(), &error.to_string())),
     };
-    let attributes = header.attributes;
     if attributes.is_transactional() && !rules.transactional {
         let text = "a transactional batch in a request without transactional id";
         return Err(refused(ErrorCode::TransactionalIdAuthorizationFailed, text));

@@ -247,7 +247,8 @@ pub const TOPIC_SETTINGS: &[TopicSetting] = &[
     setting("remote.storage.enable", Kind::Boolean, "false", Bounds::Any)
         .rule(Rule::DefaultOnly(NO_TIERS))
         .doc("Whether the log is tiered."),
-    setting("retention.bytes", Kind::Long, "-1", MINUS_ONE_UP)
+    // Any negative number is "no limit", as in Kafka.
+    setting("retention.bytes", Kind::Long, "-1", Bounds::Range(i64::MIN, i64::MAX))
         .cluster("log.retention.bytes")
         .doc("The size from which on a partition drops its oldest segments; -1 for no limit."),
     setting("retention.ms", Kind::Long, "604800000", MINUS_ONE_UP)

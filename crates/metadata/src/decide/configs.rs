@@ -35,13 +35,9 @@ pub(super) fn incremental_alter_configs(
             .entry((asked.resource_type, asked.resource_name.as_str()))
             .or_default() += 1;
     }
-    let mut answered = BTreeSet::new();
     let mut resources = Vec::new();
     for asked in &request.resources {
         let key = (asked.resource_type, asked.resource_name.as_str());
-        if !answered.insert(key) {
-            continue;
-        }
         let outcome = if count.get(&key) == Some(&1) {
             alter(overlay, asked)
         } else {
@@ -63,7 +59,7 @@ pub(super) fn incremental_alter_configs(
 
 /// All settings of the resource change, or none.
 fn alter(overlay: &mut Overlay, asked: &AlterConfigsResource) -> Result<(), Refusal> {
-    let resource = find_resource(overlay.image(), asked)?;
+    let resource = find_resource(asked)?;
     let mut names = BTreeSet::new();
     let mut changes: BTreeMap<String, Option<String>> = BTreeMap::new();
     for config in &asked.configs {
@@ -77,6 +73,8 @@ fn alter(overlay: &mut Overlay, asked: &AlterConfigsResource) -> Result<(), Refu
         }
     }
     check_together(overlay.image(), &resource, &changes)?;
+    // What is wrong with a value is said of topics that do not exist, too.
+    must_exist(overlay.image(), &resource)?;
     let before = changes
         .keys()
         .any(|name| concerns_elections(name))
@@ -90,16 +88,13 @@ fn alter(overlay: &mut Overlay, asked: &AlterConfigsResource) -> Result<(), Refu
     Ok(())
 }
 
-fn find_resource(image: &Image, asked: &AlterConfigsResource) -> Result<Resource, Refusal> {
+fn find_resource(asked: &AlterConfigsResource) -> Result<Resource, Refusal> {
     let name = asked.resource_name.as_str();
     match asked.resource_type {
         TOPIC if name.is_empty() => Err(Refusal::new(ErrorCode::InvalidRequest, "the topic name is empty")),
         TOPIC => {
             validate_topic_name(name)
                 .map_err(|error| Refusal::new(ErrorCode::InvalidTopicException, error.to_string()))?;
-            if image.topic_by_name(name).is_none() {
-                return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, ""));
-            }
             Ok(Resource::Topic(Arc::from(name)))
         }
         BROKER if name.is_empty() => Ok(Resource::ClusterDefaults),
@@ -114,18 +109,27 @@ fn find_resource(image: &Image, asked: &AlterConfigsResource) -> Result<Resource
     }
 }
 
+fn must_exist(image: &Image, resource: &Resource) -> Result<(), Refusal> {
+    match resource {
+        Resource::Topic(name) if image.topic_by_name(name).is_none() => {
+            Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))
+        }
+        Resource::Topic(_) | Resource::Broker(_) | Resource::ClusterDefaults => Ok(()),
+    }
+}
+
 /// The stored value after the operation; `None` for "back to the default".
 fn new_value(image: &Image, resource: &Resource, config: &AlterableConfig) -> Result<Option<String>, Refusal> {
-    let operation = AlterOperation::try_from(config.operation).map_err(|_| {
-        let text = format!("there is no operation {}", config.operation);
-        Refusal::new(ErrorCode::UnknownServerError, text)
-    })?;
-    if operation == AlterOperation::Delete {
+    if config.operation == AlterOperation::Delete as i32 {
         return Ok(None);
     }
     let value = config.value.as_deref().ok_or_else(|| {
         let text = format!("{} has no value", config.name);
         Refusal::new(ErrorCode::InvalidRequest, text)
+    })?;
+    let operation = AlterOperation::try_from(config.operation).map_err(|_| {
+        let text = format!("there is no operation {}", config.operation);
+        Refusal::new(ErrorCode::UnknownServerError, text)
     })?;
     let value = match operation {
         AlterOperation::Set | AlterOperation::Delete => value.to_string(),

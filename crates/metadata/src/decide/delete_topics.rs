@@ -1,6 +1,6 @@
 //! DeleteTopics, by name or by id. Brokers delete files when they see the record; that is not here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_schema::metadata::RemoveTopic;
 use klamm_schema::metadata::metadata_record::Record;
@@ -23,7 +23,12 @@ pub(super) fn delete_topics(overlay: &mut Overlay, request: &DeleteTopicsRequest
         *count.entry(*id).or_default() += 1;
     }
     let mut topics = Vec::with_capacity(found.len());
+    let mut answered = BTreeSet::new();
     for (asked, found) in request.topics.iter().zip(found) {
+        // A topic named by its name and by its id is answered once.
+        if found.as_ref().is_ok_and(|id| !answered.insert(*id)) {
+            continue;
+        }
         // The name is echoed for deletes by id too.
         let topic = found.as_ref().ok().and_then(|id| overlay.image().topic(*id)).cloned();
         let outcome = found.and_then(|id| {

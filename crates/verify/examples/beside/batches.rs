@@ -25,7 +25,9 @@ fn build(options: BatchOptions, records: i32, value: &[u8]) -> Bytes {
     for number in 0..i64::from(records) {
         let key = format!("key-{number}");
         let time = Timestamp(TIME + 10 * number);
-        builder.append(time, Some(key.as_bytes()), Some(value), &[]).expect("a small batch has room");
+        builder
+            .append(time, Some(key.as_bytes()), Some(value), &[])
+            .expect("a small batch has room");
     }
     builder.build().expect("at least one record was appended").into_bytes()
 }
@@ -41,7 +43,14 @@ pub fn sized(value_bytes: usize) -> Bytes {
 }
 
 pub fn compressed(compression: Compression) -> Bytes {
-    build(BatchOptions { compression, ..Default::default() }, 3, &[b'y'; 100])
+    build(
+        BatchOptions {
+            compression,
+            ..Default::default()
+        },
+        3,
+        &[b'y'; 100],
+    )
 }
 
 /// As an idempotent producer sends it.
@@ -51,7 +60,14 @@ pub fn idempotent(producer: i64, epoch: i16, sequence: i32, records: i32) -> Byt
         producer_epoch: ProducerEpoch(epoch),
         base_sequence: Sequence(sequence),
     };
-    build(BatchOptions { producer, ..Default::default() }, records, b"value")
+    build(
+        BatchOptions {
+            producer,
+            ..Default::default()
+        },
+        records,
+        b"value",
+    )
 }
 
 pub fn transactional(producer: i64) -> Bytes {
@@ -60,7 +76,15 @@ pub fn transactional(producer: i64) -> Bytes {
         producer_epoch: ProducerEpoch(0),
         base_sequence: Sequence(0),
     };
-    build(BatchOptions { producer, transactional: true, ..Default::default() }, 1, b"value")
+    build(
+        BatchOptions {
+            producer,
+            transactional: true,
+            ..Default::default()
+        },
+        1,
+        b"value",
+    )
 }
 
 /// Puts bytes somewhere into a batch and makes its CRC right again.
@@ -109,7 +133,9 @@ pub fn old_format(magic: u8) -> Bytes {
 /// The CRC of the old formats.
 fn crc32(bytes: &[u8]) -> u32 {
     let fold = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 }
+        })
     };
     !bytes.iter().fold(u32::MAX, fold)
 }

@@ -51,6 +51,11 @@ impl Cases {
         run: impl Fn(&mut Session<'_>, i16) -> Result<()> + 'static,
     ) {
         let name = format!("{}: {}", self.api, name.into());
-        self.list.push(Case { name, api: self.api, versions, run: Box::new(run) });
+        self.list.push(Case {
+            name,
+            api: self.api,
+            versions,
+            run: Box::new(run),
+        });
     }
 }

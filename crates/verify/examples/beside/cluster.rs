@@ -12,8 +12,8 @@ use klamm_wire::create_topics_request::{CreatableReplicaAssignment, CreatableTop
 use klamm_wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use klamm_wire::metadata_request::MetadataRequestTopic;
 use klamm_wire::{
-    ApiKey, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, Reader,
-    Request, Tree, VersionRange, encode_request, read_response, read_response_header,
+    ApiKey, ApiVersionsRequest, CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+    Reader, Request, Tree, VersionRange, encode_request, read_response, read_response_header,
 };
 
 use crate::connection::{Connection, Reply};
@@ -53,21 +53,33 @@ impl Cluster {
             topics: BTreeMap::new(),
             sent: 0,
         };
-        let none = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        let none = MetadataRequest {
+            topics: Some(Vec::new()),
+            ..Default::default()
+        };
         let metadata = cluster.until(0, 12, &none, |tree| list(tree, "brokers").len() == 3)?;
         cluster.cluster_id = text(&metadata, "cluster_id");
         cluster.brokers = list(&metadata, "brokers").iter().map(address).collect();
         cluster.connections.clear();
-        let software = ApiVersionsRequest { client_software_name: CLIENT, client_software_version: "1" };
+        let software = ApiVersionsRequest {
+            client_software_name: CLIENT,
+            client_software_version: "1",
+        };
         let versions = cluster.until(1, 3, &software, |tree| number(tree, "error_code") == 0)?;
         for api in list(&versions, "api_keys") {
-            let Some(key) = i16::try_from(number(api, "api_key")).ok().and_then(ApiKey::from_code) else { continue };
+            let Some(key) = i16::try_from(number(api, "api_key")).ok().and_then(ApiKey::from_code) else {
+                continue;
+            };
             let range = VersionRange::new(number(api, "min_version") as i16, number(api, "max_version") as i16);
             cluster.versions.insert(key, range);
         }
         for broker in 1..=3 {
             // The first producer ids of a broker take it a moment.
-            let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() };
+            let request = InitProducerIdRequest {
+                transactional_id: None,
+                transaction_timeout_ms: 1000,
+                ..Default::default()
+            };
             cluster.until(broker, 2, &request, |tree| number(tree, "error_code") == 0)?;
         }
         Ok(cluster)
@@ -76,7 +88,10 @@ impl Cluster {
     /// The connection to a broker, opened if there is none.
     pub fn connection(&mut self, broker: i64) -> Result<&mut Connection> {
         if !self.connections.contains_key(&broker) {
-            let address = self.brokers.get(&broker).with_context(|| format!("no broker {broker}"))?;
+            let address = self
+                .brokers
+                .get(&broker)
+                .with_context(|| format!("no broker {broker}"))?;
             let opened = Connection::open(address).with_context(|| format!("connecting to {address}"))?;
             self.connections.insert(broker, opened);
         }
@@ -116,7 +131,11 @@ impl Cluster {
                 Ok(tree) if done(tree) => return answer,
                 _ if begin.elapsed() > SETUP => {
                     let last = answer.map_or_else(|error| format!("{error:#}"), |tree| format!("{tree:?}"));
-                    bail!("{}: broker {broker} is not ready, the last answer to {} is {last}", self.name, R::KEY)
+                    bail!(
+                        "{}: broker {broker} is not ready, the last answer to {} is {last}",
+                        self.name,
+                        R::KEY
+                    )
                 }
                 _ => std::thread::yield_now(),
             }
@@ -128,30 +147,52 @@ impl Cluster {
         if let Some(topic) = self.topics.get(name) {
             return Ok(topic.clone());
         }
-        let mut topic = CreatableTopic { name, num_partitions: -1, replication_factor: -1, ..Default::default() };
+        let mut topic = CreatableTopic {
+            name,
+            num_partitions: -1,
+            replication_factor: -1,
+            ..Default::default()
+        };
         topic.assignments = (0..partitions).map(|index| assignment(index, 3)).collect();
         // The records of the cases are old, and none may vanish while they are looked at.
         let configs = [("retention.ms", "-1")].iter().chain(configs);
-        topic.configs = configs.map(|(name, value)| CreatableTopicConfig { name, value: Some(value) }).collect();
+        topic.configs = configs
+            .map(|(name, value)| CreatableTopicConfig {
+                name,
+                value: Some(value),
+            })
+            .collect();
         self.create(topic, partitions)
     }
 
     /// Creates a topic and waits until all brokers know it and all leaders serve it.
     pub fn create(&mut self, topic: CreatableTopic<'_>, partitions: i32) -> Result<Topic> {
         let name = topic.name;
-        let request = CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let request = CreateTopicsRequest {
+            topics: vec![topic],
+            ..Default::default()
+        };
         let created = |tree: &Tree| {
-            let code = list(tree, "topics").first().map_or(-1, |topic| number(topic, "error_code"));
+            let code = list(tree, "topics")
+                .first()
+                .map_or(-1, |topic| number(topic, "error_code"));
             code == 0 || code == 36
         };
         self.until(1, 7, &request, created)?;
-        let wanted = MetadataRequestTopic { name: Some(name), ..Default::default() };
-        let request = MetadataRequest { topics: Some(vec![wanted]), ..Default::default() };
+        let wanted = MetadataRequestTopic {
+            name: Some(name),
+            ..Default::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![wanted]),
+            ..Default::default()
+        };
         let mut id = Uuid::ZERO;
         for broker in 1..=3 {
             let known = |tree: &Tree| {
                 let topic = &list(tree, "topics")[0];
-                let settled = |partition: &Tree| list(partition, "isr_nodes").len() == list(partition, "replica_nodes").len();
+                let settled =
+                    |partition: &Tree| list(partition, "isr_nodes").len() == list(partition, "replica_nodes").len();
                 let all = list(topic, "partitions");
                 number(topic, "error_code") == 0 && all.len() == partitions as usize && all.iter().all(settled)
             };
@@ -160,19 +201,36 @@ impl Cluster {
                 id = *found;
             }
             let leaders = list(&list(&answer, "topics")[0], "partitions").to_vec();
-            for partition in leaders.iter().filter(|partition| number(partition, "leader_id") == broker) {
+            for partition in leaders
+                .iter()
+                .filter(|partition| number(partition, "leader_id") == broker)
+            {
                 self.await_leader(broker, name, number(partition, "partition_index") as i32)?;
             }
         }
-        let topic = Topic { name: name.to_owned(), id };
+        let topic = Topic {
+            name: name.to_owned(),
+            id,
+        };
         self.topics.insert(name.to_owned(), topic.clone());
         Ok(topic)
     }
 
     fn await_leader(&mut self, broker: i64, name: &str, partition_index: i32) -> Result<()> {
-        let asked = ListOffsetsPartition { partition_index, timestamp: -1, ..Default::default() };
-        let topic = ListOffsetsTopic { name, partitions: vec![asked] };
-        let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+        let asked = ListOffsetsPartition {
+            partition_index,
+            timestamp: -1,
+            ..Default::default()
+        };
+        let topic = ListOffsetsTopic {
+            name,
+            partitions: vec![asked],
+        };
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![topic],
+            ..Default::default()
+        };
         let serves = |tree: &Tree| number(&list(&list(tree, "topics")[0], "partitions")[0], "error_code") == 0;
         self.until(broker, 7, &request, serves)?;
         Ok(())
@@ -181,8 +239,13 @@ impl Cluster {
 
 /// Partition n on `replicas` brokers, the first of them 1 + n mod 3.
 pub fn assignment(partition_index: i32, replicas: i32) -> CreatableReplicaAssignment {
-    let broker_ids = (0..replicas).map(|replica| 1 + (partition_index + replica) % 3).collect();
-    CreatableReplicaAssignment { partition_index, broker_ids }
+    let broker_ids = (0..replicas)
+        .map(|replica| 1 + (partition_index + replica) % 3)
+        .collect();
+    CreatableReplicaAssignment {
+        partition_index,
+        broker_ids,
+    }
 }
 
 /// A frame without its length as a tree.

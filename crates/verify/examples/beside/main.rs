@@ -53,8 +53,17 @@ fn arguments() -> Result<Arguments> {
             _ => plain.push(argument),
         }
     }
-    let [kafka, klamm] = <[String; 2]>::try_from(plain).ok().context("needs two addresses: KAFKA KLAMM")?;
-    Ok(Arguments { kafka, klamm, only, names, edges, show_accepted })
+    let [kafka, klamm] = <[String; 2]>::try_from(plain)
+        .ok()
+        .context("needs two addresses: KAFKA KLAMM")?;
+    Ok(Arguments {
+        kafka,
+        klamm,
+        only,
+        names,
+        edges,
+        show_accepted,
+    })
 }
 
 fn main() -> Result<ExitCode> {
@@ -84,15 +93,18 @@ fn main() -> Result<ExitCode> {
     report.sent = kafka.sent.max(klamm.sent);
     report.print(arguments.show_accepted);
     let whole = arguments.only.is_empty() && !arguments.edges;
-    Ok(if report.passed(whole) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.passed(whole) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// The versions to run a case in; `None` if one of the clusters does not list its API.
 fn versions(case: &Case, kafka: &Cluster, klamm: &Cluster) -> Option<Vec<i16>> {
     let (theirs, ours) = (kafka.versions.get(&case.api)?, klamm.versions.get(&case.api)?);
-    let common = |version: &i16| {
-        theirs.contains(*version) && ours.contains(*version) && case.api.valid().contains(*version)
-    };
+    let common =
+        |version: &i16| theirs.contains(*version) && ours.contains(*version) && case.api.valid().contains(*version);
     let wanted = *case.versions.start()..=(*case.versions.end()).min(99);
     Some(wanted.filter(common).collect())
 }
@@ -102,7 +114,11 @@ fn answers(case: &Case, cluster: &mut Cluster, names: [&str; 2], version: i16) -
     let mut session = Session::new(cluster, names[0].to_owned(), names[1].to_owned());
     if let Err(error) = (case.run)(&mut session, version) {
         let (what, answer) = ("not carried out".to_owned(), Answer::Unreadable(format!("{error:#}")));
-        session.exchanges.push(Exchange { what, key: case.api, answer });
+        session.exchanges.push(Exchange {
+            what,
+            key: case.api,
+            answer,
+        });
     }
     let exchanges = session.exchanges;
     (exchanges, Names::of(cluster))

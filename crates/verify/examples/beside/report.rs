@@ -45,7 +45,11 @@ impl Report {
         self.cases.insert(case.name.clone());
         if kafka.0.len() != klamm.0.len() {
             let count = |exchanges: &[Exchange]| format!("{} answers", exchanges.len());
-            let found = Difference { field: String::new(), kafka: count(kafka.0), klamm: count(klamm.0) };
+            let found = Difference {
+                field: String::new(),
+                kafka: count(kafka.0),
+                klamm: count(klamm.0),
+            };
             self.unexplained += usize::from(self.note(case, version, "", found));
         }
         for (theirs, ours) in kafka.0.iter().zip(klamm.0) {
@@ -54,7 +58,9 @@ impl Report {
             let our_value = normalise(&ours.answer, ours.key, klamm.1);
             let found = differences(&their_value, &our_value);
             self.differing += usize::from(!found.is_empty());
-            let notes = found.into_iter().map(|found| self.note(case, version, &theirs.what, found));
+            let notes = found
+                .into_iter()
+                .map(|found| self.note(case, version, &theirs.what, found));
             // Every difference is to be noted, not only the first that is unexplained.
             self.unexplained += usize::from(notes.fold(false, |any, unexplained| any | unexplained));
         }
@@ -76,7 +82,14 @@ impl Report {
         };
         if accepted.is_none() && !lines.contains_key(&line) {
             // Who watches need not wait for the end.
-            eprintln!("{version}: {}: {}: {}: Kafka {}, Klamm {}", line.case, line.what, line.field, cut(&line.kafka), cut(&line.klamm));
+            eprintln!(
+                "{version}: {}: {}: {}: Kafka {}, Klamm {}",
+                line.case,
+                line.what,
+                line.field,
+                cut(&line.kafka),
+                cut(&line.klamm)
+            );
         }
         lines.entry(line).or_default().push(version);
         accepted.is_none()
@@ -118,9 +131,18 @@ impl Report {
 
 fn print(line: &Line, versions: &[i16]) {
     let versions: Vec<String> = versions.iter().map(i16::to_string).collect();
-    let what = if line.what.is_empty() { String::new() } else { format!(" ({})", line.what) };
+    let what = if line.what.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", line.what)
+    };
     println!("{}{what}, versions {}", line.case, versions.join(" "));
-    println!("    {}\n        Kafka {}\n        Klamm {}", line.field, cut(&line.kafka), cut(&line.klamm));
+    println!(
+        "    {}\n        Kafka {}\n        Klamm {}",
+        line.field,
+        cut(&line.kafka),
+        cut(&line.klamm)
+    );
 }
 
 fn cut(text: &str) -> String {

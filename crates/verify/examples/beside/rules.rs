@@ -27,24 +27,96 @@ const RULES: &[(&str, Rule, &str)] = &[
     (".batch_index_error_message", Rule::Presence, "texts are our own"),
     (".documentation", Rule::Presence, "texts are our own"),
     (".controller_id", Rule::Broker, "any live broker will do"),
-    (".finalized_features_epoch", Rule::Sign, "the position in the metadata log"),
+    (
+        ".finalized_features_epoch",
+        Rule::Sign,
+        "the position in the metadata log",
+    ),
     (".isr_nodes", Rule::Unordered, "a set"),
     (".brokers", Rule::Unordered, "a set"),
-    ("Metadata.topics", Rule::Unordered, "the answer's order is free, Kafka's is that of a hash map"),
-    ("DescribeQuorum.topics.partitions.current_voters.replica_directory_id", Rule::Ignored, "unset in a quorum of fixed voters"),
+    (
+        "Metadata.topics",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "DescribeQuorum.topics.partitions.current_voters.replica_directory_id",
+        Rule::Ignored,
+        "unset in a quorum of fixed voters",
+    ),
     ("InitProducerId.producer_id", Rule::Sign, "unique, no more"),
     ("ApiVersions.api_keys", Rule::Keyed("api_key"), "a set"),
     ("ApiVersions.supported_features", Rule::Keyed("name"), "a set"),
     ("ApiVersions.finalized_features", Rule::Keyed("name"), "a set"),
     ("CreateTopics.topics", Rule::Keyed("name"), "the answer's order is free"),
     ("CreateTopics.topics.configs", Rule::Keyed("name"), "a set"),
-    ("DeleteTopics.responses", Rule::Unordered, "the answer's order is free, Kafka shuffles"),
+    (
+        "DeleteTopics.responses",
+        Rule::Unordered,
+        "the answer's order is free, Kafka shuffles",
+    ),
     ("DescribeConfigs.results.configs", Rule::Keyed("name"), "a set"),
-    ("DescribeQuorum.topics.partitions.leader_id", Rule::Broker, "any voter may lead"),
-    ("DescribeQuorum.topics.partitions.leader_epoch", Rule::Sign, "how many elections there were"),
-    ("DescribeQuorum.topics.partitions.high_watermark", Rule::Sign, "the position in the metadata log"),
-    ("DescribeQuorum.topics.partitions.current_voters", Rule::Unordered, "a set"),
-    ("DescribeQuorum.topics.partitions.current_voters.log_end_offset", Rule::Sign, "the position in the metadata log"),
+    (
+        "Produce.responses",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "Produce.responses.partition_responses",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (".node_endpoints", Rule::Unordered, "a set"),
+    (
+        "Fetch.responses",
+        Rule::Unordered,
+        "the answer's order is free, Kafka puts what failed to the end",
+    ),
+    (
+        "Fetch.responses.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka puts what failed to the end",
+    ),
+    (
+        "ListOffsets.topics",
+        Rule::Unordered,
+        "the answer's order is free, Kafka puts what failed to the end",
+    ),
+    (
+        "ListOffsets.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka puts what failed to the end",
+    ),
+    (
+        "CreatePartitions.results",
+        Rule::Unordered,
+        "the answer's order is free",
+    ),
+    (
+        "DescribeQuorum.topics.partitions.leader_id",
+        Rule::Broker,
+        "any voter may lead",
+    ),
+    (
+        "DescribeQuorum.topics.partitions.leader_epoch",
+        Rule::Sign,
+        "how many elections there were",
+    ),
+    (
+        "DescribeQuorum.topics.partitions.high_watermark",
+        Rule::Sign,
+        "the position in the metadata log",
+    ),
+    (
+        "DescribeQuorum.topics.partitions.current_voters",
+        Rule::Unordered,
+        "a set",
+    ),
+    (
+        "DescribeQuorum.topics.partitions.current_voters.log_end_offset",
+        Rule::Sign,
+        "the position in the metadata log",
+    ),
     (".last_fetch_timestamp", Rule::Sign, "a time"),
     (".last_caught_up_timestamp", Rule::Sign, "a time"),
     ("DescribeQuorum.nodes", Rule::Keyed("node_id"), "a set"),
@@ -52,7 +124,13 @@ const RULES: &[(&str, Rule, &str)] = &[
 
 /// The rule for a field's path.
 pub fn rule(path: &str) -> Option<Rule> {
-    let applies = |end: &str| if end.starts_with('.') { path.ends_with(end) } else { path == end };
+    let applies = |end: &str| {
+        if end.starts_with('.') {
+            path.ends_with(end)
+        } else {
+            path == end
+        }
+    };
     RULES.iter().find(|(end, _, _)| applies(end)).map(|(_, rule, _)| *rule)
 }
 
@@ -65,7 +143,7 @@ mod tests {
         assert!(RULES.iter().all(|(_, _, why)| !why.is_empty()));
         assert_eq!(rule("Metadata.brokers.port"), Some(Rule::Sign));
         assert_eq!(rule("CreateTopics.topics"), Some(Rule::Keyed("name")));
-        assert_eq!(rule("Fetch.responses"), None);
+        assert_eq!(rule("DescribeQuorum.topics"), None);
         assert_eq!(rule("Metadata.report"), None);
     }
 }

@@ -37,7 +37,13 @@ pub struct Session<'c> {
 
 impl<'c> Session<'c> {
     pub fn new(cluster: &'c mut Cluster, prefix: String, shared: String) -> Session<'c> {
-        Session { cluster, prefix, shared, broker: 1, exchanges: Vec::new() }
+        Session {
+            cluster,
+            prefix,
+            shared,
+            broker: 1,
+            exchanges: Vec::new(),
+        }
     }
 
     /// The name of a topic of this case, which need not exist.
@@ -90,7 +96,11 @@ impl<'c> Session<'c> {
     ) -> Result<&mut Self> {
         let tree = self.cluster.until(self.broker, version, request, done)?;
         self.cluster.sent += 1;
-        self.exchanges.push(Exchange { what: String::new(), key: R::KEY, answer: Answer::Message(tree) });
+        self.exchanges.push(Exchange {
+            what: String::new(),
+            key: R::KEY,
+            answer: Answer::Message(tree),
+        });
         Ok(self)
     }
 
@@ -114,13 +124,20 @@ impl<'c> Session<'c> {
         if !matches!(answer, Answer::Message(_)) {
             self.cluster.drop_connection(self.broker);
         }
-        self.exchanges.push(Exchange { what: what.to_owned(), key, answer });
+        self.exchanges.push(Exchange {
+            what: what.to_owned(),
+            key,
+            answer,
+        });
         Ok(self)
     }
 
     /// Sends a frame that gets no answer, and a Metadata request behind it: its answer comes, or the connection ends.
     pub fn send_unanswered(&mut self, what: &str, frame: &[u8]) -> Result<&mut Self> {
-        let none = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        let none = MetadataRequest {
+            topics: Some(Vec::new()),
+            ..Default::default()
+        };
         let mut both = frame.to_vec();
         both.extend_from_slice(&self::frame(&none, 1)?);
         self.cluster.connection(self.broker)?.send(&both[..frame.len()]);
@@ -131,7 +148,9 @@ impl<'c> Session<'c> {
 /// A request with its length and header.
 pub fn frame<R: Request>(request: &R, version: i16) -> Result<Bytes> {
     let encoded = encode_request(request, version, 7, Some(CLIENT));
-    Ok(encoded.with_context(|| format!("{} {version} cannot be written", R::KEY))?.into_bytes())
+    Ok(encoded
+        .with_context(|| format!("{} {version} cannot be written", R::KEY))?
+        .into_bytes())
 }
 
 /// Gives a frame the length that it has.

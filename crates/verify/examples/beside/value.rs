@@ -35,7 +35,10 @@ pub struct Names {
 impl Names {
     pub fn of(cluster: &Cluster) -> Names {
         let topics = cluster.topics.values().map(|topic| (topic.id, topic.name.clone()));
-        Names { topics: topics.collect(), cluster_id: cluster.cluster_id.clone() }
+        Names {
+            topics: topics.collect(),
+            cluster_id: cluster.cluster_id.clone(),
+        }
     }
 
     fn uuid(&self, id: Uuid) -> String {
@@ -48,7 +51,11 @@ impl Names {
     }
 
     fn text(&self, text: &str) -> String {
-        if !text.is_empty() && text == self.cluster_id { "the cluster's id".into() } else { format!("{text:?}") }
+        if !text.is_empty() && text == self.cluster_id {
+            "the cluster's id".into()
+        } else {
+            format!("{text:?}")
+        }
     }
 }
 
@@ -113,8 +120,13 @@ fn replaced(tree: &Tree, rule: Rule) -> Option<&'static str> {
 
 impl Value {
     fn key(&self, name: &str) -> String {
-        let Value::Fields(fields) = self else { return self.to_string() };
-        fields.iter().find(|(field, _)| field == name).map_or_else(String::new, |(_, value)| value.to_string())
+        let Value::Fields(fields) = self else {
+            return self.to_string();
+        };
+        fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map_or_else(String::new, |(_, value)| value.to_string())
     }
 }
 
@@ -155,24 +167,37 @@ fn compare(kafka: &Value, klamm: &Value, field: String, found: &mut Vec<Differen
         (Value::Fields(theirs), Value::Fields(ours)) => {
             let missing = Value::Atom("(missing)".into());
             let get = |all: &[(String, Value)], name: &str| {
-                all.iter().find(|(field, _)| field == name).map_or_else(|| missing.clone(), |(_, value)| value.clone())
+                all.iter()
+                    .find(|(field, _)| field == name)
+                    .map_or_else(|| missing.clone(), |(_, value)| value.clone())
             };
             for (name, value) in theirs {
                 compare(value, &get(ours, name), join(&field, name), found);
             }
-            for (name, value) in ours.iter().filter(|(name, _)| theirs.iter().all(|(other, _)| other != name)) {
+            for (name, value) in ours
+                .iter()
+                .filter(|(name, _)| theirs.iter().all(|(other, _)| other != name))
+            {
                 compare(&missing, value, join(&field, name), found);
             }
         }
         _ if kafka != klamm => {
-            found.push(Difference { field, kafka: kafka.to_string(), klamm: klamm.to_string() });
+            found.push(Difference {
+                field,
+                kafka: kafka.to_string(),
+                klamm: klamm.to_string(),
+            });
         }
         _ => {}
     }
 }
 
 fn join(field: &str, name: &str) -> String {
-    if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") }
+    if field.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{field}.{name}")
+    }
 }
 
 #[cfg(test)]
@@ -181,13 +206,19 @@ mod tests {
 
     fn names() -> Names {
         let topic = Uuid::from_u128(u128::MAX);
-        Names { topics: BTreeMap::from([(topic, "t".into())]), cluster_id: "c1".into() }
+        Names {
+            topics: BTreeMap::from([(topic, "t".into())]),
+            cluster_id: "c1".into(),
+        }
     }
 
     fn metadata(id: Uuid, code: i64, isr: &[i64]) -> Answer {
         let partition = Tree::Fields(vec![
             ("leader_id", Tree::Number(2)),
-            ("isr_nodes", Tree::List(isr.iter().map(|node| Tree::Number(*node)).collect())),
+            (
+                "isr_nodes",
+                Tree::List(isr.iter().map(|node| Tree::Number(*node)).collect()),
+            ),
         ]);
         let topic = Tree::Fields(vec![
             ("error_code", Tree::Number(code)),
@@ -214,8 +245,18 @@ mod tests {
     fn every_field_that_differs_is_found() {
         let ours = normalise(&metadata(Uuid::from_u128(5), 3, &[1]), ApiKey::Metadata, &names());
         let theirs = normalise(&metadata(Uuid::ZERO, 0, &[1, 2]), ApiKey::Metadata, &names());
-        let found: Vec<String> = differences(&theirs, &ours).into_iter().map(|found| found.field).collect();
-        assert_eq!(found, ["topics[0].error_code", "topics[0].topic_id", "topics[0].partitions[0].isr_nodes"]);
+        let found: Vec<String> = differences(&theirs, &ours)
+            .into_iter()
+            .map(|found| found.field)
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "topics[0].error_code",
+                "topics[0].topic_id",
+                "topics[0].partitions[0].isr_nodes"
+            ]
+        );
         assert_eq!(differences(&ours, &ours), []);
         let closed = normalise(&Answer::Closed, ApiKey::Metadata, &names());
         assert_eq!(differences(&closed, &ours)[0].kafka, "connection closed");

@@ -17,15 +17,30 @@ const KEY: ApiKey = ApiKey::Fetch;
 const BATCHES: i64 = 4;
 
 fn at(partition: i32, fetch_offset: i64) -> FetchPartition {
-    FetchPartition { partition, fetch_offset, partition_max_bytes: 1_000_000, ..Default::default() }
+    FetchPartition {
+        partition,
+        fetch_offset,
+        partition_max_bytes: 1_000_000,
+        ..Default::default()
+    }
 }
 
 fn of(topic: &Topic, partitions: Vec<FetchPartition>) -> FetchTopic<'_> {
-    FetchTopic { topic: &topic.name, topic_id: topic.id, partitions }
+    FetchTopic {
+        topic: &topic.name,
+        topic_id: topic.id,
+        partitions,
+    }
 }
 
 fn request(topics: Vec<FetchTopic<'_>>) -> FetchRequest<'_> {
-    FetchRequest { max_wait_ms: 50, min_bytes: 1, max_bytes: 10_000_000, topics, ..Default::default() }
+    FetchRequest {
+        max_wait_ms: 50,
+        min_bytes: 1,
+        max_bytes: 10_000_000,
+        topics,
+        ..Default::default()
+    }
 }
 
 /// A topic with some batches in each of its partitions, written once.
@@ -33,7 +48,11 @@ fn filled(session: &mut Session<'_>, partitions: i32) -> Result<Topic> {
     let (topic, fresh) = session.shared("filled", partitions)?;
     for index in (0..partitions).filter(|_| fresh) {
         for _ in 0..BATCHES {
-            write(session, &produce(&topic, -1, vec![part(index, batches::plain(3))]), index)?;
+            write(
+                session,
+                &produce(&topic, -1, vec![part(index, batches::plain(3))]),
+                index,
+            )?;
         }
     }
     Ok(topic)
@@ -42,7 +61,10 @@ fn filled(session: &mut Session<'_>, partitions: i32) -> Result<Topic> {
 fn write(session: &mut Session<'_>, batch: &ProduceRequest<'_>, index: i32) -> Result<()> {
     let broker = 1 + i64::from(index) % 3;
     let tree = session.cluster.call(broker, 13, batch)?;
-    let code = number(&list(&list(&tree, "responses")[0], "partition_responses")[0], "error_code");
+    let code = number(
+        &list(&list(&tree, "responses")[0], "partition_responses")[0],
+        "error_code",
+    );
     anyhow::ensure!(code == 0, "the batch that prepares the case was refused: {code}");
     Ok(())
 }
@@ -84,13 +106,17 @@ fn reading() -> Vec<Case> {
         Ok(())
     });
     for isolation_level in [2, -1] {
-        cases.add(format!("isolation level {isolation_level}"), ALL, move |session, version| {
-            let topic = filled(session, 1)?;
-            let mut asked = request(vec![of(&topic, vec![at(0, 0)])]);
-            asked.isolation_level = isolation_level;
-            session.ask(version, &asked)?;
-            Ok(())
-        });
+        cases.add(
+            format!("isolation level {isolation_level}"),
+            ALL,
+            move |session, version| {
+                let topic = filled(session, 1)?;
+                let mut asked = request(vec![of(&topic, vec![at(0, 0)])]);
+                asked.isolation_level = isolation_level;
+                session.ask(version, &asked)?;
+                Ok(())
+            },
+        );
     }
     cases.add("what was produced, byte by byte", ALL, |session, version| {
         let topic = session.topic_with(format!("bytes-{version}"), &[])?;
@@ -111,7 +137,7 @@ fn reading() -> Vec<Case> {
 fn limits() -> Vec<Case> {
     let mut cases = Cases::of(KEY);
     for bytes in [0, 1, 100, 110, 200, 210, 220, 330] {
-        cases.add(format!("{bytes} bytes of a partition"), ALL, move |session, version| {
+        cases.add(format!("a limit of {bytes} bytes"), ALL, move |session, version| {
             let topic = filled(session, 1)?;
             let mut asked = at(0, 0);
             asked.partition_max_bytes = bytes;
@@ -146,18 +172,30 @@ fn wrong() -> Vec<Case> {
     let mut cases = Cases::of(KEY);
     cases.add("an unknown topic beside a known one", ALL, |session, version| {
         let topic = filled(session, 1)?;
-        let unknown = Topic { name: session.name("unknown"), id: unknown_id() };
-        session.ask(version, &request(vec![of(&unknown, vec![at(0, 0)]), of(&topic, vec![at(0, 0)])]))?;
+        let unknown = Topic {
+            name: session.name("unknown"),
+            id: unknown_id(),
+        };
+        session.ask(
+            version,
+            &request(vec![of(&unknown, vec![at(0, 0)]), of(&topic, vec![at(0, 0)])]),
+        )?;
         Ok(())
     });
     cases.add("the zero id", from(13), |session, version| {
-        let zero = Topic { name: String::new(), id: Uuid::ZERO };
+        let zero = Topic {
+            name: String::new(),
+            id: Uuid::ZERO,
+        };
         session.ask(version, &request(vec![of(&zero, vec![at(0, 0)])]))?;
         Ok(())
     });
     for (what, name) in bad_names() {
         cases.add(format!("a bad name: {what}"), until(12), move |session, version| {
-            let topic = Topic { name: name.clone(), id: Uuid::ZERO };
+            let topic = Topic {
+                name: name.clone(),
+                id: Uuid::ZERO,
+            };
             session.ask(version, &request(vec![of(&topic, vec![at(0, 0)])]))?;
             Ok(())
         });
@@ -172,27 +210,41 @@ fn wrong() -> Vec<Case> {
     cases.add("a follower", ALL, |session, version| {
         let topic = filled(session, 1)?;
         for offset in [0, 12, 1000] {
-            session.to(2).ask(version, &request(vec![of(&topic, vec![at(0, offset)])]))?;
+            session
+                .to(2)
+                .ask(version, &request(vec![of(&topic, vec![at(0, offset)])]))?;
         }
         Ok(())
     });
-    cases.add("a partition twice, a topic twice, a topic without partitions, nothing", ALL, |session, version| {
-        let topic = filled(session, 1)?;
-        session.ask_as("a partition twice", version, &request(vec![of(&topic, vec![at(0, 0), at(0, 9)])]))?;
-        let twice = vec![of(&topic, vec![at(0, 0)]), of(&topic, vec![at(0, 9)])];
-        session.ask_as("a topic twice", version, &request(twice))?;
-        session.ask_as("no partitions", version, &request(vec![of(&topic, Vec::new())]))?;
-        session.ask_as("nothing", version, &request(Vec::new()))?;
-        Ok(())
-    });
-    for replica_id in [-2, -3, 99] {
-        cases.add(format!("replica id {replica_id}"), until(14), move |session, version| {
+    cases.add(
+        "a partition twice, a topic twice, a topic without partitions, nothing",
+        ALL,
+        |session, version| {
             let topic = filled(session, 1)?;
-            let mut asked = request(vec![of(&topic, vec![at(0, 0)])]);
-            asked.replica_id = replica_id;
-            session.ask(version, &asked)?;
+            session.ask_as(
+                "a partition twice",
+                version,
+                &request(vec![of(&topic, vec![at(0, 0), at(0, 9)])]),
+            )?;
+            let twice = vec![of(&topic, vec![at(0, 0)]), of(&topic, vec![at(0, 9)])];
+            session.ask_as("a topic twice", version, &request(twice))?;
+            session.ask_as("no partitions", version, &request(vec![of(&topic, Vec::new())]))?;
+            session.ask_as("nothing", version, &request(Vec::new()))?;
             Ok(())
-        });
+        },
+    );
+    for replica_id in [-2, -3, 99] {
+        cases.add(
+            format!("replica id {replica_id}"),
+            until(14),
+            move |session, version| {
+                let topic = filled(session, 1)?;
+                let mut asked = request(vec![of(&topic, vec![at(0, 0)])]);
+                asked.replica_id = replica_id;
+                session.ask(version, &asked)?;
+                Ok(())
+            },
+        );
     }
     cases.list
 }
@@ -200,44 +252,72 @@ fn wrong() -> Vec<Case> {
 fn epochs() -> Vec<Case> {
     let mut cases = Cases::of(KEY);
     for epoch in [0, 1, 99, -1, -2] {
-        cases.add(format!("current leader epoch {epoch} of 0"), from(9), move |session, version| {
-            let topic = filled(session, 1)?;
-            let mut asked = at(0, 9);
-            asked.current_leader_epoch = epoch;
-            session.ask_as("the leader", version, &request(vec![of(&topic, vec![asked.clone()])]))?;
-            session.to(2).ask_as("a follower", version, &request(vec![of(&topic, vec![asked])]))?;
-            Ok(())
-        });
-        cases.add(format!("last fetched epoch {epoch} of 0"), from(12), move |session, version| {
-            let topic = filled(session, 1)?;
-            for offset in [9, 12, 50] {
-                let mut asked = at(0, offset);
-                asked.last_fetched_epoch = epoch;
-                session.ask(version, &request(vec![of(&topic, vec![asked])]))?;
-            }
-            Ok(())
-        });
+        cases.add(
+            format!("current leader epoch {epoch} of 0"),
+            from(9),
+            move |session, version| {
+                let topic = filled(session, 1)?;
+                let mut asked = at(0, 9);
+                asked.current_leader_epoch = epoch;
+                session.ask_as("the leader", version, &request(vec![of(&topic, vec![asked.clone()])]))?;
+                session
+                    .to(2)
+                    .ask_as("a follower", version, &request(vec![of(&topic, vec![asked])]))?;
+                Ok(())
+            },
+        );
+        cases.add(
+            format!("last fetched epoch {epoch} of 0"),
+            from(12),
+            move |session, version| {
+                let topic = filled(session, 1)?;
+                for offset in [9, 12, 50] {
+                    let mut asked = at(0, offset);
+                    asked.last_fetched_epoch = epoch;
+                    session.ask(version, &request(vec![of(&topic, vec![asked])]))?;
+                }
+                Ok(())
+            },
+        );
     }
     cases.list
 }
 
 fn sessions() -> Vec<Case> {
     let mut cases = Cases::of(KEY);
-    for (id, epoch) in [(0, -1), (0, 1), (0, 7), (12_345, 1), (12_345, -1), (12_345, 0), (-1, 0), (-1, 1), (0, -2)] {
-        cases.add(format!("session {id}, epoch {epoch}"), from(7), move |session, version| {
-            let topic = filled(session, 1)?;
-            let mut asked = request(vec![of(&topic, vec![at(0, 9)])]);
-            (asked.session_id, asked.session_epoch) = (id, epoch);
-            session.ask(version, &asked)?;
-            asked.topics = Vec::new();
-            session.ask_as("nothing", version, &asked)?;
-            Ok(())
-        });
+    for (id, epoch) in [
+        (0, -1),
+        (0, 1),
+        (0, 7),
+        (12_345, 1),
+        (12_345, -1),
+        (12_345, 0),
+        (-1, 0),
+        (-1, 1),
+        (0, -2),
+    ] {
+        cases.add(
+            format!("session {id}, epoch {epoch}"),
+            from(7),
+            move |session, version| {
+                let topic = filled(session, 1)?;
+                let mut asked = request(vec![of(&topic, vec![at(0, 9)])]);
+                (asked.session_id, asked.session_epoch) = (id, epoch);
+                session.ask(version, &asked)?;
+                asked.topics = Vec::new();
+                session.ask_as("nothing", version, &asked)?;
+                Ok(())
+            },
+        );
     }
     cases.add("forgotten topics without a session", from(7), |session, version| {
         let topic = filled(session, 1)?;
         let mut asked = request(vec![of(&topic, vec![at(0, 9)])]);
-        let forgotten = ForgottenTopic { topic: &topic.name, topic_id: topic.id, partitions: vec![0, 4] };
+        let forgotten = ForgottenTopic {
+            topic: &topic.name,
+            topic_id: topic.id,
+            partitions: vec![0, 4],
+        };
         asked.forgotten_topics_data = vec![forgotten];
         session.ask(version, &asked)?;
         Ok(())

@@ -21,25 +21,45 @@ pub fn cases() -> Vec<Case> {
 
 /// The internal topic is created by the first question for it.
 fn ready(tree: &Tree) -> bool {
-    let code = list(tree, "coordinators").first().map_or_else(|| number(tree, "error_code"), |one| number(one, "error_code"));
+    let code = list(tree, "coordinators")
+        .first()
+        .map_or_else(|| number(tree, "error_code"), |one| number(one, "error_code"));
     code != 15
 }
 
 /// Sends what follows to the coordinator of a group.
 fn to_coordinator(session: &mut Session<'_>, group: &str) -> Result<()> {
-    let request = FindCoordinatorRequest { key: group, ..Default::default() };
-    let tree = session.cluster.until(1, 1, &request, |tree| number(tree, "error_code") == 0)?;
+    let request = FindCoordinatorRequest {
+        key: group,
+        ..Default::default()
+    };
+    let tree = session
+        .cluster
+        .until(1, 1, &request, |tree| number(tree, "error_code") == 0)?;
     session.to(number(&tree, "node_id"));
     Ok(())
 }
 
 fn find_coordinator() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::FindCoordinator);
-    for (what, key, key_type) in [("a group", "group", 0), ("an empty group id", "", 0), ("type 9", "group", 9), ("type -1", "group", -1)] {
+    for (what, key, key_type) in [
+        ("a group", "group", 0),
+        ("an empty group id", "", 0),
+        ("type 9", "group", 9),
+        ("type -1", "group", -1),
+    ] {
         cases.add(what, from(1), move |session, version| {
             let request = match version {
-                0..=3 => FindCoordinatorRequest { key, key_type, ..Default::default() },
-                _ => FindCoordinatorRequest { key_type, coordinator_keys: vec![key, "other"], ..Default::default() },
+                0..=3 => FindCoordinatorRequest {
+                    key,
+                    key_type,
+                    ..Default::default()
+                },
+                _ => FindCoordinatorRequest {
+                    key_type,
+                    coordinator_keys: vec![key, "other"],
+                    ..Default::default()
+                },
             };
             session.ask_until(version, &request, ready)?;
             Ok(())
@@ -51,12 +71,21 @@ fn find_coordinator() -> Vec<Case> {
 fn members() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::Heartbeat);
     for (group, member) in [("", ""), ("", "m"), ("no-such-group", ""), ("no-such-group", "m")] {
-        cases.add(format!("group {group:?}, member {member:?}"), ALL, move |session, version| {
-            to_coordinator(session, group)?;
-            let request = HeartbeatRequest { group_id: group, generation_id: 1, member_id: member, ..Default::default() };
-            session.ask(version, &request)?;
-            Ok(())
-        });
+        cases.add(
+            format!("group {group:?}, member {member:?}"),
+            ALL,
+            move |session, version| {
+                to_coordinator(session, group)?;
+                let request = HeartbeatRequest {
+                    group_id: group,
+                    generation_id: 1,
+                    member_id: member,
+                    ..Default::default()
+                };
+                session.ask(version, &request)?;
+                Ok(())
+            },
+        );
     }
     cases.list
 }
@@ -67,21 +96,38 @@ fn administration() -> Vec<Case> {
     for group in ["", "no-such-group"] {
         describe.add(format!("group {group:?}"), ALL, move |session, version| {
             to_coordinator(session, group)?;
-            session.ask(version, &DescribeGroupsRequest { groups: vec![group], ..Default::default() })?;
+            session.ask(
+                version,
+                &DescribeGroupsRequest {
+                    groups: vec![group],
+                    ..Default::default()
+                },
+            )?;
             Ok(())
         });
         delete.add(format!("group {group:?}"), ALL, move |session, version| {
             to_coordinator(session, group)?;
-            session.ask(version, &DeleteGroupsRequest { groups_names: vec![group] })?;
+            session.ask(
+                version,
+                &DeleteGroupsRequest {
+                    groups_names: vec![group],
+                },
+            )?;
             Ok(())
         });
     }
     let mut all = Cases::of(ApiKey::ListGroups);
     all.add("no groups of an unknown state or type", from(4), |session, version| {
-        let mut request = ListGroupsRequest { states_filter: vec!["NoSuchState"], ..Default::default() };
+        let mut request = ListGroupsRequest {
+            states_filter: vec!["NoSuchState"],
+            ..Default::default()
+        };
         session.ask(version, &request)?;
         if version >= 5 {
-            request = ListGroupsRequest { types_filter: vec!["nosuchtype"], ..Default::default() };
+            request = ListGroupsRequest {
+                types_filter: vec!["nosuchtype"],
+                ..Default::default()
+            };
             session.ask(version, &request)?;
         }
         Ok(())

@@ -12,13 +12,26 @@ use crate::session::Session;
 
 /// Topics asked for by name, none of them created by asking.
 fn named<'n>(names: &[&'n str]) -> MetadataRequest<'n> {
-    let topic = |name: &&'n str| MetadataRequestTopic { name: Some(name), ..Default::default() };
-    MetadataRequest { topics: Some(names.iter().map(topic).collect()), ..Default::default() }
+    let topic = |name: &&'n str| MetadataRequestTopic {
+        name: Some(name),
+        ..Default::default()
+    };
+    MetadataRequest {
+        topics: Some(names.iter().map(topic).collect()),
+        ..Default::default()
+    }
 }
 
 fn by_id(ids: &[Uuid]) -> MetadataRequest<'static> {
-    let topic = |id: &Uuid| MetadataRequestTopic { topic_id: *id, name: None };
-    MetadataRequest { topics: Some(ids.iter().map(topic).collect()), allow_auto_topic_creation: false, ..Default::default() }
+    let topic = |id: &Uuid| MetadataRequestTopic {
+        topic_id: *id,
+        name: None,
+    };
+    MetadataRequest {
+        topics: Some(ids.iter().map(topic).collect()),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    }
 }
 
 pub fn cases() -> Vec<Case> {
@@ -43,16 +56,31 @@ fn metadata() -> Vec<Case> {
     cases.add("all topics of a cluster", ALL, |session, version| {
         session.topic(2)?;
         let topics = if version == 0 { Some(Vec::new()) } else { None };
-        session.ask(version, &quiet(MetadataRequest { topics, ..Default::default() }, version))?;
+        session.ask(
+            version,
+            &quiet(
+                MetadataRequest {
+                    topics,
+                    ..Default::default()
+                },
+                version,
+            ),
+        )?;
         Ok(())
     });
-    cases.add("a topic, also from its followers, also twice", ALL, |session, version| {
-        let topic = session.topic(4)?;
-        for broker in 1..=3 {
-            session.to(broker).ask(version, &quiet(named(&[&topic.name, &topic.name]), version))?;
-        }
-        Ok(())
-    });
+    cases.add(
+        "a topic, also from its followers, also twice",
+        ALL,
+        |session, version| {
+            let topic = session.topic(4)?;
+            for broker in 1..=3 {
+                session
+                    .to(broker)
+                    .ask(version, &quiet(named(&[&topic.name, &topic.name]), version))?;
+            }
+            Ok(())
+        },
+    );
     cases.add("authorized operations", from(8), |session, version| {
         let topic = session.topic(1)?;
         let mut request = quiet(named(&[&topic.name]), version);
@@ -72,7 +100,9 @@ fn metadata() -> Vec<Case> {
         session.ask_as("first", version, &named(&[&name]))?;
         let there = |tree: &klamm_wire::Tree| {
             let topic = tree.field("topics").and_then(|topics| topics.items().first());
-            let partitions = topic.map_or(&[][..], |topic| topic.field("partitions").map_or(&[], klamm_wire::Tree::items));
+            let partitions = topic.map_or(&[][..], |topic| {
+                topic.field("partitions").map_or(&[], klamm_wire::Tree::items)
+            });
             topic.is_some_and(|topic| number(topic, "error_code") == 0) && partitions.len() == 1
         };
         let tree = session.cluster.until(1, version, &named(&[&name]), there)?;
@@ -106,20 +136,39 @@ fn identified() -> Vec<Case> {
         session.ask(version, &by_id(&[topic.id, unknown_id(), topic.id]))?;
         Ok(())
     });
-    cases.add("an id or no name before ids were served", 10..=11, |session, version| {
-        let topic = session.topic(1)?;
-        session.ask_as("an id", version, &by_id(&[topic.id]))?;
-        session.ask_as("no name", version, &by_id(&[Uuid::ZERO]))?;
-        session.ask_as("no name among two", version, &by_id(&[topic.id, Uuid::ZERO]))?;
-        Ok(())
-    });
+    cases.add(
+        "an id or no name before ids were served",
+        10..=11,
+        |session, version| {
+            let topic = session.topic(1)?;
+            session.ask_as("an id", version, &by_id(&[topic.id]))?;
+            session.ask_as("no name", version, &by_id(&[Uuid::ZERO]))?;
+            session.ask_as("no name among two", version, &by_id(&[topic.id, Uuid::ZERO]))?;
+            Ok(())
+        },
+    );
     cases.add("id and name together", from(10), |session, version| {
         let topic = session.topic(1)?;
         let other = session.topic_with("other", &[])?;
-        let both = |id| MetadataRequestTopic { topic_id: id, name: Some(&other.name) };
-        let request = |topics| quiet(MetadataRequest { topics: Some(topics), ..Default::default() }, version);
+        let both = |id| MetadataRequestTopic {
+            topic_id: id,
+            name: Some(&other.name),
+        };
+        let request = |topics| {
+            quiet(
+                MetadataRequest {
+                    topics: Some(topics),
+                    ..Default::default()
+                },
+                version,
+            )
+        };
         session.ask_as("both in one", version, &request(vec![both(topic.id)]))?;
-        session.ask_as("an id beside a name", version, &request(vec![both(topic.id), both(Uuid::ZERO)]))?;
+        session.ask_as(
+            "an id beside a name",
+            version,
+            &request(vec![both(topic.id), both(Uuid::ZERO)]),
+        )?;
         Ok(())
     });
     cases.list
@@ -129,27 +178,59 @@ fn describe_cluster() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::DescribeCluster);
     cases.add("brokers", ALL, |session, version| {
         for include_cluster_authorized_operations in [false, true] {
-            let request = DescribeClusterRequest { include_cluster_authorized_operations, ..Default::default() };
+            let request = DescribeClusterRequest {
+                include_cluster_authorized_operations,
+                ..Default::default()
+            };
             session.ask(version, &request)?;
         }
         Ok(())
     });
     for endpoint_type in [0, 2, 3, -1] {
-        cases.add(format!("endpoint type {endpoint_type}"), from(1), move |session, version| {
-            session.ask(version, &DescribeClusterRequest { endpoint_type, ..Default::default() })?;
-            Ok(())
-        });
+        cases.add(
+            format!("endpoint type {endpoint_type}"),
+            from(1),
+            move |session, version| {
+                session.ask(
+                    version,
+                    &DescribeClusterRequest {
+                        endpoint_type,
+                        ..Default::default()
+                    },
+                )?;
+                Ok(())
+            },
+        );
     }
     cases.add("fenced brokers too", from(2), |session, version| {
-        session.ask(version, &DescribeClusterRequest { include_fenced_brokers: true, ..Default::default() })?;
+        session.ask(
+            version,
+            &DescribeClusterRequest {
+                include_fenced_brokers: true,
+                ..Default::default()
+            },
+        )?;
         Ok(())
     });
     cases.list
 }
 
-fn describe(session: &mut Session<'_>, version: i16, names: &[&str], limit: i32, cursor: Option<Cursor<'_>>) -> anyhow::Result<()> {
+fn describe(
+    session: &mut Session<'_>,
+    version: i16,
+    names: &[&str],
+    limit: i32,
+    cursor: Option<Cursor<'_>>,
+) -> anyhow::Result<()> {
     let topics = names.iter().map(|name| TopicRequest { name }).collect();
-    session.ask(version, &DescribeTopicPartitionsRequest { topics, response_partition_limit: limit, cursor })?;
+    session.ask(
+        version,
+        &DescribeTopicPartitionsRequest {
+            topics,
+            response_partition_limit: limit,
+            cursor,
+        },
+    )?;
     Ok(())
 }
 
@@ -159,7 +240,13 @@ fn describe_topic_partitions() -> Vec<Case> {
         let topic = session.topic(5)?;
         let other = session.topic_with("other", &[])?;
         let unknown = session.name("unknown");
-        describe(session, version, &[&topic.name, &other.name, &unknown, &topic.name], 2000, None)
+        describe(
+            session,
+            version,
+            &[&topic.name, &other.name, &unknown, &topic.name],
+            2000,
+            None,
+        )
     });
     for limit in [0, -1, 1, 2, 3, i32::MAX] {
         cases.add(format!("at most {limit} partitions"), ALL, move |session, version| {
@@ -174,9 +261,20 @@ fn describe_topic_partitions() -> Vec<Case> {
         let other = session.topic_with("other", &[])?;
         let unknown = session.name("unknown");
         let between = session.name("p");
-        let places = [(&topic.name, 1), (&topic.name, 3), (&topic.name, 99), (&topic.name, -1), (&other.name, 0), (&unknown, 0), (&between, 0)];
+        let places = [
+            (&topic.name, 1),
+            (&topic.name, 3),
+            (&topic.name, 99),
+            (&topic.name, -1),
+            (&other.name, 0),
+            (&unknown, 0),
+            (&between, 0),
+        ];
         for (topic_name, partition_index) in places {
-            let cursor = Some(Cursor { topic_name, partition_index });
+            let cursor = Some(Cursor {
+                topic_name,
+                partition_index,
+            });
             describe(session, version, &[&topic.name, &other.name], 2, cursor)?;
         }
         Ok(())
@@ -185,7 +283,16 @@ fn describe_topic_partitions() -> Vec<Case> {
         let topic = session.topic(3)?;
         let gone = session.name("tn");
         for (topic_name, partition_index) in [(&topic.name, 1), (&gone, 0), (&topic.name, 7)] {
-            describe(session, version, &[], 2, Some(Cursor { topic_name, partition_index }))?;
+            describe(
+                session,
+                version,
+                &[],
+                2,
+                Some(Cursor {
+                    topic_name,
+                    partition_index,
+                }),
+            )?;
         }
         Ok(())
     });

@@ -26,7 +26,10 @@ fn announced(count: i32) -> Vec<u8> {
 
 /// A Metadata request with other bytes behind its fields.
 fn metadata(version: i16, rest: &[u8]) -> Vec<u8> {
-    let none = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+    let none = MetadataRequest {
+        topics: Some(Vec::new()),
+        ..Default::default()
+    };
     let body = frame(&none, version).expect("a request without topics can be written");
     framed(&[&body[4..], rest].concat())
 }
@@ -40,26 +43,64 @@ fn frames() -> Vec<(String, Vec<u8>)> {
     for key in [-1, 4, 52, 99, 1000, i16::MAX] {
         frames.push((format!("API {key}"), framed(&header(key, 0))));
     }
-    for (key, version) in [(ApiKey::Produce, 2), (ApiKey::Produce, 0), (ApiKey::Produce, 14), (ApiKey::Fetch, 3), (ApiKey::Fetch, 19), (ApiKey::ListOffsets, 0), (ApiKey::Metadata, 14), (ApiKey::Metadata, -1), (ApiKey::CreateTopics, 1), (ApiKey::DescribeCluster, 3)] {
-        frames.push((format!("version {version} of {key}"), framed(&header(key.code(), version))));
+    for (key, version) in [
+        (ApiKey::Produce, 2),
+        (ApiKey::Produce, 0),
+        (ApiKey::Produce, 14),
+        (ApiKey::Fetch, 3),
+        (ApiKey::Fetch, 19),
+        (ApiKey::ListOffsets, 0),
+        (ApiKey::Metadata, 14),
+        (ApiKey::Metadata, -1),
+        (ApiKey::CreateTopics, 1),
+        (ApiKey::DescribeCluster, 3),
+    ] {
+        frames.push((
+            format!("version {version} of {key}"),
+            framed(&header(key.code(), version)),
+        ));
     }
     frames.push(("an empty frame".into(), framed(&[])));
     frames.push(("a frame of 3 bytes".into(), framed(&[0, 3, 0])));
     frames.push(("a header without its end".into(), framed(&header(3, 1)[..9])));
     frames.push(("a negative frame length".into(), (-1_i32).to_be_bytes().to_vec()));
     frames.push(("the lowest frame length".into(), i32::MIN.to_be_bytes().to_vec()));
-    frames.push(("a frame length of 104857601".into(), 104_857_601_i32.to_be_bytes().to_vec()));
-    frames.push(("a client id that is cut off".into(), framed(&[0, 3, 0, 1, 0, 0, 0, 7, 0, 50, b'x'])));
-    frames.push(("a client id of length -2".into(), framed(&[0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xfe, 0, 0, 0, 0])));
-    frames.push(("a client id that is no UTF-8".into(), framed(&[0, 3, 0, 1, 0, 0, 0, 7, 0, 2, 0xff, 0xfe, 0, 0, 0, 0])));
+    frames.push((
+        "a frame length of 104857601".into(),
+        104_857_601_i32.to_be_bytes().to_vec(),
+    ));
+    frames.push((
+        "a client id that is cut off".into(),
+        framed(&[0, 3, 0, 1, 0, 0, 0, 7, 0, 50, b'x']),
+    ));
+    frames.push((
+        "a client id of length -2".into(),
+        framed(&[0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xfe, 0, 0, 0, 0]),
+    ));
+    frames.push((
+        "a client id that is no UTF-8".into(),
+        framed(&[0, 3, 0, 1, 0, 0, 0, 7, 0, 2, 0xff, 0xfe, 0, 0, 0, 0]),
+    ));
     frames.push(("an array of 2147483647".into(), announced(i32::MAX)));
     frames.push(("an array of -2".into(), announced(-2)));
     for version in [1, 8, 9, 12] {
-        frames.push((format!("3 surplus bytes behind Metadata {version}"), metadata(version, &[1, 0, 0])));
+        frames.push((
+            format!("3 surplus bytes behind Metadata {version}"),
+            metadata(version, &[1, 0, 0]),
+        ));
     }
     frames.push(("a body that is cut off".into(), cut(&metadata(12, &[]), 1)));
-    let offsets = frame(&ListOffsetsRequest { replica_id: -1, ..Default::default() }, 1);
-    frames.push(("ListOffsets without its topics".into(), cut(&offsets.expect("can be written"), 4)));
+    let offsets = frame(
+        &ListOffsetsRequest {
+            replica_id: -1,
+            ..Default::default()
+        },
+        1,
+    );
+    frames.push((
+        "ListOffsets without its topics".into(),
+        cut(&offsets.expect("can be written"), 4),
+    ));
     frames.push(("an unknown tagged field".into(), tagged()));
     frames
 }
@@ -72,7 +113,11 @@ fn tagged() -> Vec<u8> {
 
 /// The API and version as which an answer is read: those of the frame, if they exist.
 fn read_as(frame: &[u8]) -> (ApiKey, i16) {
-    let number = |at: usize| frame.get(at..at + 2).map_or(-1, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]));
+    let number = |at: usize| {
+        frame
+            .get(at..at + 2)
+            .map_or(-1, |bytes| i16::from_be_bytes([bytes[0], bytes[1]]))
+    };
     match ApiKey::from_code(number(4)) {
         Some(key) if key.valid().contains(number(6)) => (key, number(6)),
         _ => (ApiKey::ApiVersions, 0),

@@ -21,11 +21,20 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn topic(name: &str, num_partitions: i32, replication_factor: i16) -> CreatableTopic<'_> {
-    CreatableTopic { name, num_partitions, replication_factor, ..Default::default() }
+    CreatableTopic {
+        name,
+        num_partitions,
+        replication_factor,
+        ..Default::default()
+    }
 }
 
 fn creation(topics: Vec<CreatableTopic<'_>>, validate_only: bool) -> CreateTopicsRequest<'_> {
-    CreateTopicsRequest { topics, timeout_ms: 15_000, validate_only }
+    CreateTopicsRequest {
+        topics,
+        timeout_ms: 15_000,
+        validate_only,
+    }
 }
 
 /// Asks as a check, then in earnest, then again.
@@ -38,32 +47,70 @@ fn thrice(session: &mut Session<'_>, version: i16, topic: &CreatableTopic<'_>) -
 
 fn create() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::CreateTopics);
-    let shapes = [(1, 3), (2, 1), (-1, -1), (3, -1), (-1, 2), (0, 3), (-2, 3), (1, 0), (1, -2), (1, 4), (0, 0), (1, i16::MAX), (i32::MIN, 1)];
+    let shapes = [
+        (1, 3),
+        (2, 1),
+        (-1, -1),
+        (3, -1),
+        (-1, 2),
+        (0, 3),
+        (-2, 3),
+        (1, 0),
+        (1, -2),
+        (1, 4),
+        (0, 0),
+        (1, i16::MAX),
+        (i32::MIN, 1),
+    ];
     for (partitions, replicas) in shapes {
-        cases.add(format!("{partitions} partitions, {replicas} replicas"), ALL, move |session, version| {
-            let name = session.name(version);
-            thrice(session, version, &topic(&name, partitions, replicas))
-        });
+        cases.add(
+            format!("{partitions} partitions, {replicas} replicas"),
+            ALL,
+            move |session, version| {
+                let name = session.name(version);
+                thrice(session, version, &topic(&name, partitions, replicas))
+            },
+        );
     }
     for (what, name) in bad_names() {
-        cases.add(format!("a bad name: {what}"), ALL, move |session, version| thrice(session, version, &topic(&name, 1, 1)));
+        cases.add(format!("a bad name: {what}"), ALL, move |session, version| {
+            thrice(session, version, &topic(&name, 1, 1))
+        });
     }
-    cases.add("the metadata topic", ALL, |session, version| thrice(session, version, &topic("__cluster_metadata", 1, 1)));
+    cases.add("the metadata topic", ALL, |session, version| {
+        thrice(session, version, &topic("__cluster_metadata", 1, 1))
+    });
     cases.add("a name that collides with another", ALL, |session, version| {
         session.topic_with("with.dot", &[])?;
         let name = session.name("with_dot");
         thrice(session, version, &topic(&name, 1, 1))
     });
-    cases.add("a topic twice, good and bad ones together, none", ALL, |session, version| {
-        let (name, other) = (session.name(format!("twice-{version}")), session.name(format!("once-{version}")));
-        session.ask_as("none", version, &creation(Vec::new(), false))?;
-        let topics = vec![topic(&name, 1, 1), topic(&other, 1, 1), topic("..", 1, 1), topic(&name, 2, 1)];
-        session.ask_as("a topic twice", version, &creation(topics, false))?;
-        let topics = vec![topic(&other, 1, 1), topic(&name, 0, 1)];
-        session.ask_as("existing and bad", version, &creation(topics, false))?;
-        session.ask_as("existing, twice", version, &creation(vec![topic(&other, 1, 1), topic(&other, 1, 1)], false))?;
-        Ok(())
-    });
+    cases.add(
+        "a topic twice, good and bad ones together, none",
+        ALL,
+        |session, version| {
+            let (name, other) = (
+                session.name(format!("twice-{version}")),
+                session.name(format!("once-{version}")),
+            );
+            session.ask_as("none", version, &creation(Vec::new(), false))?;
+            let topics = vec![
+                topic(&name, 1, 1),
+                topic(&other, 1, 1),
+                topic("..", 1, 1),
+                topic(&name, 2, 1),
+            ];
+            session.ask_as("a topic twice", version, &creation(topics, false))?;
+            let topics = vec![topic(&other, 1, 1), topic(&name, 0, 1)];
+            session.ask_as("existing and bad", version, &creation(topics, false))?;
+            session.ask_as(
+                "existing, twice",
+                version,
+                &creation(vec![topic(&other, 1, 1), topic(&other, 1, 1)], false),
+            )?;
+            Ok(())
+        },
+    );
     for timeout_ms in [0, -1] {
         cases.add(format!("a time-out of {timeout_ms}"), ALL, move |session, version| {
             let name = session.name(version);
@@ -106,12 +153,19 @@ fn create_assigned() -> Vec<Case> {
         });
     }
     for (partitions, replicas) in [(1, -1), (-1, 1), (1, 1), (0, -1)] {
-        cases.add(format!("an assignment with {partitions} partitions, {replicas} replicas"), ALL, move |session, version| {
-            let name = session.name(version);
-            let mut asked = topic(&name, partitions, replicas);
-            asked.assignments = vec![CreatableReplicaAssignment { partition_index: 0, broker_ids: vec![1] }];
-            thrice(session, version, &asked)
-        });
+        cases.add(
+            format!("an assignment with {partitions} partitions, {replicas} replicas"),
+            ALL,
+            move |session, version| {
+                let name = session.name(version);
+                let mut asked = topic(&name, partitions, replicas);
+                asked.assignments = vec![CreatableReplicaAssignment {
+                    partition_index: 0,
+                    broker_ids: vec![1],
+                }];
+                thrice(session, version, &asked)
+            },
+        );
     }
     cases.list
 }
@@ -182,10 +236,16 @@ fn create_configured() -> Vec<Case> {
         });
     }
     cases.add("a setting twice, a good and a bad one", ALL, |session, version| {
-        let set = |name, value| CreatableTopicConfig { name, value: Some(value) };
+        let set = |name, value| CreatableTopicConfig {
+            name,
+            value: Some(value),
+        };
         for (what, configs) in [
             ("twice", vec![set("retention.ms", "5000"), set("retention.ms", "7000")]),
-            ("good and bad", vec![set("retention.ms", "5000"), set("segment.ms", "x")]),
+            (
+                "good and bad",
+                vec![set("retention.ms", "5000"), set("segment.ms", "x")],
+            ),
         ] {
             let name = session.name(format!("{version}-{}", configs.len() + what.len()));
             let mut asked = topic(&name, 1, 3);
@@ -198,8 +258,14 @@ fn create_configured() -> Vec<Case> {
 }
 
 fn deletion<'n>(names: &[&'n str], version: i16) -> DeleteTopicsRequest<'n> {
-    let state = |name: &&'n str| DeleteTopicState { name: Some(name), topic_id: Uuid::ZERO };
-    let mut request = DeleteTopicsRequest { timeout_ms: 15_000, ..Default::default() };
+    let state = |name: &&'n str| DeleteTopicState {
+        name: Some(name),
+        topic_id: Uuid::ZERO,
+    };
+    let mut request = DeleteTopicsRequest {
+        timeout_ms: 15_000,
+        ..Default::default()
+    };
     if version >= 6 {
         request.topics = names.iter().map(state).collect();
     } else {
@@ -215,7 +281,11 @@ fn delete() -> Vec<Case> {
         let other = session.topic_with(format!("other-{version}"), &[])?;
         let unknown = session.name("unknown");
         session.ask_as("none", version, &deletion(&[], version))?;
-        session.ask_as("known and unknown", version, &deletion(&[&known.name, &unknown], version))?;
+        session.ask_as(
+            "known and unknown",
+            version,
+            &deletion(&[&known.name, &unknown], version),
+        )?;
         session.ask_as("gone", version, &deletion(&[&known.name], version))?;
         session.ask_as("twice", version, &deletion(&[&other.name, &other.name], version))?;
         session.ask_as("unknown twice", version, &deletion(&[&unknown, &unknown], version))?;
@@ -250,14 +320,28 @@ fn delete() -> Vec<Case> {
             ("neither name nor id", vec![state(None, Uuid::ZERO)]),
             ("name and id", vec![state(Some(&*topic.name), topic.id)]),
             ("name and unknown id", vec![state(Some(&*topic.name), unknown_id())]),
-            ("name beside id", vec![state(Some(&*topic.name), Uuid::ZERO), state(None, topic.id)]),
+            (
+                "name beside id",
+                vec![state(Some(&*topic.name), Uuid::ZERO), state(None, topic.id)],
+            ),
             ("an id twice", vec![state(None, other.id), state(None, other.id)]),
-            ("an unknown id twice", vec![state(None, unknown_id()), state(None, unknown_id())]),
+            (
+                "an unknown id twice",
+                vec![state(None, unknown_id()), state(None, unknown_id())],
+            ),
             ("known", vec![state(None, third.id)]),
             ("gone", vec![state(None, third.id)]),
         ];
         for (what, topics) in asked {
-            session.ask_as(what, version, &DeleteTopicsRequest { topics, timeout_ms: 15_000, ..Default::default() })?;
+            session.ask_as(
+                what,
+                version,
+                &DeleteTopicsRequest {
+                    topics,
+                    timeout_ms: 15_000,
+                    ..Default::default()
+                },
+            )?;
         }
         Ok(())
     });
@@ -265,15 +349,29 @@ fn delete() -> Vec<Case> {
 }
 
 fn growth<'n>(name: &'n str, count: i32, assignments: Option<&[&[i32]]>) -> CreatePartitionsTopic<'n> {
-    let assignment = |broker_ids: &&[i32]| CreatePartitionsAssignment { broker_ids: broker_ids.to_vec() };
+    let assignment = |broker_ids: &&[i32]| CreatePartitionsAssignment {
+        broker_ids: broker_ids.to_vec(),
+    };
     let assignments = assignments.map(|all| all.iter().map(assignment).collect());
-    CreatePartitionsTopic { name, count, assignments }
+    CreatePartitionsTopic {
+        name,
+        count,
+        assignments,
+    }
 }
 
 fn grow(session: &mut Session<'_>, what: &str, version: i16, topics: Vec<CreatePartitionsTopic<'_>>) -> Result<()> {
     for validate_only in [true, false] {
         let topics = topics.clone();
-        session.ask_as(what, version, &CreatePartitionsRequest { topics, timeout_ms: 15_000, validate_only })?;
+        session.ask_as(
+            what,
+            version,
+            &CreatePartitionsRequest {
+                topics,
+                timeout_ms: 15_000,
+                validate_only,
+            },
+        )?;
     }
     Ok(())
 }
@@ -282,11 +380,15 @@ fn create_partitions() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::CreatePartitions);
     // Counts that Kafka would try to reach are left out: it keeps ten thousand partitions of a count that it refuses.
     for count in [2, 1, 0, -1, i32::MIN, 3] {
-        cases.add(format!("{count} partitions instead of 2"), ALL, move |session, version| {
-            let name = session.name(version);
-            session.cluster.topic(&name, 2, &[])?;
-            grow(session, "", version, vec![growth(&name, count, None)])
-        });
+        cases.add(
+            format!("{count} partitions instead of 2"),
+            ALL,
+            move |session, version| {
+                let name = session.name(version);
+                session.cluster.topic(&name, 2, &[])?;
+                grow(session, "", version, vec![growth(&name, count, None)])
+            },
+        );
     }
     let assignments: [(&str, &'static [&'static [i32]]); 9] = [
         ("two", &[&[1, 2, 3], &[2, 3, 1]]),
@@ -309,9 +411,19 @@ fn create_partitions() -> Vec<Case> {
         let topic = session.topic(1)?;
         let unknown = session.name("unknown");
         grow(session, "unknown", version, vec![growth(&unknown, 3, None)])?;
-        grow(session, "twice", version, vec![growth(&topic.name, 3, None), growth(&topic.name, 4, None)])?;
+        grow(
+            session,
+            "twice",
+            version,
+            vec![growth(&topic.name, 3, None), growth(&topic.name, 4, None)],
+        )?;
         grow(session, "none", version, Vec::new())?;
-        grow(session, "bad and unknown", version, vec![growth(&topic.name, 1, None), growth(&unknown, 1, None)])
+        grow(
+            session,
+            "bad and unknown",
+            version,
+            vec![growth(&topic.name, 1, None), growth(&unknown, 1, None)],
+        )
     });
     for (what, name) in bad_names() {
         cases.add(format!("a bad name: {what}"), until(99), move |session, version| {
@@ -322,7 +434,14 @@ fn create_partitions() -> Vec<Case> {
         cases.add(format!("a time-out of {timeout_ms}"), ALL, move |session, version| {
             let topic = session.topic_with(version, &[])?;
             let topics = vec![growth(&topic.name, 2, None)];
-            session.ask(version, &CreatePartitionsRequest { topics, timeout_ms, validate_only: false })?;
+            session.ask(
+                version,
+                &CreatePartitionsRequest {
+                    topics,
+                    timeout_ms,
+                    validate_only: false,
+                },
+            )?;
             Ok(())
         });
     }
