@@ -20,7 +20,7 @@ const STRUCTS_FROM: i16 = 6;
 const DELETION_DISABLED_FROM: i16 = 3;
 
 /// A topic as the request names it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Named<'a> {
     name: Option<&'a str>,
     id: Uuid,
@@ -149,5 +149,30 @@ fn name_for(name: Option<&str>, version: i16) -> Option<&str> {
         name
     } else {
         Some(name.unwrap_or(""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_several_times_is_answered_once() {
+        let named = |name, id| Named {
+            name,
+            id: Uuid::from_u128(id),
+        };
+        let asked = [
+            named(Some("b"), 0),
+            named(Some("a"), 0),
+            named(None, 7),
+            named(Some("b"), 0),
+            named(None, 7),
+            named(None, 8),
+            named(Some("b"), 0),
+        ];
+        let (once, twice) = repeated(&asked);
+        assert_eq!(once, [named(None, 8), named(Some("a"), 0)]);
+        assert_eq!(twice, [named(None, 7), named(Some("b"), 0)]);
     }
 }

@@ -315,3 +315,38 @@ fn refuse(request: &Request, fetch: &FetchRequest<'_>, code: ErrorCode) -> Answe
         ..Default::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use klamm_wire::fetch_request::ReplicaState;
+
+    use super::*;
+
+    #[test]
+    fn replicas_and_negative_limits_are_refused() {
+        let asked = FetchPartition {
+            partition_max_bytes: 10,
+            ..Default::default()
+        };
+        let consumer = FetchRequest::default();
+        assert_eq!(refusal(14, &consumer, &asked), None);
+        let old = FetchRequest {
+            replica_id: 2,
+            ..Default::default()
+        };
+        assert_eq!(refusal(14, &old, &asked), Some(ErrorCode::NotLeaderOrFollower));
+        let new = FetchRequest {
+            replica_state: ReplicaState {
+                replica_id: 2,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        assert_eq!(refusal(15, &new, &asked), Some(ErrorCode::NotLeaderOrFollower));
+        let negative = FetchPartition {
+            partition_max_bytes: -1,
+            ..asked
+        };
+        assert_eq!(refusal(18, &consumer, &negative), Some(ErrorCode::UnknownServerError));
+    }
+}

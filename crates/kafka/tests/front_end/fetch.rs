@@ -221,20 +221,25 @@ async fn limits_are_put_into_bounds_or_refused() {
         )
     });
     assert_eq!((max_bytes, min_bytes, max_wait.as_millis()), (57_671_680, 0, 0));
-    for change in [
-        |request: &mut FetchRequest<'_>| request.isolation_level = 2,
-        |request: &mut FetchRequest<'_>| request.max_bytes = -1,
-        |request: &mut FetchRequest<'_>| request.topics[0].partitions[0].partition_max_bytes = -1,
-    ] {
+    let changes: [(fn(&mut FetchRequest<'_>), i16); 3] = [
+        (|request| request.isolation_level = 2, -1),
+        // These are said of the partitions, not of the request.
+        (|request| request.max_bytes = -1, 0),
+        (|request| request.topics[0].partitions[0].partition_max_bytes = -1, 0),
+    ];
+    for (change, code) in changes {
         let mut request = fetch_of("t", 0, 0);
         change(&mut request);
         let reply = front.call(&request, 11).await;
         assert_eq!(
             (reply.read::<FetchRequest<'_>>().error_code, codes(&reply)),
-            (-1, vec![(0, -1)])
+            (code, vec![(0, -1)])
         );
     }
-    assert_eq!(front.fake.with(|state| state.fetches.len()), 1);
+    let read = front
+        .fake
+        .with(|state| state.fetches.iter().map(|fetch| fetch.partitions.len()).sum::<usize>());
+    assert_eq!(read, 1, "only the first request reads anything");
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ pub const ACCEPTED: &[Accepted] = &[
     },
     Accepted {
         case: "Produce: a batch with codec",
-        field: "responses.partition_responses.error_code",
+        field: "responses.partition_responses.*",
         kafka: "-1",
         klamm: "*",
         page: "docs/compatibility.md: compression codecs 5 to 7",

@@ -57,7 +57,7 @@ fn topics_are_deleted_by_name_or_id() {
         [
             (Some("a"), "NONE"),
             (Some("b"), "NONE"),
-            (Some("c"), "INVALID_REQUEST"),
+            // Once, though it was named in two ways.
             (Some("c"), "INVALID_REQUEST"),
             (Some("d"), "INVALID_REQUEST"),
             (None, "INVALID_REQUEST"),
