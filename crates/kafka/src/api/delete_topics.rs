@@ -98,9 +98,9 @@ async fn submit(
 
 /// Those named once, and those named several times, each of them once. Whether they exist makes no difference.
 fn repeated<'a>(named: &[Named<'a>]) -> (Vec<Named<'a>>, Vec<Named<'a>>) {
-    let mut count: BTreeMap<(Option<&str>, [u8; 16]), (usize, Named<'a>)> = BTreeMap::new();
+    let mut count = BTreeMap::new();
     for topic in named {
-        count.entry((topic.name, topic.id.0)).or_insert((0, *topic)).0 += 1;
+        count.entry((topic.name, topic.id.0)).or_insert((0_usize, *topic)).0 += 1;
     }
     let (once, several): (Vec<_>, Vec<_>) = count.into_values().partition(|(count, _)| *count == 1);
     let topics = |list: Vec<(usize, Named<'a>)>| list.into_iter().map(|(_, topic)| topic).collect();

@@ -221,7 +221,8 @@ async fn limits_are_put_into_bounds_or_refused() {
         )
     });
     assert_eq!((max_bytes, min_bytes, max_wait.as_millis()), (57_671_680, 0, 0));
-    let changes: [(fn(&mut FetchRequest<'_>), i16); 3] = [
+    type Change = fn(&mut FetchRequest<'_>);
+    let changes: [(Change, i16); 3] = [
         (|request| request.isolation_level = 2, -1),
         // These are said of the partitions, not of the request.
         (|request| request.max_bytes = -1, 0),

@@ -15,7 +15,9 @@ const BROKER: i8 = 4;
 
 pub fn cases() -> Vec<Case> {
     let mut list = describe();
+    list.extend(describe_wrongly());
     list.extend(alter());
+    list.extend(alter_wrongly());
     list
 }
 
@@ -103,6 +105,11 @@ fn describe() -> Vec<Case> {
         ask(session, version, "a topic twice", twice)?;
         ask(session, version, "nothing", Vec::new())
     });
+    cases.list
+}
+
+fn describe_wrongly() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::DescribeConfigs);
     for (what, name) in bad_names() {
         cases.add(format!("a bad topic name: {what}"), ALL, move |session, version| {
             ask(
@@ -247,6 +254,11 @@ fn alter() -> Vec<Case> {
         session.ask_as("nothing", version, &request(Vec::new()))?;
         Ok(())
     });
+    cases.list
+}
+
+fn alter_wrongly() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::IncrementalAlterConfigs);
     cases.add("an unknown topic", ALL, |session, version| {
         let unknown = session.name("unknown");
         alter_one(

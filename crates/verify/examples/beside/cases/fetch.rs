@@ -73,6 +73,7 @@ pub fn cases() -> Vec<Case> {
     let mut list = reading();
     list.extend(limits());
     list.extend(wrong());
+    list.extend(odd());
     list.extend(epochs());
     list.extend(sessions());
     list
@@ -233,6 +234,11 @@ fn wrong() -> Vec<Case> {
             Ok(())
         },
     );
+    cases.list
+}
+
+fn odd() -> Vec<Case> {
+    let mut cases = Cases::of(KEY);
     for replica_id in [-2, -3, 99] {
         cases.add(
             format!("replica id {replica_id}"),

@@ -46,6 +46,7 @@ fn filled(session: &mut Session<'_>) -> Result<Topic> {
 pub fn cases() -> Vec<Case> {
     let mut list = offsets();
     list.extend(wrong_offsets());
+    list.extend(odd_offsets());
     list.extend(leader_epochs());
     list
 }
@@ -142,6 +143,11 @@ fn wrong_offsets() -> Vec<Case> {
             Ok(())
         });
     }
+    cases.list
+}
+
+fn odd_offsets() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::ListOffsets);
     cases.add("a partition twice, a topic twice, nothing", ALL, |session, version| {
         let topic = filled(session)?;
         session.ask_as(

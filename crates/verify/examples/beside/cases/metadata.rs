@@ -36,6 +36,7 @@ fn by_id(ids: &[Uuid]) -> MetadataRequest<'static> {
 
 pub fn cases() -> Vec<Case> {
     let mut list = metadata();
+    list.extend(bad_names_in_metadata());
     list.extend(identified());
     list.extend(describe_cluster());
     list.extend(describe_topic_partitions());
@@ -110,6 +111,11 @@ fn metadata() -> Vec<Case> {
         anyhow::ensure!(counts == Some(1), "asked for one topic");
         Ok(())
     });
+    cases.list
+}
+
+fn bad_names_in_metadata() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::Metadata);
     for (what, name) in bad_names() {
         cases.add(format!("a bad name: {what}"), ALL, move |session, version| {
             session.ask(version, &named(&[&name]))?;

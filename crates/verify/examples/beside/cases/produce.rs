@@ -48,6 +48,7 @@ fn named(name: String) -> Topic {
 
 pub fn cases() -> Vec<Case> {
     let mut list = topics();
+    list.extend(partitions());
     list.extend(acknowledgements());
     list
 }
@@ -105,6 +106,11 @@ fn topics() -> Vec<Case> {
         }
         Ok(())
     });
+    cases.list
+}
+
+fn partitions() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::Produce);
     cases.add("a broker without a replica", ALL, |session, version| {
         let name = session.name("single");
         let mut topic = klamm_wire::create_topics_request::CreatableTopic {

@@ -16,13 +16,14 @@ pub fn cases() -> Vec<Case> {
     list.extend(limits());
     list.extend(times());
     list.extend(sequences());
+    list.extend(odd_sequences());
     list
 }
 
 /// Batches with one thing wrong, or odd.
 fn odd_batches() -> Vec<(&'static str, Bytes)> {
     let (one, two) = (plain(1), plain(2));
-    let mut batches = vec![
+    vec![
         ("no bytes", Bytes::new()),
         ("5 bytes", one.slice(..5)),
         ("a header cut off", one.slice(..40)),
@@ -50,6 +51,13 @@ fn odd_batches() -> Vec<(&'static str, Bytes)> {
         ("unknown attributes", with(&one, ATTRIBUTES, &0x7f80_i16.to_be_bytes())),
         ("the LogAppendTime bit", with(&one, ATTRIBUTES, &8_i16.to_be_bytes())),
         ("a delete horizon", with(&one, ATTRIBUTES, &0x40_i16.to_be_bytes())),
+    ]
+}
+
+/// Batches whose header says what cannot be, or what is odd.
+fn odd_headers() -> Vec<(&'static str, Bytes)> {
+    let (one, two) = (plain(1), plain(2));
+    let mut batches = vec![
         ("a count of 0", with(&one, RECORDS_COUNT, &0_i32.to_be_bytes())),
         ("a negative count", with(&one, RECORDS_COUNT, &(-1_i32).to_be_bytes())),
         ("a count too high", with(&one, RECORDS_COUNT, &2_i32.to_be_bytes())),
@@ -125,7 +133,7 @@ fn bad_batches() -> Vec<Case> {
             send(session, version, &topic, "", records.clone())
         });
     }
-    for (what, records) in odd_batches() {
+    for (what, records) in odd_batches().into_iter().chain(odd_headers()) {
         cases.add(format!("a batch with {what}"), ALL, move |session, version| {
             let topic = session.topic(1)?;
             send(session, version, &topic, "", records.clone())?;
@@ -285,6 +293,11 @@ fn sequences() -> Vec<Case> {
         }
         Ok(())
     });
+    cases.list
+}
+
+fn odd_sequences() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::Produce);
     cases.add("an unknown producer in the middle", ALL, |session, version| {
         let (topic, _) = session.shared("topic", 1)?;
         let producer = 5_200_000 + i64::from(version);

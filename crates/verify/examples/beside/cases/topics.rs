@@ -13,9 +13,11 @@ use crate::session::Session;
 
 pub fn cases() -> Vec<Case> {
     let mut list = create();
+    list.extend(create_oddly());
     list.extend(create_assigned());
     list.extend(create_configured());
     list.extend(delete());
+    list.extend(delete_oddly());
     list.extend(create_partitions());
     list
 }
@@ -111,6 +113,11 @@ fn create() -> Vec<Case> {
             Ok(())
         },
     );
+    cases.list
+}
+
+fn create_oddly() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::CreateTopics);
     for timeout_ms in [0, -1] {
         cases.add(format!("a time-out of {timeout_ms}"), ALL, move |session, version| {
             let name = session.name(version);
@@ -310,6 +317,11 @@ fn delete() -> Vec<Case> {
             Ok(())
         });
     }
+    cases.list
+}
+
+fn delete_oddly() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::DeleteTopics);
     cases.add("by id", from(6), |session, version| {
         let topic = session.topic_with("one", &[])?;
         let other = session.topic_with("two", &[])?;
