@@ -12,7 +12,7 @@ use klamm_coordinator::reply::ListedGroup;
 use klamm_coordinator::{Call, Reply};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
-use klamm_types::{ClusterId, DirectoryId, ErrorCode, NodeId, Offset, ProducerId, Timestamp};
+use klamm_types::{ClusterId, DirectoryId, ErrorCode, NodeId, Offset, ProducerId, Timestamp, TopicPartition};
 
 use crate::api::{
     EpochEnd, EpochEndRequest, FetchRequest, FetchedPartition, ListOffsetRequest, ListedOffset, PartitionError,
@@ -43,6 +43,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The settings of this node's process, in the order of their reference.
     fn node_settings(&self) -> Vec<NodeSetting>;
+
+    /// Where this node's replicas are kept, and how large they are, in order of topic ids and partitions.
+    fn describe_data_directory(&self) -> BoxFuture<'static, DataDirectory>;
 
     /// Hands over a batch. The outer future resolves when the batch has its place in the partition's queue (it waits
     /// while the queue is full); two batches of one partition whose outer futures were awaited one after the other
@@ -103,6 +106,22 @@ pub struct NodeSetting {
     pub default: Option<String>,
     pub kind: SettingKind,
     pub documentation: String,
+}
+
+/// A directory with the replicas in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataDirectory {
+    /// The absolute path, for people and tools.
+    pub path: String,
+    pub replicas: Vec<StoredReplica>,
+}
+
+/// One replica on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredReplica {
+    pub partition: TopicPartition,
+    /// All segments together.
+    pub size_bytes: u64,
 }
 
 /// The type of a setting, in Kafka's terms.

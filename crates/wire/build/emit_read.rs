@@ -91,6 +91,7 @@ fn sized(ty: &Type, prefix: &str) -> String {
         Type::Bytes => format!("{prefix}bytes(flexible)"),
         Type::Array(item) => match &**item {
             Type::String => format!("{prefix}string_array(flexible)"),
+            Type::Int8 => format!("{prefix}i8_array(flexible)"),
             Type::Int32 => format!("{prefix}i32_array(flexible)"),
             Type::Struct(name) => format!("{prefix}array(flexible, version, {name}::read)"),
             other => unreachable!("the parser lets no array of {other:?} through"),

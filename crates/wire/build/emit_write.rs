@@ -99,6 +99,7 @@ fn plain(ty: &Type, path: &str, borrowed: bool) -> String {
         Type::Array(item) => match &**item {
             Type::Struct(name) => format!("writer.array({reference}, flexible, version, {name}::write)?"),
             Type::String => format!("writer.string_array({reference}, flexible)?"),
+            Type::Int8 => format!("writer.i8_array({reference}, flexible)?"),
             _ => format!("writer.i32_array({reference}, flexible)?"),
         },
     }

@@ -260,7 +260,7 @@ fn parse_type(text: &str) -> Result<Type> {
     if let Some(item) = text.strip_prefix("[]") {
         let item = parse_type(item)?;
         return match item {
-            Type::Int32 | Type::String | Type::Struct(_) => Ok(Type::Array(Box::new(item))),
+            Type::Int8 | Type::Int32 | Type::String | Type::Struct(_) => Ok(Type::Array(Box::new(item))),
             _ => Err(format!("no array of {item:?} is known; add it to the generator")),
         };
     }

@@ -233,6 +233,12 @@ impl<'a> Reader<'a> {
         self.nullable_i32_array(flexible)?.ok_or(DecodeError::UnexpectedNull)
     }
 
+    pub fn i8_array(&mut self, flexible: bool) -> Result<Vec<i8>> {
+        let count = self.array_length(flexible, 1)?.ok_or(DecodeError::UnexpectedNull)?;
+        let bytes = self.take(count)?;
+        Ok(bytes.iter().map(|byte| byte.cast_signed()).collect())
+    }
+
     /// Whether a nullable struct follows. Inside a tagged field the marker is 0 or 1, elsewhere −1 or 1.
     pub fn struct_follows(&mut self, place: StructPlace) -> Result<bool> {
         match place {

@@ -214,6 +214,14 @@ impl Writer {
         Ok(())
     }
 
+    pub fn i8_array(&mut self, items: &[i8], flexible: bool) -> Result<()> {
+        self.length(items.len(), flexible)?;
+        for &item in items {
+            self.i8(item);
+        }
+        Ok(())
+    }
+
     pub fn nullable_i32_array(&mut self, items: Option<&[i32]>, flexible: bool) -> Result<()> {
         match items {
             Some(items) => self.i32_array(items, flexible)?,

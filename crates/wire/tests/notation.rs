@@ -23,7 +23,7 @@ fn mistakes_are_named() {
         ("request", 1, "request without an api line"),
         ("  A int32", 1, "fields are indented by two spaces per level"),
         ("  A int33", 2, "unknown type \"int33\""),
-        ("  A []int8", 2, "no array of Int8 is known; add it to the generator"),
+        ("  A []int64", 2, "no array of Int64 is known; add it to the generator"),
         ("  A int32 4-9", 2, "versions 4-9 are not within 0-5"),
         ("  A int32 default x", 2, "\"x\" is no default"),
         (

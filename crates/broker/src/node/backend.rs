@@ -19,7 +19,10 @@ use crate::api::{
     EpochEnd, EpochEndRequest, FetchRequest, FetchedPartition, ListOffsetRequest, ListedOffset, PartitionError,
     ProduceRequest,
 };
-use crate::backend::{Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange};
+use crate::backend::{
+    Backend, DataDirectory, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, StoredReplica,
+    VoterChange,
+};
 use crate::config::{NodeConfig, SETTINGS};
 use crate::controllers::Controllers;
 use crate::coordinator::Coordinators;
@@ -68,6 +71,24 @@ impl Backend for NodeBackend {
                 documentation: setting.text.trim().to_owned(),
             })
             .collect()
+    }
+
+    fn describe_data_directory(&self) -> BoxFuture<'static, DataDirectory> {
+        let partitions = self.partitions.clone();
+        let path = &self.config.data_dir;
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        async move {
+            let statuses = partitions.statuses().await;
+            let replicas = statuses.iter().map(|status| StoredReplica {
+                partition: status.partition,
+                size_bytes: status.size_bytes,
+            });
+            DataDirectory {
+                path: path.display().to_string(),
+                replicas: replicas.collect(),
+            }
+        }
+        .boxed()
     }
 
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, ProduceTicket> {

@@ -11,7 +11,7 @@ use klamm_broker::api::{
     OffsetSpec, PartitionError, ProduceError, ProduceRequest, Produced,
 };
 use klamm_broker::backend::{
-    Backend, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange,
+    Backend, DataDirectory, NodeSetting, ProduceTicket, QuorumDescription, RequestError, SettingKind, VoterChange,
 };
 use klamm_broker::group::call::ListGroups;
 use klamm_broker::group::reply::ListedGroup;
@@ -50,6 +50,7 @@ pub struct State {
     pub submits_hang: bool,
     pub producer_ids: VecDeque<Result<ProducerId, ErrorCode>>,
     pub quorum: Option<QuorumDescription>,
+    pub data_directory: DataDirectory,
     pub voter_changes: Vec<VoterChange>,
     pub coordinators: BTreeMap<String, NodeId>,
     pub calls: Vec<Call>,
@@ -205,6 +206,11 @@ impl Backend for FakeBackend {
             setting("node.id", "1", SettingKind::Int),
             setting("background.threads", "0", SettingKind::Int),
         ]
+    }
+
+    fn describe_data_directory(&self) -> BoxFuture<'static, DataDirectory> {
+        let directory = self.0.with(|state| state.data_directory.clone());
+        std::future::ready(directory).boxed()
     }
 
     fn produce(&self, request: ProduceRequest) -> BoxFuture<'static, ProduceTicket> {

@@ -9,6 +9,8 @@ mod api_versions;
 mod client;
 mod configs;
 mod connections;
+mod directories;
+mod elections;
 mod fake;
 mod fetch;
 mod garbage;

@@ -71,6 +71,19 @@ fn huge_arrays_take_no_memory() {
         Reader::new(&compact).i32_array(true),
         Err(DecodeError::TooManyElements(0xffff_fffe))
     );
+    assert_eq!(
+        Reader::new(&compact).i8_array(true),
+        Err(DecodeError::TooManyElements(0xffff_fffe))
+    );
+    assert_eq!(
+        Reader::new(&bytes(&[5, 0xff, 2])).i8_array(true),
+        Err(DecodeError::Truncated { needed: 4, left: 2 })
+    );
+    assert_eq!(
+        Reader::new(&bytes(&[0])).i8_array(true),
+        Err(DecodeError::UnexpectedNull)
+    );
+    assert_eq!(Reader::new(&bytes(&[3, 0xff, 2])).i8_array(true), Ok(vec![-1, 2]));
     // Allowed in number, but the bytes for it are missing.
     let missing = bytes(&[0, 0, 0, 3, 0, 0, 0, 1]);
     assert_eq!(

@@ -1,0 +1,57 @@
+//! DescribeLogDirs (35): this broker's data directory, and the replicas in it with their sizes.
+//!
+//! There is one directory per node. What its volume holds and has left is not told (-1: unknown).
+
+use std::collections::BTreeMap;
+
+use klamm_wire::describe_log_dirs_request::DescribeLogDirsRequest;
+use klamm_wire::describe_log_dirs_response::{
+    DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
+};
+
+use crate::context::Client;
+use crate::net::request::{Answer, Request};
+
+pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
+    let body = request.body();
+    let asked: DescribeLogDirsRequest<'_> = request.decode(&body)?;
+    let directory = client.backend().describe_data_directory().await;
+    let image = client.image();
+    let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
+    for replica in &directory.replicas {
+        // A deleted topic's files outlive it for a moment; they have no name that clients know.
+        let Some(topic) = image.topic(replica.partition.topic) else {
+            continue;
+        };
+        let partition = replica.partition.partition.0;
+        if is_wanted(&asked, &topic.name, partition) {
+            topics.entry(&topic.name).or_default().push(DescribeLogDirsPartition {
+                partition_index: partition,
+                partition_size: i64::try_from(replica.size_bytes).unwrap_or(i64::MAX),
+                // How far a log is behind its own high watermark: it never is.
+                offset_lag: 0,
+                is_future_key: false,
+            });
+        }
+    }
+    let topics = topics
+        .into_iter()
+        .map(|(name, partitions)| DescribeLogDirsTopic { name, partitions });
+    request.answer(&DescribeLogDirsResponse {
+        results: vec![DescribeLogDirsResult {
+            log_dir: &directory.path,
+            topics: topics.collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    })
+}
+
+/// No topics means all.
+fn is_wanted(asked: &DescribeLogDirsRequest<'_>, topic: &str, partition: i32) -> bool {
+    asked.topics.as_ref().is_none_or(|topics| {
+        topics
+            .iter()
+            .any(|one| one.topic == topic && one.partitions.contains(&partition))
+    })
+}
