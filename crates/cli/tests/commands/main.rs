@@ -5,5 +5,6 @@
 mod completions;
 mod doctor;
 mod exit_codes;
+mod groups;
 mod shapes;
 mod support;

@@ -4,10 +4,12 @@
 //! (end-to-end). With a rate, time is counted from when a record was due, so that a stall shows in full.
 
 mod consume;
+mod coordinator;
 mod end_to_end;
 mod latency;
 mod process;
 mod produce;
+mod rebalance;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,10 @@ pub enum Command {
     Consume(ConsumeArgs),
     /// The latency from producer to consumer.
     EndToEnd(LoadArgs),
+    /// How long a group of many members takes to a stable assignment.
+    Rebalance(rebalance::Args),
+    /// Kills a broker that coordinates groups: how long they are without, and what became of their offsets.
+    Coordinator(coordinator::Args),
 }
 
 #[derive(Clone, clap::Args)]
@@ -97,6 +103,8 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
         Command::Produce(args) => produce::run(common, &args).await?,
         Command::Consume(args) => consume::run(common, &args).await?,
         Command::EndToEnd(args) => end_to_end::run(common, &args).await?,
+        Command::Rebalance(args) => return rebalance::run(common, &args).await,
+        Command::Coordinator(args) => return coordinator::run(common, &args).await,
     };
     output::print(common.output, &report, to_text)?;
     Ok(if report.failed == 0 {
