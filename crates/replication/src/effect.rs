@@ -111,7 +111,8 @@ pub enum Effect {
     /// Note beside the log, durably, that it holds records which count before they are flushed. Nothing waits for it;
     /// until it is answered the replica counts by what is flushed. At most one of the two marks' changes is under way.
     SetUnflushedMark,
-    /// Remove that note, durably: the whole log has been flushed, and flushed offsets are counted from now on.
+    /// Remove that note, durably: the whole log has been flushed, and flushed offsets are counted from now on. Never
+    /// wanted before this process is registered: until then it tells of a former run.
     RemoveUnflushedMark,
     /// Cut the log, durably, so that nothing at or above `to` remains. Given only when no append and no flush is under
     /// way. Until it is answered nothing else is asked of the log.

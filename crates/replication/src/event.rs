@@ -201,7 +201,8 @@ pub enum Isolation {
 pub enum Event {
     /// A newer image. Also given once after opening. Images never go back.
     MetadataChanged(Box<PartitionView>),
-    /// This broker was (re-)registered: until an image shows this epoch for it, it takes up no role.
+    /// This broker was (re-)registered: until an image shows this epoch for it, it takes up no role. The registration
+    /// told of the mark that was found when the log was opened, and that it did so is durably noted.
     Registered { broker_epoch: BrokerEpoch },
     /// Time has passed; given when [`crate::Replica::next_deadline`] has come. Harmless at any other time.
     Tick,

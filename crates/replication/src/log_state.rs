@@ -51,6 +51,9 @@ pub(crate) enum FlushNeed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UnflushedMark {
     Absent,
+    /// It lay there at the start, and no registration has told of it yet. What it stands for may be gone with the
+    /// machine; a flush of what is left brings nothing back, and if this run ends too, the next must still find it.
+    Untold,
     Setting,
     Set,
     Removing,
@@ -97,7 +100,7 @@ impl LogState {
             flushes_given: 0,
             flush_due: false,
             mark: match opened.unflushed_mark {
-                true => UnflushedMark::Set,
+                true => UnflushedMark::Untold,
                 false => UnflushedMark::Absent,
             },
             cutting: Cutting::No,
@@ -165,7 +168,7 @@ impl LogState {
     /// power cut nothing would tell that the others were counted, if the topic has changed to `fsync` meanwhile.
     pub fn effective(&self, configured: Durability) -> Durability {
         match (configured, self.mark) {
-            (Durability::Replicated, UnflushedMark::Set) => Durability::Replicated,
+            (Durability::Replicated, UnflushedMark::Set | UnflushedMark::Untold) => Durability::Replicated,
             _ => Durability::Fsync,
         }
     }
@@ -175,6 +178,13 @@ impl LogState {
         match self.effective(configured) {
             Durability::Fsync => self.flushed,
             Durability::Replicated => self.written,
+        }
+    }
+
+    /// This process is registered, and the registration has told of the mark found at the start.
+    pub fn mark_told(&mut self) {
+        if self.mark == UnflushedMark::Untold {
+            self.mark = UnflushedMark::Set;
         }
     }
 
@@ -190,7 +200,8 @@ impl LogState {
         }
     }
 
-    /// Has the mark follow the topic's level: set as soon as it is of use, removed only after a flush of the whole log.
+    /// Has the mark follow the topic's level: set as soon as it is of use, removed only after a flush of the whole log
+    /// and once the controller knows of it.
     pub fn give_mark_work(&mut self, configured: Durability, effects: &mut Vec<Effect>) {
         let whole_flushed = self.is_settled() && self.flushed == self.accepted;
         match (configured, self.mark) {

@@ -136,7 +136,8 @@ pub struct OpenedLog {
     pub producers: ProducerTable,
     /// From `replication-offset-checkpoint`: a lower bound. 0 if unknown.
     pub high_watermark: HighWatermark,
-    /// The mark is set: the log may hold records that counted before they were flushed.
+    /// The mark is set: the log may hold records that counted before they were flushed, or may have lost them. The
+    /// registration must tell of it.
     pub unflushed_mark: bool,
     /// The first offset from which on the log is damaged, if recovery found damage below the recovery point.
     pub damaged_from: Option<Offset>,

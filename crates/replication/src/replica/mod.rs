@@ -91,13 +91,18 @@ use context;
 impl Replica {
     /// A replica with the log that recovery left. It has no role before the first image.
     pub fn open(me: NodeId, broker_epoch: BrokerEpoch, limits: Limits, opened: OpenedLog) -> Replica {
+        let damaged_from = opened.damaged_from;
+        let mut log = LogState::new(opened, limits.producer_ids_max);
+        if broker_epoch != BrokerEpoch::NONE {
+            log.mark_told();
+        }
         Replica {
             me,
             limits,
             broker_epoch,
             view: None,
-            damaged_from: opened.damaged_from,
-            log: LogState::new(opened, limits.producer_ids_max),
+            damaged_from,
+            log,
             role: RoleState::None,
             newest_epoch: LeaderEpoch::NONE,
             led_epoch: LeaderEpoch::NONE,
@@ -126,7 +131,10 @@ impl Replica {
     fn take(&mut self, now: Now, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::MetadataChanged(view) => self.metadata_changed(now, *view, effects),
-            Event::Registered { broker_epoch } => self.broker_epoch = self.broker_epoch.max(broker_epoch),
+            Event::Registered { broker_epoch } => {
+                self.broker_epoch = self.broker_epoch.max(broker_epoch);
+                self.log.mark_told();
+            }
             Event::Tick => self.tick(now, effects),
             Event::Produce(produce) => self.produce(now, *produce, effects),
             Event::ParkFetch {

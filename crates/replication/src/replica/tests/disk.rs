@@ -1,6 +1,6 @@
 //! Failed disks, damage, and flushes that somebody else wants.
 
-use klamm_types::{ErrorCode, HighWatermark, LogStartOffset, NodeId, Offset};
+use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
 
 use super::stage::{Stage, completions, failed, plain};
 use crate::{
@@ -237,6 +237,36 @@ fn without_its_mark_a_replica_counts_what_is_flushed_at_any_level() {
     assert!(!effects.contains(&Effect::SetUnflushedMark), "{effects:?}");
     stage.written(2);
     assert_eq!(stage.step(Event::UnflushedMarkRemoved), [Effect::SetUnflushedMark]);
+}
+
+#[test]
+fn a_mark_found_at_the_start_stays_until_a_registration_has_told_of_it() {
+    let marked = OpenedLog {
+        log_end: Offset(3),
+        flushed: Offset(1),
+        epochs: vec![(LeaderEpoch(1), Offset(0))],
+        unflushed_mark: true,
+        ..OpenedLog::default()
+    };
+    let mut stage = Stage::unregistered(marked);
+    let flush = Effect::Flush {
+        flush: FlushId(1),
+        up_to: Offset(3),
+    };
+    // The image shows the former process's registration and the level `fsync`.
+    assert_eq!(stage.image(|view| view.leader = Some(NodeId(2))), [flush]);
+    assert_eq!(
+        stage.flushed(1, 3),
+        [],
+        "what is left is flushed, what the machine lost is untold"
+    );
+    assert_eq!(stage.image(|view| view.isr.clear()), []);
+    let broker_epoch = BrokerEpoch(14);
+    assert_eq!(
+        stage.step(Event::Registered { broker_epoch }),
+        [Effect::RemoveUnflushedMark]
+    );
+    assert_eq!(stage.step(Event::UnflushedMarkRemoved), []);
 }
 
 #[test]

@@ -49,6 +49,15 @@ impl Stage {
         }
     }
 
+    /// As a process finds its log before it is registered.
+    pub fn unregistered(opened: OpenedLog) -> Stage {
+        Stage {
+            replica: Replica::open(ME, BrokerEpoch::NONE, Limits::default(), opened),
+            now: Moment(1_000_000),
+            view: view(),
+        }
+    }
+
     /// A log with `end` records of epoch 1, all flushed.
     pub fn with_log(end: i64, high_watermark: i64) -> Stage {
         let mut opened = OpenedLog {
