@@ -1,5 +1,5 @@
 //! ListPartitionReassignments (46): nothing here moves replicas between brokers, so nothing is ever on its way. The API
-//! is answered because tools that describe a topic ask for it and give up without it.
+//! is answered because tools that describe a topic ask for it.
 
 use klamm_wire::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
 use klamm_wire::list_partition_reassignments_response::ListPartitionReassignmentsResponse;
