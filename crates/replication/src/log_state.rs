@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use klamm_record::Batch;
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, Moment, Offset, Timestamp};
 
 use crate::effect::Effect;
@@ -176,6 +177,7 @@ impl LogState {
     /// This replica's own offset that counts at the topic's level.
     pub fn counted(&self, configured: Durability) -> Offset {
         match self.effective(configured) {
+            Durability::Fsync if is_planted(Bug::CountWrittenAsFlushed) => self.written,
             Durability::Fsync => self.flushed,
             Durability::Replicated => self.written,
         }

@@ -13,7 +13,7 @@ pub enum Bug {
     SkipDivergenceCheck,
     /// Replication: a leader acts on its ISR proposal before the controller has committed it (what KIP-497 cured).
     CountProposedAway,
-    /// Replication: what a follower has written counts as flushed.
+    /// Replication: what a replica has written counts as flushed, with the leader and in what a follower tells it.
     CountWrittenAsFlushed,
     /// Replication: the high watermark moves although the ISR has fewer members than the minimum.
     CommitBelowMinimum,
