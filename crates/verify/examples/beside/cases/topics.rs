@@ -388,6 +388,19 @@ fn grow(session: &mut Session<'_>, what: &str, version: i16, topics: Vec<CreateP
     Ok(())
 }
 
+/// What brokers new partitions may be given, by what is wrong with it.
+const ASSIGNMENTS: [(&str, &[&[i32]]); 9] = [
+    ("two", &[&[1, 2, 3], &[2, 3, 1]]),
+    ("none", &[]),
+    ("one too few", &[&[1, 2, 3]]),
+    ("one too many", &[&[1, 2, 3], &[1, 2, 3], &[1, 2, 3]]),
+    ("an unknown broker", &[&[1, 2, 3], &[1, 2, 9]]),
+    ("a broker twice", &[&[1, 2, 3], &[1, 2, 2]]),
+    ("uneven replicas", &[&[1, 2, 3], &[1, 2]]),
+    ("other replication factor", &[&[1, 2], &[1, 2]]),
+    ("no brokers", &[&[], &[]]),
+];
+
 fn create_partitions() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::CreatePartitions);
     // Counts that Kafka would try to reach are left out: it keeps ten thousand partitions of a count that it refuses.
@@ -402,18 +415,7 @@ fn create_partitions() -> Vec<Case> {
             },
         );
     }
-    let assignments: [(&str, &'static [&'static [i32]]); 9] = [
-        ("two", &[&[1, 2, 3], &[2, 3, 1]]),
-        ("none", &[]),
-        ("one too few", &[&[1, 2, 3]]),
-        ("one too many", &[&[1, 2, 3], &[1, 2, 3], &[1, 2, 3]]),
-        ("an unknown broker", &[&[1, 2, 3], &[1, 2, 9]]),
-        ("a broker twice", &[&[1, 2, 3], &[1, 2, 2]]),
-        ("uneven replicas", &[&[1, 2, 3], &[1, 2]]),
-        ("other replication factor", &[&[1, 2], &[1, 2]]),
-        ("no brokers", &[&[], &[]]),
-    ];
-    for (what, assignments) in assignments {
+    for (what, assignments) in ASSIGNMENTS {
         cases.add(format!("two more, assigned: {what}"), ALL, move |session, version| {
             let topic = session.topic_with(version, &[])?;
             grow(session, "", version, vec![growth(&topic.name, 3, Some(assignments))])
