@@ -44,6 +44,16 @@ const RULES: &[(&str, Rule, &str)] = &[
         Rule::Ignored,
         "unset in a quorum of fixed voters",
     ),
+    (
+        "FindCoordinator.node_id",
+        Rule::Broker,
+        "any broker may lead the group's partition",
+    ),
+    (
+        "FindCoordinator.coordinators.node_id",
+        Rule::Broker,
+        "any broker may lead the group's partition",
+    ),
     ("InitProducerId.producer_id", Rule::Sign, "unique, no more"),
     ("ApiVersions.api_keys", Rule::Keyed("api_key"), "a set"),
     ("ApiVersions.supported_features", Rule::Keyed("name"), "a set"),

@@ -36,7 +36,20 @@ fn to_coordinator(session: &mut Session<'_>, group: &str) -> Result<()> {
     let tree = session
         .cluster
         .until(1, 1, &request, |tree| number(tree, "error_code") == 0)?;
-    session.to(number(&tree, "node_id"));
+    let coordinator = number(&tree, "node_id");
+    // A coordinator that has just become one says so to everybody, or answers a heartbeat with 0.
+    let loaded = |tree: &Tree| {
+        let code = list(tree, "groups")
+            .first()
+            .map_or(-1, |group| number(group, "error_code"));
+        ![14, 15, 16].contains(&code)
+    };
+    let request = DescribeGroupsRequest {
+        groups: vec![group],
+        ..Default::default()
+    };
+    session.cluster.until(coordinator, 0, &request, loaded)?;
+    session.to(coordinator);
     Ok(())
 }
 
