@@ -1,6 +1,6 @@
 //! A KIP-848 group: its members, their targets, what each holds, and until when the coordinator waits for whom.
 //!
-//! State only: how records and transients change it is in [`super::apply`], what requests do to it in the handlers.
+//! State only: how records and transients change it is in `apply.rs`, what requests do to it in the handlers.
 //! The indexes here (owners, subscriptions, counts) follow from the members; `validate` says how. What is large is
 //! shared, for a draft that reads what it has changed works on a copy of the group.
 

@@ -1,6 +1,6 @@
 //! One member of a KIP-848 group: what it said of itself, and where it stands on its way to its target.
 //!
-//! How it moves on is in [`super::reconcile`].
+//! How it moves on is in `reconcile.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

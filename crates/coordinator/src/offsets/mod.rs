@@ -1,7 +1,7 @@
 //! Committed offsets: what is kept, and what the offset and group APIs answer.
 //!
-//! * [`store`]: the offsets of a shard, by group, topic and partition;
-//! * [`pending`]: offsets of transactions that have not ended;
+//! * `store`: the offsets of a shard, by group, topic and partition;
+//! * `pending`: offsets of transactions that have not ended;
 //! * `commit`, `fetch`, `delete`: OffsetCommit, OffsetFetch, OffsetDelete and DeleteGroups;
 //! * `expiry`: offsets that nobody needs any more, because of their age or because their topic is gone;
 //! * `describe`: ListGroups, and DescribeGroups of classic groups.

@@ -1,6 +1,6 @@
-//! Group APIs (8 to 16, 42, 47, 68, 69): what is refused, and the life of a group with one member.
+//! Group APIs: coordinators, heartbeats, descriptions, deletions and lists of groups that do not exist.
 //!
-//! Cases of several requests give every version a group of its own.
+//! Groups with members, their offsets and the KIP-848 protocol have no cases yet.
 
 use anyhow::Result;
 use klamm_wire::{
