@@ -15,10 +15,12 @@ pub struct Settings {
     pub members_max: usize,
     /// `group.consumer.session.timeout.ms`
     pub consumer_session_timeout: Duration,
-    /// `group.consumer.heartbeat.interval.ms`: what a member of a resting group is told.
+    /// `group.consumer.heartbeat.interval.ms`: what a member is told at most.
     pub consumer_heartbeat_interval: Duration,
     /// `klamm.group.consumer.reconcile.interval.ms`: what members are told while the group reconciles.
     pub consumer_reconcile_interval: Duration,
+    /// `klamm.group.consumer.resting.interval.ms`: what a member of a small group is told at most.
+    pub consumer_resting_interval: Duration,
     /// `group.consumer.max.size`
     pub consumer_members_max: usize,
     /// `group.consumer.assignment.interval.ms`
@@ -41,6 +43,7 @@ impl Default for Settings {
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
             consumer_reconcile_interval: Duration::from_millis(100),
+            consumer_resting_interval: Duration::from_secs(1),
             consumer_members_max: i32::MAX as usize,
             consumer_assignment_interval: Duration::ZERO,
             offset_metadata_bytes_max: 4096,

@@ -135,10 +135,12 @@ settings! {
     group_max_size: usize = i32::MAX as usize, "members", "1 or more", |&count| count > 0;
     /// How long a member of a KIP-848 group may be silent.
     group_consumer_session_timeout_ms: u64 = 45_000, "ms", "1 or more", |&ms| ms > 0;
-    /// How often members of a KIP-848 group that rests are asked to report.
+    /// How often members of a KIP-848 group are asked to report at least.
     group_consumer_heartbeat_interval_ms: u64 = 5_000, "ms", "1 or more", |&ms| ms > 0;
     /// How often they are asked to report while the group is reconciling.
     group_consumer_reconcile_interval_ms: u64 = 100, "ms", "1 or more", |&ms| ms > 0;
+    /// How often members of a KIP-848 group of 200 members or fewer are asked to report at least.
+    group_consumer_resting_interval_ms: u64 = 1_000, "ms", "1 or more", |&ms| ms > 0;
     /// The members of a KIP-848 group; further ones are refused.
     group_consumer_max_size: usize = i32::MAX as usize, "members", "1 or more", |&count| count > 0;
     /// A KIP-848 group is assigned at most once in so long. 0: as soon as something changes.

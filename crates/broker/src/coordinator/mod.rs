@@ -77,6 +77,7 @@ impl CoordinatorConfig {
                 consumer_session_timeout: milliseconds(config.group_consumer_session_timeout_ms),
                 consumer_heartbeat_interval: milliseconds(config.group_consumer_heartbeat_interval_ms),
                 consumer_reconcile_interval: milliseconds(config.group_consumer_reconcile_interval_ms),
+                consumer_resting_interval: milliseconds(config.group_consumer_resting_interval_ms),
                 consumer_members_max: config.group_consumer_max_size,
                 consumer_assignment_interval: milliseconds(config.group_consumer_assignment_interval_ms),
                 offset_metadata_bytes_max: config.offset_metadata_max_bytes,

@@ -22,18 +22,36 @@ impl Admin {
     ///
     /// How far a group lags behind follows from these and the ends of the partitions:
     ///
-    /// ```no_run
-    /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let config = klamm_client::ConsumerConfig {
+    /// #     group: Some(klamm_client::GroupConfig::new("billing")),
+    /// #     offset_reset: klamm_client::OffsetReset::Earliest,
+    /// #     ..klamm_client::ConsumerConfig::default()
+    /// # };
+    /// # let mut consumer = client.consumer(config);
+    /// # consumer.subscribe(["orders"])?;
+    /// # while consumer.poll(std::time::Duration::from_secs(1)).await?.is_empty() {}
+    /// # consumer.commit().await?;
     /// use klamm_client::admin::OffsetSpec;
     ///
     /// let admin = client.admin();
-    /// for (partition, committed) in admin.list_group_offsets("billing").await? {
+    /// let offsets = admin.list_group_offsets("billing").await?;
+    /// for (partition, committed) in &offsets {
     ///     let end = admin.list_offset(&partition.topic, partition.partition, OffsetSpec::Latest).await?;
     ///     let lag = end.map(|end| end.offset.0 - committed.offset.0);
     ///     println!("{partition}: {lag:?}");
     /// }
-    /// # Ok(())
-    /// # }
+    /// # assert!(!offsets.is_empty());
+    /// # consumer.close().await?;
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -148,13 +148,31 @@ pub struct GroupMember {
 impl Admin {
     /// Every group, in order of names; all brokers are asked.
     ///
-    /// ```no_run
-    /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// for group in client.admin().list_groups().await? {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let config = klamm_client::ConsumerConfig {
+    /// #     group: Some(klamm_client::GroupConfig::new("billing")),
+    /// #     offset_reset: klamm_client::OffsetReset::Earliest,
+    /// #     ..klamm_client::ConsumerConfig::default()
+    /// # };
+    /// # let mut consumer = client.consumer(config);
+    /// # consumer.subscribe(["orders"])?;
+    /// # while consumer.poll(std::time::Duration::from_secs(1)).await?.is_empty() {}
+    /// # consumer.commit().await?;
+    /// let groups = client.admin().list_groups().await?;
+    /// for group in &groups {
     ///     println!("{} is {}", group.group_id, group.state);
     /// }
-    /// # Ok(())
-    /// # }
+    /// # assert!(groups.iter().any(|group| group.group_id == "billing"));
+    /// # consumer.close().await?;
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -201,13 +219,31 @@ impl Admin {
 
     /// One group with its members, whichever protocol it works by.
     ///
-    /// ```no_run
-    /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// for member in client.admin().describe_group("billing").await?.members {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let config = klamm_client::ConsumerConfig {
+    /// #     group: Some(klamm_client::GroupConfig::new("billing")),
+    /// #     offset_reset: klamm_client::OffsetReset::Earliest,
+    /// #     ..klamm_client::ConsumerConfig::default()
+    /// # };
+    /// # let mut consumer = client.consumer(config);
+    /// # consumer.subscribe(["orders"])?;
+    /// # while consumer.poll(std::time::Duration::from_secs(1)).await?.is_empty() {}
+    /// # consumer.commit().await?;
+    /// let billing = client.admin().describe_group("billing").await?;
+    /// for member in &billing.members {
     ///     println!("{} at {} has {} partitions", member.member_id, member.client_host, member.assignment.len());
     /// }
-    /// # Ok(())
-    /// # }
+    /// # assert_eq!(billing.members.len(), 1);
+    /// # consumer.close().await?;
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -20,13 +20,19 @@ pub struct ApiVersions {
 impl Admin {
     /// The APIs that a broker offers, by their numbers.
     ///
-    /// ```no_run
-    /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// for api in client.admin().api_versions(klamm_client::NodeId(1)).await? {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// let apis = client.admin().api_versions(klamm_client::NodeId(1)).await?;
+    /// for api in &apis {
     ///     println!("{}: {} to {}", api.name.unwrap_or("unknown"), api.min, api.max);
     /// }
-    /// # Ok(())
-    /// # }
+    /// # assert!(!apis.is_empty());
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

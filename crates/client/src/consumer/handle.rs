@@ -31,12 +31,15 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 /// record handed out; nothing else moves it but the program, and `offset_reset` if it is set. Leaders may change, and
 /// brokers die and come back, in the meantime.
 ///
-/// ```no_run
+/// ```
 /// use std::time::Duration;
 /// use klamm_client::{Client, ClientConfig, ConsumerConfig, Start};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = Client::connect(ClientConfig::new("localhost:9092")).await?;
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let cluster = klamm_testkit::Cluster::start().await?;
+/// let client = Client::connect(ClientConfig::new(cluster.bootstrap())).await?;
+/// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+/// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
 /// let mut consumer = client.consumer(ConsumerConfig::default());
 /// consumer.assign_topic("orders", Start::Earliest).await?;
 /// let ends = consumer.end_offsets().await?;
@@ -45,8 +48,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 ///         println!("{}-{} at {}: {:?}", record.topic, record.partition, record.offset, record.value);
 ///     }
 /// }
-/// # Ok(())
-/// # }
+/// # cluster.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Consumer {
     client: Client,
@@ -98,19 +103,26 @@ impl Consumer {
     /// Adds partitions, each to be read from where it is said. One that is assigned already starts anew; the others
     /// stay as they are. Whether the partitions exist shows in [`poll`](Consumer::poll).
     ///
-    /// ```no_run
-    /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # client.admin().create_topic(klamm_client::admin::NewTopic::new("returns").partitions(2)).await?;
     /// use klamm_client::{ConsumerConfig, Offset, Start, TopicPartition};
     ///
     /// let mut consumer = client.consumer(ConsumerConfig::default());
     /// consumer.assign([
     ///     (TopicPartition::new("orders", 0), Start::Earliest),
-    ///     (TopicPartition::new("orders", 1), Start::Offset(Offset(1000))),
+    ///     (TopicPartition::new("returns", 1), Start::Offset(Offset(0))),
     /// ]);
     /// let record = consumer.recv().await?;
     /// println!("{:?}", record.key);
-    /// # Ok(())
-    /// # }
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn assign(&mut self, partitions: impl IntoIterator<Item = (TopicPartition, Start)>) {
         let partitions: Vec<_> = partitions.into_iter().collect();
@@ -154,8 +166,14 @@ impl Consumer {
 
     /// Goes on from another place. Also the way on after an error that stopped the partition.
     ///
-    /// ```no_run
-    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let mut consumer = client.consumer(klamm_client::ConsumerConfig::default());
+    /// # consumer.assign_topic("orders", klamm_client::Start::Earliest).await?;
     /// use std::time::Duration;
     /// use klamm_client::{ConsumeError, Start};
     ///
@@ -164,8 +182,10 @@ impl Consumer {
     ///     Err(failure) if !failure.is_retriable() => return Err(failure.into()),
     ///     Err(_) | Ok(_) => {}
     /// }
-    /// # Ok(())
-    /// # }
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -178,16 +198,24 @@ impl Consumer {
     /// Hands out nothing of a partition until it is resumed. What was fetched ahead of it is dropped, so that it takes
     /// no memory from others; its position stays.
     ///
-    /// ```no_run
-    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let mut consumer = client.consumer(klamm_client::ConsumerConfig::default());
+    /// # consumer.assign_topic("orders", klamm_client::Start::Earliest).await?;
     /// let behind = |partition: &klamm_client::TopicPartition| consumer.lag(partition).is_some_and(|lag| lag > 10_000);
     /// if let Some(partition) = consumer.assignment().into_iter().find(behind) {
     ///     consumer.pause(&partition)?;
     ///     // ... and later:
     ///     consumer.resume(&partition)?;
     /// }
-    /// # Ok(())
-    /// # }
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -298,8 +326,14 @@ impl Consumer {
     ///
     /// Positions move when `poll` returns. Dropping it before that loses nothing.
     ///
-    /// ```no_run
-    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let mut consumer = client.consumer(klamm_client::ConsumerConfig::default());
+    /// # consumer.assign_topic("orders", klamm_client::Start::Earliest).await?;
     /// use std::time::Duration;
     ///
     /// for record in consumer.poll(Duration::from_millis(500)).await? {
@@ -307,8 +341,10 @@ impl Consumer {
     ///         println!("{}: {:?}", header.key_text(), header.value);
     ///     }
     /// }
-    /// # Ok(())
-    /// # }
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

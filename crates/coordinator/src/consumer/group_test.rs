@@ -119,7 +119,11 @@ fn a_reload_goes_on_with_everybody() {
 /// 100 ms after a step; a quarter of the time since then while more is to come, all of it at rest.
 #[test]
 fn the_interval_is_short_while_steps_are_made() {
-    let mut world = World::new(Settings::default(), topics(&[("t", 1, 4)]));
+    let settings = Settings {
+        consumer_resting_interval: Duration::from_secs(5),
+        ..Settings::default()
+    };
+    let mut world = World::new(settings, topics(&[("t", 1, 4)]));
     let mut intervals = vec![world.beat(&join("a", &["t"])).heartbeat_interval_ms];
     for seconds in [1, 3, 2] {
         world.pass(Duration::from_secs(seconds));
@@ -132,6 +136,30 @@ fn the_interval_is_short_while_steps_are_made() {
         intervals.push(world.beat(&heartbeat("b", 3)).heartbeat_interval_ms);
     }
     assert_eq!(intervals, vec![100, 250, 2000, 5000]);
+}
+
+/// A second for up to 200 members, 5 ms for each of more, at most the heartbeat interval.
+#[test]
+fn the_interval_at_rest_grows_with_the_group() {
+    let interval = |members: usize| {
+        let mut world = World::new(Settings::default(), topics(&[("t", 1, 1)]));
+        for member in 0..members {
+            world.beat(&join(&format!("m{member}"), &["t"]));
+        }
+        // The first gives nothing up and the others get nothing, so each is settled with its next heartbeat.
+        for member in 0..members {
+            world.beat(&heartbeat(&format!("m{member}"), epoch(&world, member)));
+        }
+        world.pass(Duration::from_secs(30));
+        world.beat(&heartbeat("m0", epoch(&world, 0))).heartbeat_interval_ms
+    };
+    assert_eq!([1, 200, 300, 1001].map(interval), [1000, 1000, 1500, 5000]);
+}
+
+fn epoch(world: &World, member: usize) -> i32 {
+    let id = format!("m{member}");
+    let group = world.group().unwrap();
+    group.members().find(|(name, _)| *name == id).unwrap().1.epoch
 }
 
 #[test]

@@ -38,6 +38,9 @@ impl Refusal {
 /// time, for members seldom come alone.
 const PATIENCE: u32 = 4;
 
+/// What a member adds to the interval of a resting group.
+const SHARE: Duration = Duration::from_millis(5);
+
 /// See the module.
 pub fn heartbeat(draft: &mut Draft<'_>, id: CallId, call: &ConsumerHeartbeat) {
     let answer = validate(call).and_then(|()| match call.member_epoch {
@@ -173,7 +176,7 @@ fn nothing_new(draft: &mut Draft<'_>, call: &ConsumerHeartbeat) -> Option<Consum
         message: None,
         member: Some(call.member.clone()),
         member_epoch: member.epoch,
-        heartbeat_interval_ms: interval_ms(draft, group.at_rest(), group.moved),
+        heartbeat_interval_ms: interval_ms(draft, group.members.len(), group.at_rest(), group.moved),
         assignment: tells.then(|| without_epochs(&member.assigned)),
     })
 }
@@ -383,7 +386,7 @@ fn reply(
         message: None,
         member: Some(id),
         member_epoch: member.epoch,
-        heartbeat_interval_ms: interval_ms(draft, outcome.rests, outcome.moved),
+        heartbeat_interval_ms: interval_ms(draft, outcome.members, outcome.rests, outcome.moved),
         assignment: tells.then(|| without_epochs(&member.assigned)),
     }
 }
@@ -404,9 +407,13 @@ fn owns_other(owned: Option<&PartitionsByTopic>, assigned: &AssignedPartitions) 
     })
 }
 
-/// Short after the group has made a step, and the longer the longer no step follows; soonest so if it rests.
-fn interval_ms(draft: &Draft<'_>, rests: bool, moved: Moment) -> i32 {
-    let long = draft.settings.consumer_heartbeat_interval;
+/// Short after the group has made a step, and the longer the longer no step follows; soonest so if it rests. A large
+/// group is told more than a small one, so that all its members together call no oftener than 200 times in a second.
+fn interval_ms(draft: &Draft<'_>, members: usize, rests: bool, moved: Moment) -> i32 {
+    let fair = SHARE.saturating_mul(u32::try_from(members).unwrap_or(u32::MAX));
+    let long = fair
+        .max(draft.settings.consumer_resting_interval)
+        .min(draft.settings.consumer_heartbeat_interval);
     let short = draft.settings.consumer_reconcile_interval.min(long);
     let since = draft.at.moment.since(moved);
     let interval = if rests { since } else { since / PATIENCE }.clamp(short, long);

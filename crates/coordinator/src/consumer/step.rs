@@ -41,6 +41,8 @@ pub struct Outcome {
     pub member: Member,
     /// Whether the group rests afterwards.
     pub rests: bool,
+    /// How many members it has then.
+    pub members: usize,
     pub moved: Moment,
 }
 
@@ -99,6 +101,7 @@ fn reconcile(draft: &mut Draft<'_>, step: &Step<'_>, subscription: Subscription)
         return Outcome {
             member: step.after.clone(),
             rests: true,
+            members: 1,
             moved: moment,
         };
     };
@@ -129,10 +132,11 @@ fn reconcile(draft: &mut Draft<'_>, step: &Step<'_>, subscription: Subscription)
             .is_some_and(|member| member.is_settled(target_epoch)),
     );
     let settled = group.index.settled - was + usize::from(member.is_settled(target_epoch));
-    let rests = group.epoch <= target_epoch && settled == group.members.len();
+    let members = group.members.len();
+    let rests = group.epoch <= target_epoch && settled == members;
     let ended = (rests && group.restless_since.is_some()).then(|| Happened::RebalanceEnded {
         generation: group.epoch,
-        members: group.members.len(),
+        members,
         took_ms: restless_ms(group, now),
     });
     let revocation_armed = group.timers.armed(step.id, Timer::Revocation);
@@ -152,7 +156,12 @@ fn reconcile(draft: &mut Draft<'_>, step: &Step<'_>, subscription: Subscription)
         draft.history(ended);
         put(draft, Transient::Settled);
     }
-    Outcome { member, rests, moved }
+    Outcome {
+        member,
+        rests,
+        members,
+        moved,
+    }
 }
 
 /// The member was the last to subscribe by its pattern.

@@ -79,6 +79,7 @@ pub fn settings() -> Settings {
     let settings = Settings::default();
     Settings {
         consumer_reconcile_interval: settings.consumer_heartbeat_interval,
+        consumer_resting_interval: settings.consumer_heartbeat_interval,
         ..settings
     }
 }

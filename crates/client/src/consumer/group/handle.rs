@@ -167,9 +167,12 @@ impl Consumer {
     /// at least every `max_poll_interval`. Partitions that the program assigned itself are read beside those of the
     /// group.
     ///
-    /// ```no_run
-    /// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// use std::time::Duration;
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
     /// use klamm_client::{ConsumerConfig, GroupConfig, OffsetReset};
     ///
     /// let config = ConsumerConfig {
@@ -179,15 +182,13 @@ impl Consumer {
     /// };
     /// let mut consumer = client.consumer(config);
     /// consumer.subscribe(["orders", "returns"])?;
-    /// loop {
-    ///     for record in consumer.poll(Duration::from_secs(1)).await? {
-    ///         println!("{}-{}: {:?}", record.topic, record.partition, record.value);
-    ///     }
-    /// #   break;
-    /// }
+    /// let record = consumer.recv().await?;
+    /// println!("{}-{}: {:?}", record.topic, record.partition, record.value);
     /// consumer.close().await?;
-    /// # Ok(())
-    /// # }
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
@@ -246,8 +247,19 @@ impl Consumer {
     /// Commits the positions of all assigned partitions: everything that was handed out so far counts as dealt with.
     /// Retries until it is stored, refused, or the client's `api_timeout` is over.
     ///
-    /// ```no_run
-    /// # async fn example(mut consumer: klamm_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// # let cluster = klamm_testkit::Cluster::start().await?;
+    /// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+    /// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+    /// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+    /// # let config = klamm_client::ConsumerConfig {
+    /// #     group: Some(klamm_client::GroupConfig::new("billing")),
+    /// #     offset_reset: klamm_client::OffsetReset::Earliest,
+    /// #     ..klamm_client::ConsumerConfig::default()
+    /// # };
+    /// # let mut consumer = client.consumer(config);
+    /// # consumer.subscribe(["orders"])?;
     /// use std::time::Duration;
     /// use klamm_client::CommitError;
     ///
@@ -259,8 +271,11 @@ impl Consumer {
     ///     Err(failure) if failure.is_retriable() => {}
     ///     outcome => outcome?,
     /// }
-    /// # Ok(())
-    /// # }
+    /// # consumer.close().await?;
+    /// # cluster.stop().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

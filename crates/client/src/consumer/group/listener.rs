@@ -112,8 +112,8 @@ impl Revoked {
 /// Told of the partitions that come and go. Runs inside `poll`, `recv`, `unsubscribe` and `close`, never beside the
 /// program. If such a call is dropped while a listener runs, the listener is called again by the next one.
 ///
-/// ```no_run
-/// use klamm_client::{Assigned, RebalanceListener, Revoked};
+/// ```
+/// use klamm_client::{Assigned, ConsumerConfig, GroupConfig, OffsetReset, RebalanceListener, Revoked};
 ///
 /// struct Report;
 ///
@@ -126,15 +126,26 @@ impl Revoked {
 ///     }
 /// }
 ///
-/// # async fn example(client: klamm_client::Client) -> Result<(), Box<dyn std::error::Error>> {
-/// use klamm_client::{ConsumerConfig, GroupConfig};
-///
-/// let config = ConsumerConfig { group: Some(GroupConfig::new("billing")), ..ConsumerConfig::default() };
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let cluster = klamm_testkit::Cluster::start().await?;
+/// # let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(cluster.bootstrap())).await?;
+/// # let order = klamm_client::ProducerRecord::to("orders").header("unit", "kg").value("7");
+/// # client.producer(klamm_client::ProducerConfig::default())?.send(order).await?.await?;
+/// let config = ConsumerConfig {
+///     group: Some(GroupConfig::new("billing")),
+///     offset_reset: OffsetReset::Earliest,
+///     ..ConsumerConfig::default()
+/// };
 /// let mut consumer = client.consumer(config);
 /// consumer.on_rebalance(Report);
 /// consumer.subscribe(["orders"])?;
-/// # Ok(())
-/// # }
+/// let record = consumer.recv().await?;
+/// println!("{:?}", record.value);
+/// consumer.close().await?;
+/// # cluster.stop().await;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait RebalanceListener: Send + 'static {
     /// Partitions were given to this consumer. Called at the end of each rebalance of a classic group, even if nothing
