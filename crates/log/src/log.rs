@@ -274,8 +274,10 @@ impl Log {
         let base = self.log_end_offset();
         self.active_mut().seal()?;
         let files = SegmentFiles::new(self.disk.clone(), self.dir.clone(), base);
+        let created = Segment::create(files);
+        // Afterwards, and whatever became of it: a flush under way may have synced the directory just before.
         self.shared.directory_changed();
-        self.segments.push(Segment::create(files)?);
+        self.segments.push(created?);
         self.snapshot_due = true;
         Ok(())
     }

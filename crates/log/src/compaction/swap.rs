@@ -83,14 +83,19 @@ impl Log {
     fn exchange(&mut self, number: usize, rewritten: Rewritten) -> Result<u64, DiskError> {
         let base = rewritten.segment.base;
         self.shared.next_layout();
-        self.shared.directory_changed();
         for suffix in REPLACED {
             let from = names::replacement(&self.dir, base, suffix);
             let to = names::path(&self.dir, base, suffix);
-            self.disk.rename(&from, &to).map_err(DiskError::at("renaming", &from))?;
+            let renamed = self.disk.rename(&from, &to).map_err(DiskError::at("renaming", &from));
+            // Afterwards: a flush under way may have synced the directory just before.
+            self.shared.directory_changed();
+            renamed?;
         }
         // Before the next segment: what a tombstone there deletes must be gone for good.
-        self.shared.sync_dir(&*self.disk, &self.dir)?;
+        // Whatever a flush beside this one has synced or is still syncing.
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(DiskError::at("syncing the directory", &self.dir))?;
         let freed = self.segments[number].size.saturating_sub(rewritten.segment.size);
         self.segments[number] = rewritten.segment;
         rewritten.old.release();
