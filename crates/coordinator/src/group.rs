@@ -37,6 +37,14 @@ impl Group {
         }
     }
 
+    /// The coordinator has slept over a deadline: whoever is waited for gets the whole time again.
+    pub fn restart_waits(&mut self, at: At, settings: &Settings) {
+        match self {
+            Group::Classic(group) => group.restart_waits(at, settings),
+            Group::Consumer(group) => group.restart_waits(at, settings),
+        }
+    }
+
     /// When the group must be looked at though nobody calls.
     pub fn next_deadline(&self) -> Option<Moment> {
         match self {

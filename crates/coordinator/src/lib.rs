@@ -48,5 +48,5 @@ pub use draft::Decision;
 pub use record::Record;
 pub use reply::Reply;
 pub use settings::Settings;
-pub use shard::{At, Event, Shard};
+pub use shard::{At, Event, Shard, TopicsAge};
 pub use topics::Topics;

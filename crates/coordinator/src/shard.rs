@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_types::{Moment, Timestamp};
 
@@ -57,6 +58,16 @@ pub struct Shard {
     next_expiry: Option<Moment>,
     /// Offsets of deleted topics are left: a tick is due at once.
     has_deleted_topics: bool,
+    topics_age: TopicsAge,
+}
+
+/// Whether the topics that a shard knows are at least as new as the leadership that it serves in. If they may be older,
+/// a topic that is not among them may have been made since then, and its offsets committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopicsAge {
+    #[default]
+    Current,
+    MayBeOlder,
 }
 
 impl Shard {
@@ -70,6 +81,7 @@ impl Shard {
             wake_of: BTreeMap::new(),
             next_expiry: None,
             has_deleted_topics: false,
+            topics_age: TopicsAge::Current,
         }
     }
 
@@ -88,13 +100,35 @@ impl Shard {
             self.rearm(&name);
         }
         self.next_expiry = Some(at.moment + self.settings.offsets_retention_check);
-        self.has_deleted_topics = self.offsets.has_deleted_topics(&self.topics);
+        self.look_for_deleted_topics();
+    }
+
+    /// The clock has jumped over a deadline: the coordinator slept, and nobody could have called. Nothing ends before
+    /// its whole time has passed once more.
+    pub fn restart_waits(&mut self, at: At) {
+        let names: Vec<String> = self.groups.keys().cloned().collect();
+        for name in names {
+            if let Some(Some(group)) = self.groups.get_mut(&name) {
+                group.restart_waits(at, &self.settings);
+            }
+            self.rearm(&name);
+        }
+    }
+
+    /// By how much the first deadline of a group has been missed.
+    pub fn late_by(&self, now: Moment) -> Duration {
+        self.wakes.first().map_or(Duration::ZERO, |(due, _)| now.since(*due))
     }
 
     /// Takes other topics; [`Event::TopicsChanged`] follows.
-    pub fn set_topics(&mut self, topics: Arc<Topics>) {
-        self.topics = topics;
-        self.has_deleted_topics = self.offsets.has_deleted_topics(&self.topics);
+    pub fn set_topics(&mut self, topics: Arc<Topics>, age: TopicsAge) {
+        (self.topics, self.topics_age) = (topics, age);
+        self.look_for_deleted_topics();
+    }
+
+    fn look_for_deleted_topics(&mut self) {
+        let is_known = self.topics_age == TopicsAge::Current;
+        self.has_deleted_topics = is_known && self.offsets.has_deleted_topics(&self.topics);
     }
 
     /// Takes other settings; they count from the next decision on.
@@ -140,7 +174,7 @@ impl Shard {
         if self.next_expiry.is_some_and(|expiry| expiry <= at.moment) && !self.has_expired_offsets(at) {
             self.next_expiry = Some(at.moment + self.settings.offsets_retention_check);
         }
-        self.has_deleted_topics = self.offsets.has_deleted_topics(&self.topics);
+        self.look_for_deleted_topics();
     }
 
     /// The groups with members or a generation, in order of their names; groups that only have offsets are not here.

@@ -1,7 +1,8 @@
 //! Reading a partition of an internal topic from its start to where it is committed.
 //!
-//! In its own leader epoch only this coordinator writes to the partition, so once the high watermark has reached the
-//! epoch's start, everything below it is all there is.
+//! In its own leader epoch only this broker's coordinator writes to the partition, so once the high watermark has
+//! reached the end that the log had when loading began, everything below it is all there is. That end, not the epoch's
+//! start: an earlier shard of the same epoch may have left records that are committed later.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use klamm_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
 use super::Metrics;
 use crate::api::{
-    FetchPartition, FetchRequest, FetchedData, FollowerReads, Isolation, ListOffsetRequest, OffsetSpec, PartitionError,
+    EpochEndRequest, FetchPartition, FetchRequest, FetchedData, FollowerReads, Isolation, ListOffsetRequest,
+    OffsetSpec, PartitionError,
 };
 use crate::partitions::Partitions;
 
@@ -64,14 +66,15 @@ impl Source {
         Ok(())
     }
 
-    /// Gives every record, in the order of the log, up to where the leader epoch began at least.
+    /// Gives every record that is in the log now, in its order.
     pub async fn each_record(&self, take: Take<'_>) -> Result<(), LoadError> {
+        let log_end = self.log_end().await?;
         let (mut position, mut end) = (self.earliest().await?, None);
         loop {
             let data = self.read(position).await?;
             position = take_records(&data, position, take)?;
             if end.is_none() {
-                end = self.committed_end().await?;
+                end = self.committed_end().await?.filter(|end| *end >= log_end);
             }
             if end.is_some_and(|end| position >= end) {
                 return Ok(());
@@ -98,6 +101,20 @@ impl Source {
                 error,
             }),
         }
+    }
+
+    /// Where the log ends, committed or not, if anything was written in this epoch.
+    async fn log_end(&self) -> Result<Offset, LoadError> {
+        let request = EpochEndRequest {
+            partition: self.partition,
+            current_leader_epoch: self.leader_epoch,
+            leader_epoch: self.leader_epoch,
+        };
+        let answer = self.partitions.epoch_end(request).await;
+        answer.map(|end| end.end_offset).map_err(|error| LoadError::Read {
+            offset: Offset::NONE,
+            error,
+        })
     }
 
     async fn offset(&self, spec: OffsetSpec) -> Result<Offset, PartitionError> {

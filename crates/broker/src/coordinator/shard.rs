@@ -1,18 +1,20 @@
 //! The task of one shard: loads it, feeds it calls and time, appends what it decides, answers what is committed.
 //!
 //! Decisions are applied at once and appended in rounds; answers wait for the commit of all that was appended before
-//! them, also those that wrote nothing. A refused append ends the task, and with it the shard's state; open calls are
-//! then answered NOT_COORDINATOR, and the supervisor starts another shard if this broker still leads.
+//! them, also those that wrote nothing. Whoever has waited too long is told so, and the answers behind still wait. A
+//! round is given to the log when the one before it has its place there, so nothing follows a refused one. A refused
+//! append ends the task, and with it the shard's state; open calls are then answered NOT_COORDINATOR, and the
+//! supervisor starts another shard if this broker still leads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use klamm_coordinator::{At, CallId, Event, Reply, Settings, Shard, Topics, history};
-use klamm_types::ErrorCode;
+use klamm_coordinator::{At, CallId, Event, Reply, Settings, Shard, Topics, TopicsAge, history};
+use klamm_types::{ErrorCode, LeaderEpoch};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval};
 
@@ -21,8 +23,12 @@ use super::round::{Round, RoundError};
 use super::{Ask, Inner, Stage};
 use crate::api::{Acks, ProduceError, ProduceRequest, Produced};
 
-/// `offsets.commit.timeout.ms`: after so long a commit is unknown.
+/// `offsets.commit.timeout.ms`: after so long a caller is told that the outcome is not known.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the shard itself waits for a commit.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(3600);
+/// Between a refused append and the next load: what refused it may last.
+const RELOAD_PAUSE: Duration = Duration::from_millis(100);
 /// Appends under way at a time; further calls wait in the queue.
 const COMMITS_MAX: usize = 64;
 const LOAD_RETRY: Duration = Duration::from_millis(100);
@@ -38,6 +44,19 @@ const IDLE: Duration = Duration::from_secs(3600);
 pub(super) struct Surroundings {
     pub settings: Arc<Settings>,
     pub topics: Arc<Topics>,
+    /// The leader epochs of `__consumer_offsets` in the same image.
+    pub epochs: Arc<[LeaderEpoch]>,
+}
+
+impl Surroundings {
+    /// What a leader in this epoch may conclude from a topic's absence: it leads by an image that this one may precede.
+    fn topics_age(&self, source: &Source) -> TopicsAge {
+        let number = usize::try_from(source.partition.partition.0).ok();
+        match number.and_then(|number| self.epochs.get(number)) {
+            Some(epoch) if *epoch >= source.leader_epoch => TopicsAge::Current,
+            _ => TopicsAge::MayBeOlder,
+        }
+    }
 }
 
 /// See the module.
@@ -70,6 +89,11 @@ impl Task {
         let mut lease = self.lease.clone();
         let leader_epoch = self.source.leader_epoch;
         let partition = self.source.partition.partition;
+        // Also if this task panics.
+        let ending = Ending {
+            stage: self.stage.clone(),
+            ended: self.ended.clone(),
+        };
         let end = tokio::select! {
             biased;
             _ = lease.changed() => None,
@@ -84,9 +108,14 @@ impl Task {
             }
             Some(end) => tracing::info!(%partition, %leader_epoch, %end, "a group shard is dropped and loads again"),
         }
-        self.stage.send_replace(Stage::Ended);
-        // The supervisor ends only with the node.
-        let _ = self.ended.send(());
+        // The calls that wait have been dropped, and those that come find nobody.
+        self.asks.close();
+        while self.asks.try_recv().is_ok() {}
+        tokio::select! {
+            _ = lease.changed() => {}
+            () = tokio::time::sleep(RELOAD_PAUSE) => {}
+        }
+        drop(ending);
     }
 
     async fn work(&mut self) -> End {
@@ -98,6 +127,9 @@ impl Task {
             open: BTreeMap::new(),
             next_call: 0,
             commits: FuturesOrdered::new(),
+            appended: 0,
+            patience: VecDeque::new(),
+            has_ticked: false,
             watch: history::Watch::new(self.inner.config.unowned_patience),
             look: tokio::time::interval(LOOK_INTERVAL),
         };
@@ -112,7 +144,9 @@ impl Task {
     async fn load(&mut self) -> Shard {
         loop {
             let surroundings = self.surroundings.borrow_and_update().clone();
-            let mut shard = Shard::new(surroundings.settings, surroundings.topics);
+            let age = surroundings.topics_age(&self.source);
+            let mut shard = Shard::new(surroundings.settings, surroundings.topics.clone());
+            shard.set_topics(surroundings.topics, age);
             let at = at(&self.source);
             match self.source.load(&mut shard, at, &self.inner.metrics).await {
                 Ok(()) => {
@@ -137,12 +171,40 @@ struct Serving {
     open: BTreeMap<CallId, oneshot::Sender<Result<Reply, ErrorCode>>>,
     next_call: u64,
     commits: FuturesOrdered<BoxFuture<'static, Commit>>,
+    /// How many commits were begun.
+    appended: u64,
+    /// Who waits for each commit, and until when; in the order of the commits.
+    patience: VecDeque<Patience>,
+    /// Time has had its turn, and a call is next.
+    has_ticked: bool,
     watch: history::Watch,
     look: Interval,
 }
 
+/// Tells the supervisor that the shard is no more.
+struct Ending {
+    stage: watch::Sender<Stage>,
+    ended: mpsc::UnboundedSender<()>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.stage.send_replace(Stage::Ended);
+        // The supervisor ends only with the node.
+        let _ = self.ended.send(());
+    }
+}
+
+/// Callers of one commit, who do not wait for ever.
+struct Patience {
+    commit: u64,
+    until: Instant,
+    callers: Vec<CallId>,
+}
+
 /// An append that has ended, and who waited for it.
 struct Commit {
+    number: u64,
     outcome: Result<Produced, ProduceError>,
     replies: Vec<(CallId, Result<Reply, ErrorCode>)>,
     history: Vec<history::Entry>,
@@ -151,15 +213,28 @@ struct Commit {
 impl Serving {
     /// Waits for one happening, and deals with it.
     async fn step(&mut self, task: &mut Task) -> Result<(), End> {
+        // However often time is due, calls are served.
+        if std::mem::take(&mut self.has_ticked)
+            && self.commits.len() < COMMITS_MAX
+            && let Ok(ask) = task.asks.try_recv()
+        {
+            return self.asked(ask, &mut task.asks).await;
+        }
         let due = self.due();
+        let patience = self.patience.front().map(|first| first.until);
         tokio::select! {
             biased;
             Some(commit) = self.commits.next(), if !self.commits.is_empty() => self.committed(commit),
+            () = tokio::time::sleep_until(patience.unwrap_or(due)), if patience.is_some() => {
+                self.tell_the_impatient();
+                Ok(())
+            }
             changed = task.surroundings.changed() => {
                 changed.map_err(|_| End::Stopping)?;
                 let surroundings = task.surroundings.borrow_and_update().clone();
+                let age = surroundings.topics_age(&self.source);
                 self.shard.set_settings(surroundings.settings);
-                self.shard.set_topics(surroundings.topics);
+                self.shard.set_topics(surroundings.topics, age);
                 self.round([Event::TopicsChanged]).await
             }
             () = tokio::time::sleep_until(due) => self.tick().await,
@@ -197,12 +272,11 @@ impl Serving {
     }
 
     async fn tick(&mut self) -> Result<(), End> {
+        self.has_ticked = true;
         let now = at(&self.source);
-        let due = self.shard.next_deadline();
-        if due.is_some_and(|due| now.moment.since(due) > LATE) {
+        if self.shard.late_by(now.moment) > LATE {
             self.inner.metrics.late_ticks.add(1);
-            self.shard.start(now);
-            return Ok(());
+            self.shard.restart_waits(now);
         }
         let mut round = Round::new();
         let at = self.decide(&mut round, Event::Tick)?;
@@ -260,20 +334,58 @@ impl Serving {
             partition: self.source.partition,
             records: batch.into_bytes(),
             acks: Acks::All,
-            timeout: COMMIT_TIMEOUT,
+            timeout: COMMIT_PATIENCE,
         };
         let partitions = &self.source.partitions;
-        let ticket = partitions
+        let mut ticket = partitions
             .append_as_coordinator(request, self.source.leader_epoch)
             .await;
+        let has_place = ticket.accepted().await.is_some();
+        let outcome = ticket.into_ticket().wait();
+        let number = self.await_commit(&replies);
+        if !has_place {
+            let outcome = outcome.await;
+            return self.committed(Commit {
+                number,
+                outcome,
+                replies,
+                history,
+            });
+        }
         self.commits.push_back(Box::pin(async move {
             Commit {
-                outcome: ticket.into_ticket().wait().await,
+                number,
+                outcome: outcome.await,
                 replies,
                 history,
             }
         }));
         Ok(())
+    }
+
+    /// Begins the patience of those who wait for the next commit; its number.
+    fn await_commit(&mut self, replies: &[(CallId, Result<Reply, ErrorCode>)]) -> u64 {
+        self.appended += 1;
+        self.patience.push_back(Patience {
+            commit: self.appended,
+            until: Instant::now() + COMMIT_TIMEOUT,
+            callers: replies.iter().map(|(call, _)| *call).collect(),
+        });
+        self.appended
+    }
+
+    /// What they asked for may yet be committed; the state stays, and so does the wait of everybody behind.
+    fn tell_the_impatient(&mut self) {
+        let now = Instant::now();
+        while let Some(patience) = self.patience.pop_front_if(|first| first.until <= now) {
+            self.inner.metrics.unknown_outcomes.add(1);
+            let replies = patience.callers.into_iter();
+            self.answer(
+                replies
+                    .map(|call| (call, Err(ErrorCode::CoordinatorNotAvailable)))
+                    .collect(),
+            );
+        }
     }
 
     /// An answer that wrote nothing rests on what was appended before it.
@@ -284,6 +396,7 @@ impl Serving {
             log_start_offset: klamm_types::LogStartOffset(-1),
         });
         let commit = Commit {
+            number: self.await_commit(&replies),
             outcome,
             replies,
             history: Vec::new(),
@@ -292,6 +405,11 @@ impl Serving {
     }
 
     fn committed(&mut self, commit: Commit) -> Result<(), End> {
+        while self
+            .patience
+            .pop_front_if(|first| first.commit <= commit.number)
+            .is_some()
+        {}
         let Err(error) = commit.outcome else {
             self.inner.write_history(commit.history);
             self.answer(commit.replies);
@@ -300,14 +418,7 @@ impl Serving {
         let code = error.error.code;
         let told = code_for_callers(code);
         self.answer(commit.replies.into_iter().map(|(call, _)| (call, Err(told))).collect());
-        if matches!(
-            code,
-            ErrorCode::RequestTimedOut | ErrorCode::NotEnoughReplicasAfterAppend
-        ) {
-            // Appended, and perhaps committed later: the state stays.
-            self.inner.metrics.unknown_outcomes.add(1);
-            return Ok(());
-        }
+        // Appended or not: the next shard loads what the log says.
         Err(End::Refused(code))
     }
 

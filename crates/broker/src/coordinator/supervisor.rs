@@ -72,9 +72,12 @@ impl Seen {
             initial_rebalance_delay: Duration::from_millis(u64::try_from(delay).unwrap_or(0)),
             ..inner.config.groups.clone()
         };
+        let offsets = image.topic_by_name(OFFSETS_TOPIC);
+        let epochs = offsets.map(|topic| topic.partitions.iter().map(|state| state.leader_epoch).collect());
         Surroundings {
             settings: Arc::new(settings),
             topics: Arc::<Topics>::new(topics::from_image(&image)),
+            epochs: epochs.unwrap_or_default(),
         }
     }
 }

@@ -57,6 +57,9 @@ impl CoordinatorTicket {
     }
 }
 
+/// Of a batch that no topic's `max.message.bytes` bounds; a log takes more than that.
+const COORDINATOR_BATCH_BYTES_MAX: usize = 64 << 20;
+
 impl Partitions {
     /// Checks a batch and gives it to its partition. When this returns, the batch has its place in the queue: batches
     /// given one after another are appended in that order. It waits while the queue is full.
@@ -111,6 +114,10 @@ impl Partitions {
                 };
             }
         };
+        if batch.size() > COORDINATOR_BATCH_BYTES_MAX {
+            let ticket = self.refuse(ErrorCode::MessageTooLarge.into());
+            return CoordinatorTicket { accepted, ticket };
+        }
         let Ok(place) = worker.admit(batch.size()).await else {
             let ticket = self.refuse(self.shared.not_hosted(partition));
             return CoordinatorTicket { accepted, ticket };

@@ -125,3 +125,29 @@ async fn offsets_are_read_set_and_deleted() {
         assert_eq!(left, [keys[1].clone()]);
     }
 }
+
+/// Its coordinator forgets the offsets of a topic that is gone, and goes on with everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_outlives_a_topic_that_it_has_read() {
+    let client = client().await;
+    let admin = client.admin();
+    let (gone, kept) = (
+        fresh_topic(&client, "gone", 1).await,
+        fresh_topic(&client, "kept", 1).await,
+    );
+    let group = fresh_name("group");
+    let of = |topic: &str| TopicPartition::new(topic, 0);
+    let both = BTreeMap::from([(of(&gone), offset(5)), (of(&kept), offset(7))]);
+    admin.alter_group_offsets(&group, &both).await.unwrap();
+    admin.delete_topic(&gone).await.unwrap();
+    loop {
+        let left = admin.list_group_offsets(&group).await.unwrap();
+        if !left.contains_key(&of(&gone)) {
+            assert_eq!(left.into_keys().collect::<Vec<_>>(), [of(&kept)]);
+            break;
+        }
+    }
+    let later = BTreeMap::from([(of(&kept), offset(8))]);
+    admin.alter_group_offsets(&group, &later).await.unwrap();
+    assert_eq!(admin.list_group_offsets(&group).await.unwrap(), later);
+}

@@ -21,6 +21,8 @@ use crate::reply::Reply;
 
 /// How long the first JoinGroup of a member may wait. Its client may be long gone, and nothing else would tell.
 const NEW_MEMBER_WAIT_MAX: Duration = Duration::from_secs(5 * 60);
+/// Protocols that a member may offer. Clients offer one or two, and every one is compared with those of all others.
+const PROTOCOLS_MAX: usize = 100;
 
 /// To a classic group, or to one that does not exist yet. Group id and session timeout are checked.
 pub(super) fn join(draft: &mut Draft<'_>, id: CallId, call: &Join) {
@@ -39,7 +41,7 @@ pub(super) fn join(draft: &mut Draft<'_>, id: CallId, call: &Join) {
         let names = call.protocols.iter().map(|(name, _)| name.as_str());
         group.accepts_protocols(&call.protocol_type, names)
     });
-    if !accepted {
+    if !accepted || call.protocols.len() > PROTOCOLS_MAX {
         draft.reply(id, join_error(ErrorCode::InconsistentGroupProtocol, &call.member));
     } else if call.member.is_empty() {
         new_member(draft, id, call);
@@ -224,14 +226,16 @@ pub(super) fn update(draft: &mut Draft<'_>, id: CallId, call: &Join, member: &st
 }
 
 /// The member's protocols, the first of each name.
-pub(super) fn offered(call: &Join) -> Vec<(String, Bytes)> {
+pub(crate) fn offered(call: &Join) -> Vec<(String, Bytes)> {
     let mut names = std::collections::BTreeSet::new();
     let first = |(name, _): &&(String, Bytes)| names.insert(name.clone());
     call.protocols.iter().filter(first).cloned().collect()
 }
 
-/// `<prefix>-<random uuid>`
+/// `<prefix>-<random uuid>`. Of a prefix only the beginning: an id has to fit into records and answers.
 fn member_id(prefix: &str, draw: u128) -> String {
+    const PREFIX_BYTES_MAX: usize = 1024;
+    let prefix = &prefix[..prefix.floor_char_boundary(PREFIX_BYTES_MAX)];
     const VERSION_4: u128 = 0x4 << 76;
     const VERSION_BITS: u128 = 0xf << 76;
     const VARIANT: u128 = 0x2 << 62;

@@ -33,6 +33,7 @@ use crate::reply::{Left, Reply};
 pub use change::{Transient, apply_record, apply_transient};
 pub use group::{CONSUMER_PROTOCOL_TYPE, Group, State};
 pub use heartbeat::seen_in_commit;
+pub(crate) use join::offered;
 pub use member::Member;
 pub use rebalance::rebalance;
 

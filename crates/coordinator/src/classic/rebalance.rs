@@ -140,6 +140,9 @@ pub(super) fn complete(draft: &mut Draft<'_>) {
     }
 }
 
+/// A rebalance timeout of nothing is allowed; looking again without a pause is not.
+const WAIT_MIN: Duration = Duration::from_secs(1);
+
 fn wait_again(draft: &mut Draft<'_>) {
     let now = draft.at.moment;
     let Some(group) = classic(draft) else {
@@ -149,7 +152,7 @@ fn wait_again(draft: &mut Draft<'_>) {
         return;
     };
     let again = Preparing {
-        deadline: now + group.rebalance_timeout(),
+        deadline: now + group.rebalance_timeout().max(WAIT_MIN),
         initial: preparing.initial.clone(),
     };
     put(draft, Transient::Preparing(again));

@@ -25,6 +25,25 @@ impl Group {
         self.reset_alarm();
     }
 
+    /// See [`crate::group::Group::restart_waits`]. A member whose call waits has no session, and gets none.
+    pub fn restart_waits(&mut self, at: At, settings: &Settings) {
+        for member in self.members.values_mut() {
+            let whole = at.moment + member.session_timeout();
+            // That of a member whose first JoinGroup waits is longer.
+            member.session = member.session.map(|session| session.max(whole));
+        }
+        for lapse in self.pending.values_mut() {
+            *lapse = (*lapse).max(at.moment + settings.session_timeout_min);
+        }
+        let rebalance = self.rebalance_timeout();
+        self.sync_deadline = self.sync_deadline.map(|sync| sync.max(at.moment + rebalance));
+        if let State::PreparingRebalance(preparing) = &mut self.state {
+            let whole = preparing.initial.as_ref().map_or(rebalance, |initial| initial.delay);
+            preparing.deadline = preparing.deadline.max(at.moment + whole);
+        }
+        self.reset_alarm();
+    }
+
     /// What must hold after every change.
     pub fn validate(&self) -> Result<(), String> {
         self.validate_state()?;

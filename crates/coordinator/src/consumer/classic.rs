@@ -9,7 +9,7 @@ use bytes::Bytes;
 use klamm_types::{ErrorCode, Uuid};
 
 use crate::call::{CallId, Heartbeat, Join, Leave, LeavingMember, MemberIdRule, PartitionsByTopic, Sync};
-use crate::classic::CONSUMER_PROTOCOL_TYPE;
+use crate::classic::{CONSUMER_PROTOCOL_TYPE, offered};
 use crate::draft::Draft;
 use crate::history::{Happened, Removal};
 use crate::record::ClassicMemberMetadata;
@@ -141,7 +141,7 @@ fn update(member: &mut Member, call: &Join, subscription: &Subscription) {
     member.client_host.clone_from(&call.client.host);
     member.classic = Some(ClassicMemberMetadata {
         session_timeout_ms: call.session_timeout_ms,
-        protocols: call.protocols.clone(),
+        protocols: offered(call),
     });
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_types::{Moment, Timestamp, TopicId};
 
@@ -122,6 +123,20 @@ impl Group {
         self.timers = Arc::new(timers);
         self.moved = at.moment;
         self.restless_since = (!self.at_rest()).then_some(at.wall);
+    }
+
+    /// See [`crate::group::Group::restart_waits`].
+    pub fn restart_waits(&mut self, at: At, settings: &Settings) {
+        let mut timers = Timers::default();
+        for (until, id, timer) in self.timers.in_order() {
+            let whole = match (timer, self.members.get(id)) {
+                (Timer::Session, Some(member)) => member.session_timeout(settings),
+                (Timer::Revocation | Timer::Join | Timer::Sync, Some(member)) => member.rebalance_timeout(),
+                (Timer::Patterns, _) | (_, None) => Duration::ZERO,
+            };
+            timers.arm(id, timer, until.max(at.moment + whole));
+        }
+        self.timers = Arc::new(timers);
     }
 
     pub fn next_deadline(&self) -> Option<Moment> {

@@ -11,7 +11,8 @@ use crate::history::Happened;
 use crate::record::Record;
 use crate::reply::ConsumerHeartbeatReply;
 
-use super::heartbeat::{Refusal, consumer, unknown_member};
+use super::group::Timer;
+use super::heartbeat::{Refusal, consumer, disarm, unknown_member};
 use super::member::{LEFT_FOR_A_WHILE, Member, MemberState};
 use super::{migration, refresh, step, targets};
 
@@ -86,6 +87,8 @@ fn for_a_while(draft: &mut Draft<'_>, id: &str) {
         member: id.to_owned(),
         value: Some(away.current()),
     });
+    // It has given up what it was to give up.
+    disarm(draft, id, Timer::Revocation);
 }
 
 /// Removes members. If only classic ones are left, the group becomes a classic one.

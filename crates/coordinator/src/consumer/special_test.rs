@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use klamm_types::ErrorCode;
 
+use crate::TopicsAge;
 use crate::call::{ConsumerHeartbeat, PartitionsByTopic};
 use crate::history::{Happened, Removal};
 use crate::record::{AssignedPartitions, ConsumerCurrent, ConsumerMember, ConsumerRegex, Record};
@@ -236,7 +237,7 @@ fn patterns_are_looked_at_every_ten_minutes() {
     }
     assert_eq!(world.log.len(), written);
     world.topics = std::sync::Arc::new(topics(&[("t", 1, 2), ("t2", 4, 2)]));
-    world.shard.set_topics(world.topics.clone());
+    world.shard.set_topics(world.topics.clone(), TopicsAge::Current);
     for _ in 0..20 {
         world.pass(Duration::from_secs(30));
         let epoch = world.group().unwrap().members["a"].epoch;

@@ -16,7 +16,7 @@ use crate::group::Group as AnyGroup;
 use crate::record::Record;
 use crate::reply::{ConsumerHeartbeatReply, Reply};
 use crate::settings::Settings;
-use crate::shard::{At, Event, Shard};
+use crate::shard::{At, Event, Shard, TopicsAge};
 use crate::topics::{Topic, Topics};
 
 use super::group::Group;
@@ -183,7 +183,7 @@ impl World {
 
     pub fn set_topics(&mut self, topics: Topics) {
         self.topics = Arc::new(topics);
-        self.shard.set_topics(self.topics.clone());
+        self.shard.set_topics(self.topics.clone(), TopicsAge::Current);
         self.happen(Event::TopicsChanged);
     }
 

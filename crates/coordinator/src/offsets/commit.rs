@@ -7,7 +7,7 @@
 use klamm_types::{ErrorCode, TopicId};
 
 use super::store::Offsets;
-use crate::call::{CallId, CommitOffsets, CommitPartition};
+use crate::call::{CallId, CommitOffsets, CommitPartition, CommitTopic};
 use crate::classic;
 use crate::draft::Draft;
 use crate::group::Group;
@@ -18,6 +18,8 @@ use crate::topics::Topics;
 
 /// The `retention_time_ms` of a client that leaves expiry to the coordinator.
 const RETENTION_BY_RULE: i64 = -1;
+/// Of the names in all records of one commit.
+const NAMES_BYTES_MAX: usize = 8 << 20;
 
 pub fn commit(draft: &mut Draft<'_>, offsets: &Offsets, id: CallId, call: &CommitOffsets) {
     let topics = draft.topics;
@@ -42,7 +44,7 @@ pub fn commit(draft: &mut Draft<'_>, offsets: &Offsets, id: CallId, call: &Commi
         .flat_map(|topic| &topic.partitions)
         .any(|(_, error)| reaches(*error))
     {
-        match validate(draft, offsets, call, &answer) {
+        match check_size(call).and_then(|()| validate(draft, offsets, call, &answer)) {
             Ok(()) => accept(draft, call, &answer),
             Err(refused) => {
                 let partitions = answer.iter_mut().flat_map(|topic| &mut topic.partitions);
@@ -53,6 +55,15 @@ pub fn commit(draft: &mut Draft<'_>, offsets: &Offsets, id: CallId, call: &Commi
         }
     }
     draft.reply(id, Reply::CommitOffsets(answer));
+}
+
+/// Every record repeats the names of group and topic, so a small request can ask for very much.
+fn check_size(call: &CommitOffsets) -> Result<(), ErrorCode> {
+    let of_topic = |topic: &CommitTopic| topic.partitions.len() * (call.group.len() + topic.name.len());
+    match call.topics.iter().map(of_topic).sum::<usize>() > NAMES_BYTES_MAX {
+        true => Err(ErrorCode::InvalidCommitOffsetSize),
+        false => Ok(()),
+    }
 }
 
 /// What is wrong with one partition, whoever commits it.

@@ -194,3 +194,17 @@ fn an_explicit_retention_is_kept_and_obeyed() {
     let read = crate::record::from_batch_record(Some(&key), value.as_ref());
     assert_eq!(read, Ok(Some(served.log[1].clone())));
 }
+
+/// Every record repeats the group's name.
+#[test]
+fn a_commit_whose_records_would_be_very_large_is_refused() {
+    for (times, error) in [(200, ErrorCode::None), (300, ErrorCode::InvalidCommitOffsetSize)] {
+        let mut served = Served::orders(&[]);
+        let call = CommitOffsets {
+            group: "g".repeat(32_000),
+            ..simple(vec![partition(0, 42); times])
+        };
+        assert_eq!(served.commit_code(call), error);
+        assert_eq!(served.log.len(), if error == ErrorCode::None { times } else { 0 });
+    }
+}

@@ -1,6 +1,6 @@
 //! OffsetDelete and DeleteGroups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_types::ErrorCode;
 
@@ -13,6 +13,8 @@ use crate::reply::{DeletedOffsets, Reply};
 
 /// OffsetDelete.
 pub fn delete(draft: &mut Draft<'_>, offsets: &Offsets, id: CallId, call: &DeleteOffsets) {
+    // Each is deleted once, however often it is named.
+    let mut told = BTreeMap::<&str, BTreeSet<i32>>::new();
     let reply = match check_delete(draft, offsets, call) {
         Err(error) => DeletedOffsets {
             error,
@@ -23,7 +25,10 @@ pub fn delete(draft: &mut Draft<'_>, offsets: &Offsets, id: CallId, call: &Delet
             topics: call
                 .topics
                 .iter()
-                .map(|(topic, partitions)| (topic.clone(), delete_topic(draft, offsets, topic, partitions)))
+                .map(|(topic, partitions)| {
+                    let told = told.entry(topic).or_default();
+                    (topic.clone(), delete_topic(draft, offsets, told, (topic, partitions)))
+                })
                 .collect(),
         },
     };
@@ -45,7 +50,12 @@ fn check_delete(draft: &mut Draft<'_>, offsets: &Offsets, call: &DeleteOffsets) 
     }
 }
 
-fn delete_topic(draft: &mut Draft<'_>, offsets: &Offsets, topic: &str, partitions: &[i32]) -> Vec<(i32, ErrorCode)> {
+fn delete_topic(
+    draft: &mut Draft<'_>,
+    offsets: &Offsets,
+    told: &mut BTreeSet<i32>,
+    (topic, partitions): (&str, &[i32]),
+) -> Vec<(i32, ErrorCode)> {
     let group = draft.name();
     let known = draft.topics.by_name(topic);
     let subscribed = draft.group().is_some_and(|group| is_subscribed(group, topic));
@@ -61,7 +71,7 @@ fn delete_topic(draft: &mut Draft<'_>, offsets: &Offsets, topic: &str, partition
         answer.push((partition, error));
         let exists =
             offsets.get(group, topic, partition).is_some() || offsets.pending().contains(group, topic, partition);
-        if error == ErrorCode::None && exists {
+        if error == ErrorCode::None && exists && told.insert(partition) {
             draft.record(tombstone(group, topic, partition));
         }
     }

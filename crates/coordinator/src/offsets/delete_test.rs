@@ -108,3 +108,10 @@ fn a_group_is_deleted_with_its_offsets_unless_it_has_members() {
     assert_eq!(served.log[1..], [offset("g", "orders", 0, None)]);
     assert_eq!(served.call(delete()), Reply::DeleteGroup(ErrorCode::GroupIdNotFound));
 }
+
+#[test]
+fn an_offset_named_often_is_deleted_once() {
+    let mut served = Served::orders(&[offset("g", "orders", 0, Some(noted(10)))]);
+    served.call(delete("g", &[("orders", &[0, 0]), ("orders", &[0])]));
+    assert_eq!(served.log[1..], [offset("g", "orders", 0, None)]);
+}

@@ -8,7 +8,7 @@ use super::testing::*;
 use crate::call::{Call, CommitOffsets, DeleteOffsets};
 use crate::draft::Decision;
 use crate::record::{Committed, Record};
-use crate::shard::Event;
+use crate::shard::{Event, TopicsAge};
 
 fn aged(days: i64) -> Committed {
     Committed {
@@ -99,7 +99,7 @@ fn much_that_is_over_goes_in_bounded_steps() {
     assert!(served.shard.offsets().is_empty());
 
     let mut served = Served::new(topics(&[("orders", 1, many)]), &log);
-    served.shard.set_topics(topics(&[]));
+    served.shard.set_topics(topics(&[]), TopicsAge::Current);
     assert_eq!(served.decide(Event::TopicsChanged), Decision::default());
     assert_eq!(served.tick_all(), [1000, 1000, 500]);
     assert!(served.shard.offsets().is_empty());
@@ -120,7 +120,7 @@ fn the_offsets_of_a_deleted_topic_go_with_it() {
     ]);
     assert!(served.tick_all().is_empty());
     // One was deleted, one deleted and made again.
-    served.shard.set_topics(topics(&[("orders", 5, 3)]));
+    served.shard.set_topics(topics(&[("orders", 5, 3)]), TopicsAge::Current);
     served.tick_all();
     assert_eq!(served.offsets("g"), []);
     assert_eq!(served.offsets("h"), [("orders".into(), 0, 1)]);
@@ -162,7 +162,7 @@ proptest! {
                 }
                 _ => {
                     known = if id == 0 { topics(&[]) } else { topics(&[("orders", id, 3)]) };
-                    served.shard.set_topics(known.clone());
+                    served.shard.set_topics(known.clone(), TopicsAge::Current);
                     served.decide(Event::TopicsChanged);
                     served.now_ms += i64::from(number) * 3 * DAY_MS;
                 }
@@ -173,4 +173,25 @@ proptest! {
         prop_assert_eq!(again.shard.offsets(), served.shard.offsets());
         prop_assert_eq!(served.shard.offsets().has_deleted_topics(&topics(&[])), !served.shard.offsets().is_empty());
     }
+}
+
+/// A leader may not have seen the metadata yet in which a topic was made whose offsets it has loaded.
+#[test]
+fn topics_that_may_be_older_than_the_leadership_delete_nothing() {
+    let log = [offset("g", "new", 0, Some(committed(1)))];
+    let mut served = Served::orders(&[]);
+    served
+        .shard
+        .set_topics(topics(&[("orders", 5, 3)]), TopicsAge::MayBeOlder);
+    served.shard.replay(at(served.now_ms), log[0].clone());
+    served.shard.start(at(served.now_ms));
+    assert!(served.tick_all().is_empty());
+    served
+        .shard
+        .set_topics(topics(&[("orders", 5, 3), ("new", 1, 1)]), TopicsAge::Current);
+    assert!(served.tick_all().is_empty());
+    assert_eq!(served.offsets("g"), [("new".into(), 0, 1)]);
+    served.shard.set_topics(topics(&[("orders", 5, 3)]), TopicsAge::Current);
+    served.tick_all();
+    assert_eq!(served.offsets("g"), []);
 }

@@ -78,6 +78,13 @@ impl Bench {
         decisions
     }
 
+    /// The coordinator sleeps, and finds out.
+    pub fn sleep(&mut self, duration: Duration) {
+        self.set_time(self.at.moment + duration);
+        self.shard.restart_waits(self.at);
+        self.validate();
+    }
+
     /// The coordinator moves: another one reads the log.
     pub fn reload(&mut self) {
         let mut shard = Shard::new(self.settings.clone(), Arc::new(Topics::default()));

@@ -212,3 +212,108 @@ fn a_loaded_group_goes_on_with_new_sessions_and_no_rebalance() {
     let (_, decision) = call_join(&mut bench, join("b", &b));
     assert_eq!(replies(&decision), [joined(&b, 1, &a, vec![])]);
 }
+
+#[test]
+fn after_a_sleep_everybody_gets_the_whole_time_again() {
+    let (mut bench, a, b) = two_stable();
+    let changed = Join {
+        protocols: protocols(&[("range", "n")]),
+        ..join("b", &b)
+    };
+    call_join(&mut bench, changed);
+    bench.sleep(300 * SECOND);
+    // The member that waits in its call has no session that could end; the other has a whole one.
+    assert_eq!(bench.shard.late_by(bench.at.moment), Duration::ZERO);
+    assert!(
+        bench
+            .pass(9 * SECOND)
+            .iter()
+            .all(|(_, decision)| decision.changes.is_empty())
+    );
+    assert_eq!(state(&bench), ("PreparingRebalance", 1));
+    let (of_a, decision) = call_join(&mut bench, join("a", &a));
+    assert_eq!(decision.replies[0].0, of_a);
+    assert_eq!(state(&bench), ("CompletingRebalance", 2));
+
+    // So has the wait for assignments.
+    bench.sleep(300 * SECOND);
+    assert!(
+        bench
+            .pass(9 * SECOND)
+            .iter()
+            .all(|(_, decision)| decision.changes.is_empty())
+    );
+    assert_eq!(
+        code(&mut bench, sync(&a, 2, &[(&a, "P0"), (&b, "P1")])),
+        ErrorCode::None
+    );
+    assert_eq!(state(&bench), ("Stable", 2));
+}
+
+/// An id that was given out and not used yet outlives a sleep, and then lapses.
+#[test]
+fn a_pending_id_is_waited_for_again_after_a_sleep() {
+    let mut bench = bench();
+    call_join(&mut bench, join("a", ""));
+    assert_eq!(group(&bench).pending_count(), 1);
+    bench.sleep(300 * SECOND);
+    bench.pass(5 * SECOND);
+    assert_eq!(group(&bench).pending_count(), 1);
+    bench.pass(SECOND);
+    assert!(
+        bench
+            .shard
+            .group("g")
+            .is_none_or(|_| group(&bench).pending_count() == 0)
+    );
+}
+
+/// Nobody but static members, none of which has joined, and a rebalance timeout of next to nothing: looked at once a second.
+#[test]
+fn a_group_of_absent_static_members_is_not_looked_at_without_a_pause() {
+    let hasty = |instance| Join {
+        rebalance_timeout_ms: 1,
+        session_timeout_ms: 1_800_000,
+        ..static_join(instance)
+    };
+    let mut bench = bench();
+    call_join(&mut bench, hasty("i"));
+    call_join(&mut bench, hasty("j"));
+    bench.pass(3 * SECOND);
+    let (i, j) = (id("i", 1), id("j", 2));
+    bench.call(sync(&i, 1, &[(&i, "P0"), (&j, "P1")]));
+    bench.call(sync(&j, 1, &[]));
+    bench.call(leave(&[(&j, Some("j"))]));
+    assert_eq!(state(&bench), ("PreparingRebalance", 1));
+    assert_eq!(bench.pass(10 * SECOND).len(), 10);
+}
+
+#[test]
+fn who_offers_very_many_protocols_is_refused() {
+    let names: Vec<String> = (0..101).map(|number| format!("p{number}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "m")).collect();
+    for (count, error) in [
+        (100, ErrorCode::MemberIdRequired),
+        (101, ErrorCode::InconsistentGroupProtocol),
+    ] {
+        let mut bench = bench();
+        let offer = Join {
+            protocols: protocols(&many[..count]),
+            ..join("a", "")
+        };
+        let (_, decision) = call_join(&mut bench, offer);
+        let Reply::Join(joined) = &decision.replies[0].1 else {
+            panic!("{decision:?}");
+        };
+        assert_eq!(joined.error, error);
+    }
+}
+
+#[test]
+fn of_a_very_long_client_id_a_member_id_has_the_beginning() {
+    let mut bench = bench();
+    let (_, decision) = call_join(&mut bench, old_join(&"ü".repeat(16_000)));
+    assert_eq!(decision.replies, []);
+    let member = &group(&bench).members().next().unwrap().member;
+    assert_eq!(*member, id(&"ü".repeat(512), 1));
+}
