@@ -121,6 +121,8 @@ settings! {
     offsets_topic_num_partitions: i32 = 50, "partitions", "1 to 10000", |&count| (1..=10_000).contains(&count);
     /// Replicas of that topic; never more than there are brokers when it is created.
     offsets_topic_replication_factor: i32 = 3, "replicas", "1 to 32767", |&count| (1..=32_767).contains(&count);
+    /// How long a commit may take before its caller is told that the outcome is not known; as in Kafka, of groups too.
+    offsets_commit_timeout_ms: u64 = 5_000, "ms", "1 or more", |&ms| ms > 0;
     /// How long committed offsets are kept after their group has become empty, or after the commit of a client without a group.
     offsets_retention_minutes: u64 = 10_080, "minutes", "1 to 2147483647", |&minutes| (1..=2_147_483_647).contains(&minutes);
     /// How often offsets past their retention are looked for.

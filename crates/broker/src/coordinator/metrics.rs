@@ -28,6 +28,6 @@ counters! {
     history_lost: "entries";
     /// Partitions with committed offsets that were found without an owner for too long.
     unowned_partitions: "partitions";
-    /// Decisions that were late by more than half a second, so that all sessions began anew.
+    /// Decisions that were late by more than half a second, so that waits of groups began anew.
     late_ticks: "ticks";
 }

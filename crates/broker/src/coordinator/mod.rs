@@ -19,6 +19,9 @@ mod shard;
 mod supervisor;
 mod topics;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -56,6 +59,8 @@ pub struct CoordinatorConfig {
     pub offsets_partitions: i32,
     /// `offsets.topic.replication.factor`
     pub offsets_replication_factor: i32,
+    /// `offsets.commit.timeout.ms`: after so long a caller is told that the outcome is not known.
+    pub commit_timeout: Duration,
     /// Entries that a group's history keeps.
     pub history_entries: u32,
     /// How long an entry is kept.
@@ -87,6 +92,7 @@ impl CoordinatorConfig {
             },
             offsets_partitions: config.offsets_topic_num_partitions,
             offsets_replication_factor: config.offsets_topic_replication_factor,
+            commit_timeout: milliseconds(config.offsets_commit_timeout_ms),
             history_entries: config.group_history_entries,
             history_retention: Duration::from_secs(config.group_history_retention_minutes * 60),
             unowned_patience: milliseconds(config.group_unowned_warning_ms),

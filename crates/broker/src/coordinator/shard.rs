@@ -23,9 +23,7 @@ use super::round::{Round, RoundError};
 use super::{Ask, Inner, Stage};
 use crate::api::{Acks, ProduceError, ProduceRequest, Produced};
 
-/// `offsets.commit.timeout.ms`: after so long a caller is told that the outcome is not known.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the shard itself waits for a commit.
+/// How long the shard itself waits for a commit; callers less.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(3600);
 /// Between a refused append and the next load: what refused it may last.
 const RELOAD_PAUSE: Duration = Duration::from_millis(100);
@@ -368,7 +366,7 @@ impl Serving {
         self.appended += 1;
         self.patience.push_back(Patience {
             commit: self.appended,
-            until: Instant::now() + COMMIT_TIMEOUT,
+            until: Instant::now() + self.inner.config.commit_timeout,
             callers: replies.iter().map(|(call, _)| *call).collect(),
         });
         self.appended

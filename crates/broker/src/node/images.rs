@@ -29,6 +29,16 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    #[cfg(test)]
+    pub fn new(image: Arc<Image>, index: watch::Receiver<u64>) -> (Shown, Arc<ArcSwap<Image>>) {
+        let image = Arc::new(ArcSwap::new(image));
+        let shown = Shown {
+            image: image.clone(),
+            index,
+        };
+        (shown, image)
+    }
+
     pub fn image(&self) -> Arc<Image> {
         self.image.load_full()
     }

@@ -1,7 +1,7 @@
 //! The data path as a whole: real logs on temporary directories, real gRPC on loopback, metadata made by hand.
 
 mod faults;
-mod harness;
+pub(crate) mod harness;
 mod replicated;
 mod single;
 mod suspects;
