@@ -8,7 +8,7 @@ use klamm_wire::consumer_group_describe_response::{
     Assignment, ConsumerGroupDescribeResponse, DescribedGroup, Member, TopicPartitions,
 };
 
-use super::coordinator;
+use super::coordinator::{self, CALLS_AT_A_TIME};
 use crate::context::Client;
 use crate::net::request::{Answer, Request};
 use crate::topics::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED};
@@ -16,7 +16,11 @@ use crate::topics::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED};
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: ConsumerGroupDescribeRequest<'_> = request.decode(&body)?;
-    let described = join_all(asked.group_ids.iter().map(|group| describe(client, group))).await;
+    let names = coordinator::distinct(&asked.group_ids);
+    let mut described = Vec::with_capacity(names.len());
+    for names in names.chunks(CALLS_AT_A_TIME) {
+        described.extend(join_all(names.iter().map(|group| describe(client, group))).await);
+    }
     let groups = described.iter().map(|group| DescribedGroup {
         error_code: group.error.code(),
         error_message: group.message.as_deref(),

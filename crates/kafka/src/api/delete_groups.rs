@@ -6,14 +6,17 @@ use klamm_types::ErrorCode;
 use klamm_wire::delete_groups_request::DeleteGroupsRequest;
 use klamm_wire::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
 
-use super::coordinator;
+use super::coordinator::{self, CALLS_AT_A_TIME};
 use crate::context::Client;
 use crate::net::request::{Answer, Request};
 
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: DeleteGroupsRequest<'_> = request.decode(&body)?;
-    let codes = join_all(asked.groups_names.iter().map(|group| delete(client, group))).await;
+    let mut codes = Vec::with_capacity(asked.groups_names.len());
+    for names in asked.groups_names.chunks(CALLS_AT_A_TIME) {
+        codes.extend(join_all(names.iter().map(|group| delete(client, group))).await);
+    }
     let results = asked.groups_names.iter().zip(codes);
     let results = results.map(|(&group_id, code)| DeletableGroupResult {
         group_id,

@@ -7,7 +7,7 @@ use klamm_types::ErrorCode;
 use klamm_wire::describe_groups_request::DescribeGroupsRequest;
 use klamm_wire::describe_groups_response::{self as wire, DescribeGroupsResponse, DescribedGroupMember};
 
-use super::coordinator;
+use super::coordinator::{self, CALLS_AT_A_TIME};
 use crate::context::Client;
 use crate::net::request::{Answer, Request};
 use crate::topics::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED};
@@ -18,7 +18,11 @@ const NOT_FOUND_FROM: i16 = 6;
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: DescribeGroupsRequest<'_> = request.decode(&body)?;
-    let described = join_all(asked.groups.iter().map(|group| describe(client, group))).await;
+    let names = coordinator::distinct(&asked.groups);
+    let mut described = Vec::with_capacity(names.len());
+    for names in names.chunks(CALLS_AT_A_TIME) {
+        described.extend(join_all(names.iter().map(|group| describe(client, group))).await);
+    }
     let operations = if asked.include_authorized_operations {
         GROUP_OPERATIONS
     } else {

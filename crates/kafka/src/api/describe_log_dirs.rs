@@ -2,7 +2,7 @@
 //!
 //! There is one directory per node. What its volume holds and has left is not told (-1: unknown).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_wire::describe_log_dirs_request::DescribeLogDirsRequest;
 use klamm_wire::describe_log_dirs_response::{
@@ -17,6 +17,7 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let asked: DescribeLogDirsRequest<'_> = request.decode(&body)?;
     let directory = client.backend().describe_data_directory().await;
     let image = client.image();
+    let wanted = wanted(&asked);
     let mut topics: BTreeMap<&str, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for replica in &directory.replicas {
         // A deleted topic's files outlive it for a moment; they have no name that clients know.
@@ -24,7 +25,8 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
             continue;
         };
         let partition = replica.partition.partition.0;
-        if is_wanted(&asked, &topic.name, partition) {
+        let is_wanted = |wanted: &BTreeSet<_>| wanted.contains(&(&*topic.name, partition));
+        if wanted.as_ref().is_none_or(is_wanted) {
             topics.entry(&topic.name).or_default().push(DescribeLogDirsPartition {
                 partition_index: partition,
                 partition_size: i64::try_from(replica.size_bytes).unwrap_or(i64::MAX),
@@ -47,11 +49,9 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     })
 }
 
-/// No topics means all.
-fn is_wanted(asked: &DescribeLogDirsRequest<'_>, topic: &str, partition: i32) -> bool {
-    asked.topics.as_ref().is_none_or(|topics| {
-        topics
-            .iter()
-            .any(|one| one.topic == topic && one.partitions.contains(&partition))
-    })
+/// The partitions that were asked for; no topics means all.
+fn wanted<'a>(asked: &DescribeLogDirsRequest<'a>) -> Option<BTreeSet<(&'a str, i32)>> {
+    let topics = asked.topics.as_ref()?.iter();
+    let partitions = topics.flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic, *partition)));
+    Some(partitions.collect())
 }

@@ -13,7 +13,7 @@ use klamm_wire::offset_fetch_response::{
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 
-use super::coordinator::{self, owned};
+use super::coordinator::{self, CALLS_AT_A_TIME, owned};
 use crate::context::Client;
 use crate::net::request::{Answer, Request};
 use crate::topics::TopicKey;
@@ -34,8 +34,12 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         return answer_one(client, request, &asked, stability).await;
     }
     let image = client.image();
-    let groups = asked.groups.iter();
-    let fetched = join_all(groups.map(|group| fetch_group(client, request.version, &image, group, stability))).await;
+    let mut fetched = Vec::with_capacity(asked.groups.len());
+    for groups in asked.groups.chunks(CALLS_AT_A_TIME) {
+        let calls = groups.iter();
+        let calls = calls.map(|group| fetch_group(client, request.version, &image, group, stability));
+        fetched.extend(join_all(calls).await);
+    }
     let groups = asked.groups.iter().zip(&fetched);
     let groups = groups.map(|(group, fetched)| OffsetFetchResponseGroup {
         group_id: group.group_id,
