@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use klamm_coordinator::{Settings, Topics};
 use klamm_metadata::Image;
 use klamm_metadata::image::Topic;
-use klamm_types::{LeaderEpoch, PartitionId, TopicId};
+use klamm_types::{LeaderEpoch, NodeId, PartitionId, TopicId};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -50,24 +50,32 @@ pub(super) async fn run(inner: Weak<Inner>) {
 #[derive(Default)]
 struct Seen {
     topics: BTreeMap<TopicId, Arc<Topic>>,
+    /// Partitions lie in racks by way of their brokers.
+    racks: BTreeMap<NodeId, String>,
     rebalance_delay_ms: Option<i32>,
 }
 
 impl Seen {
-    /// Whether a topic has changed, or a setting: the topics of two images that do not differ are the same allocation.
+    /// Whether a topic has changed, a broker's rack, or a setting: the topics of two images that do not differ are the same allocation.
     fn has_news(&self, image: &Image) -> bool {
         let topics = image.topics();
         let mut pairs = topics.values().zip(self.topics.values());
         topics.len() != self.topics.len()
             || !pairs.all(|(one, other)| Arc::ptr_eq(one, other))
+            || !racks(image).eq(self.racks.iter().map(|(node, rack)| (*node, rack.as_str())))
             || self.rebalance_delay_ms != Some(image.cluster_config().group_initial_rebalance_delay_ms)
+    }
+
+    fn see(&mut self, image: &Image) {
+        self.topics = image.topics().clone();
+        self.racks = racks(image).map(|(node, rack)| (node, rack.to_owned())).collect();
+        self.rebalance_delay_ms = Some(image.cluster_config().group_initial_rebalance_delay_ms);
     }
 
     fn look(&mut self, inner: &Inner) -> Surroundings {
         let image = inner.shown.image();
+        self.see(&image);
         let delay = image.cluster_config().group_initial_rebalance_delay_ms;
-        self.topics = image.topics().clone();
-        self.rebalance_delay_ms = Some(delay);
         let settings = Settings {
             initial_rebalance_delay: Duration::from_millis(u64::try_from(delay).unwrap_or(0)),
             ..inner.config.groups.clone()
@@ -80,6 +88,11 @@ impl Seen {
             epochs: epochs.unwrap_or_default(),
         }
     }
+}
+
+fn racks(image: &Image) -> impl Iterator<Item = (NodeId, &str)> {
+    let brokers = image.brokers().iter();
+    brokers.filter_map(|(node, broker)| Some((*node, broker.rack.as_deref()?)))
 }
 
 /// Brings the shards in line with what this broker leads.
@@ -137,4 +150,45 @@ fn led(inner: &Inner) -> BTreeMap<PartitionId, (TopicId, LeaderEpoch)> {
             Some((PartitionId(number), (topic.id, epoch)))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_schema::metadata::RegisterBroker;
+    use klamm_schema::metadata::metadata_record::Record;
+
+    use super::*;
+    use crate::partitions::tests::harness::Meta;
+
+    fn register(broker_epoch: i64, rack: &str) -> Vec<Record> {
+        vec![Record::RegisterBroker(RegisterBroker {
+            broker: 1,
+            broker_epoch,
+            incarnation: klamm_schema::id_bytes(&[1; 16]),
+            rack: Some(rack.to_owned()),
+            last_unfenced_epoch: -1,
+            fenced: true,
+            ..Default::default()
+        })]
+    }
+
+    #[test]
+    fn topics_and_the_racks_of_brokers_are_news() {
+        let (mut meta, mut seen) = (Meta::default(), Seen::default());
+        let mut is_news = |meta: &Meta| {
+            let image = meta.image();
+            let is_news = seen.has_news(&image);
+            seen.see(&image);
+            is_news
+        };
+        meta.apply(register(1, "a"));
+        assert!(is_news(&meta));
+        meta.apply(register(2, "a"));
+        assert!(!is_news(&meta));
+        meta.apply(register(3, "b"));
+        assert!(is_news(&meta));
+        meta.create_topic(1, "orders", &[1], &[]);
+        assert!(is_news(&meta));
+        assert!(!is_news(&meta));
+    }
 }
