@@ -9,6 +9,8 @@ use klamm_types::{LeaderEpoch, LogStartOffset, Offset};
 pub struct EpochTable {
     /// Strictly rising in both; the last one is the epoch of the last record, or of a leader that wrote nothing yet.
     entries: Vec<(LeaderEpoch, Offset)>,
+    /// The newest epoch of a record below the log start: the files may hold it yet, and refuse older ones behind it.
+    deleted: LeaderEpoch,
 }
 
 /// Where an epoch ends in a log.
@@ -21,12 +23,13 @@ pub struct EpochEnd {
 }
 
 impl EpochTable {
-    /// Takes the entries of a log in order; those that do not rise are left out.
-    pub fn new(entries: impl IntoIterator<Item = (LeaderEpoch, Offset)>) -> EpochTable {
+    /// Takes the entries of a log in order, as its files hold them; those that do not rise are left out.
+    pub fn new(entries: impl IntoIterator<Item = (LeaderEpoch, Offset)>, log_start: LogStartOffset) -> EpochTable {
         let mut table = EpochTable::default();
         for (epoch, start) in entries {
             table.assign(epoch, start);
         }
+        table.advance_start(log_start);
         table
     }
 
@@ -65,6 +68,11 @@ impl EpochTable {
         Some(EpochEnd { epoch, end_offset })
     }
 
+    /// The newest epoch of a deleted record; `NONE` if none was deleted.
+    pub fn deleted(&self) -> LeaderEpoch {
+        self.deleted
+    }
+
     /// The first epoch and its start.
     pub fn first(&self) -> Option<(LeaderEpoch, Offset)> {
         self.entries.first().copied()
@@ -78,6 +86,8 @@ impl EpochTable {
     /// The log start moved: epochs that ended at or before it are gone, the one it lies in begins there.
     pub fn advance_start(&mut self, log_start: LogStartOffset) {
         let start = Offset::from(log_start);
+        let deleted = self.entries.iter().rev().find(|&&(_, begin)| begin < start);
+        self.deleted = deleted.map_or(self.deleted, |&(epoch, _)| epoch);
         let begun = self.entries.partition_point(|&(_, begin)| begin <= start);
         if begun > 0 {
             self.entries.drain(..begun - 1);
@@ -99,6 +109,7 @@ mod tests {
             entries
                 .iter()
                 .map(|&(epoch, start)| (LeaderEpoch(epoch), Offset(start))),
+            LogStartOffset(0),
         )
     }
 
@@ -135,13 +146,15 @@ mod tests {
     fn cuts_at_both_ends() {
         let mut epochs = table(&[(1, 0), (3, 10), (6, 20)]);
         epochs.truncate(Offset(20));
-        assert_eq!(epochs, table(&[(1, 0), (3, 10)]));
+        assert_eq!(epochs.entries(), table(&[(1, 0), (3, 10)]).entries());
         epochs.advance_start(LogStartOffset(5));
-        assert_eq!(epochs, table(&[(1, 5), (3, 10)]));
+        assert_eq!(epochs.entries(), table(&[(1, 5), (3, 10)]).entries());
         epochs.advance_start(LogStartOffset(12));
-        assert_eq!(epochs, table(&[(3, 12)]));
+        assert_eq!(epochs.entries(), table(&[(3, 12)]).entries());
+        assert_eq!(epochs.deleted(), LeaderEpoch(3));
         epochs.truncate(Offset(12));
-        assert_eq!(epochs, table(&[]));
+        assert_eq!(epochs.entries(), table(&[]).entries());
         assert_eq!(epochs.last_record_epoch(Offset(12)), LeaderEpoch::NONE);
+        assert_eq!(epochs.deleted(), LeaderEpoch(3));
     }
 }

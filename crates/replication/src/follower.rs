@@ -143,6 +143,10 @@ impl Follower {
         let mut batches = message.batches;
         // A message repeated by the network: the log holds its beginning already.
         batches.retain(|batch| batch.next_offset() > ctx.log.accepted);
+        if let Some(at) = cannot_begin_with(ctx, batches.first()) {
+            self.cut(ctx, Cut::RestartAt(at));
+            return;
+        }
         if !batches.is_empty() && (message.from > ctx.log.accepted || !self.continues(ctx, &batches)) {
             self.unsubscribe(ctx);
             return;
@@ -315,7 +319,16 @@ fn divergence(ctx: &Context<'_>, epoch: LeaderEpoch, end_offset: Offset) -> Cut 
         .end_of(epoch, ctx.log.accepted)
         .map_or(start, |end| end.end_offset);
     let to = own_end.min(end_offset).min(ctx.log.accepted);
-    // After an election with loss the leader may end before this log begins: then nothing here is worth keeping, and
-    // a cut at the log start would leave it where it is.
-    if to < start { Cut::RestartAt(to) } else { Cut::To(to) }
+    // A cut at the log start or below would keep nothing but deleted records, whose epochs the leader may not know.
+    if to <= start { Cut::RestartAt(to) } else { Cut::To(to) }
+}
+
+/// Where an empty log has to begin to take what the leader has here. `None`: it can take that as it is.
+///
+/// Elections with loss give an offset to several batches. So an empty log may begin inside one of the leader's, or
+/// behind deleted records of a newer epoch.
+fn cannot_begin_with(ctx: &Context<'_>, first: Option<&Batch>) -> Option<Offset> {
+    let first = first.filter(|_| ctx.log.is_empty())?;
+    let (inside, deleted) = (first.base_offset() < ctx.log.accepted, ctx.log.epochs.deleted());
+    (inside || first.leader_epoch() < deleted).then(|| first.base_offset())
 }

@@ -93,7 +93,7 @@ impl LogState {
             written: opened.log_end,
             flushed: opened.flushed.min(opened.log_end),
             high_watermark: HighWatermark(high_watermark),
-            epochs: EpochTable::new(opened.epochs),
+            epochs: EpochTable::new(opened.epochs, opened.log_start),
             producers,
             pending: VecDeque::new(),
             appends_given: 0,
@@ -107,6 +107,11 @@ impl LogState {
             cutting: Cutting::No,
             stopped: false,
         }
+    }
+
+    /// No record is left of it, nor on the way to it.
+    pub fn is_empty(&self) -> bool {
+        self.accepted == self.log_start.into()
     }
 
     /// The epoch of the last accepted record.

@@ -161,6 +161,8 @@ impl Broker {
             log.advance_log_start(self.log_start)
                 .map_err(|error| OpenFailure::Other(error.to_string()))?;
         }
+        self.high_watermark = self.high_watermark.min(HighWatermark::from(log.log_end_offset()));
+        self.log_start = self.log_start.min(log.log_end_offset());
         let snapshot = recovery
             .producer_snapshot
             .map(|snapshot| (snapshot.offset, snapshot.bytes));

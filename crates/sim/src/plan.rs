@@ -28,7 +28,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             steps: 2500,
-            durability_changes: Switch::Off,
+            durability_changes: Switch::On,
             #[cfg(feature = "planted-bugs")]
             bug: None,
         }

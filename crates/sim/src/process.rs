@@ -4,7 +4,7 @@ use klamm_log::{AppendError, ChangeError, Read, ReadError};
 use klamm_record::{Batch, CheckRules};
 use klamm_replication::{AlterAttempt, AlterOutcome, Event};
 use klamm_schema::requests::LastRun;
-use klamm_types::{Incarnation, LogStartOffset, Offset, Timestamp};
+use klamm_types::{HighWatermark, Incarnation, LogStartOffset, Offset, Timestamp};
 
 use crate::broker::{OpenFailure, Process, rebuild_producers, view_of};
 use crate::network::Side;
@@ -367,11 +367,13 @@ impl World {
         };
         let to_batch = holding.first().map_or(to, |batch| batch.base_offset().min(to));
         broker.recovery_point = Some(broker.recovery_point.unwrap_or(Offset(0)).min(to_batch));
+        broker.high_watermark = broker.high_watermark.min(to_batch.into());
         broker.flushed = broker.flushed.min(to);
         let wall = process.now(self.now).wall;
         process.snapshot = None;
         let cut = if restart {
             broker.recovery_point = Some(Offset(0));
+            broker.high_watermark = HighWatermark(0);
             broker.log_start = to;
             process.log.truncate_fully_and_start_at(to)
         } else {

@@ -3,8 +3,9 @@
 //! * recovery points: below them everything was flushed; recovery may cut only above.
 //! * high watermarks, as lower bounds, and log starts.
 //!
-//! They are written every few seconds by one thread. A recovery point may also have to go back, before a log is cut;
-//! that is durable when `lower` returns. Which offsets are right is known to the workers, not here.
+//! They are written every few seconds by one thread. Marks also have to go back, durably and before anything new is
+//! appended, where a log ends lower than before: what comes at these offsets later may be something else. Which offsets
+//! are right is known to the workers, not here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -21,11 +22,40 @@ pub struct Marks {
     pub log_start: Offset,
 }
 
+impl Marks {
+    /// As they may stand for a log that recovery found to end here. Its recovery point stays: if it lies above, the
+    /// log is damaged, and the next start must find that too.
+    fn found(self, end: Offset) -> Marks {
+        Marks {
+            high_watermark: self.high_watermark.min(end),
+            log_start: self.log_start.min(end),
+            ..self
+        }
+    }
+
+    /// As they may stand for a log that is cut back to this offset.
+    fn cut(self, to: Offset) -> Marks {
+        Marks {
+            recovery_point: self.recovery_point.min(to),
+            ..self.found(to)
+        }
+    }
+
+    fn max(self, other: Marks) -> Marks {
+        Marks {
+            recovery_point: self.recovery_point.max(other.recovery_point),
+            high_watermark: self.high_watermark.max(other.high_watermark),
+            log_start: self.log_start.max(other.log_start),
+        }
+    }
+}
+
 type Offsets = BTreeMap<TopicPartition, Offset>;
+type AllMarks = HashMap<TopicPartition, Marks>;
 
 #[derive(Debug, Default)]
 struct Known {
-    marks: HashMap<TopicPartition, Marks>,
+    marks: AllMarks,
     changed: bool,
 }
 
@@ -37,17 +67,16 @@ pub struct Checkpoints {
     disk: Arc<dyn Disk>,
     data: PathBuf,
     known: Mutex<Known>,
-    /// The recovery points as they lie on the disk.
-    durable: Mutex<Offsets>,
+    /// The marks as they lie on the disk.
+    durable: Mutex<AllMarks>,
 }
 
 impl Checkpoints {
     /// Reads what an earlier run left. A file that is missing or damaged counts as empty: every mark is a lower bound,
     /// so knowing nothing is safe.
     pub fn open(disk: Arc<dyn Disk>, data: &Path) -> Result<Checkpoints, DiskError> {
-        let recovery_points = read(disk.as_ref(), &data.join(RECOVERY_POINT))?;
-        let mut marks: HashMap<TopicPartition, Marks> = HashMap::new();
-        for (&partition, &offset) in &recovery_points {
+        let mut marks = AllMarks::new();
+        for (partition, offset) in read(disk.as_ref(), &data.join(RECOVERY_POINT))? {
             marks.entry(partition).or_default().recovery_point = offset;
         }
         for (partition, offset) in read(disk.as_ref(), &data.join(REPLICATION))? {
@@ -56,12 +85,11 @@ impl Checkpoints {
         for (partition, offset) in read(disk.as_ref(), &data.join(LOG_START))? {
             marks.entry(partition).or_default().log_start = offset;
         }
-        let known = Mutex::new(Known { marks, changed: false });
         Ok(Checkpoints {
             disk,
             data: data.to_owned(),
-            known,
-            durable: Mutex::new(recovery_points),
+            durable: Mutex::new(marks.clone()),
+            known: Mutex::new(Known { marks, changed: false }),
         })
     }
 
@@ -77,7 +105,12 @@ impl Checkpoints {
         known.changed |= changed;
     }
 
-    /// Forgets everything about a partition, durably where the disk remembers a recovery point.
+    /// Recovery has left a log that ends here. On the disk after the next `write`, which MUST come before appends.
+    pub fn found_end(&self, partition: TopicPartition, end: Offset) {
+        self.change(partition, |marks| marks.found(end));
+    }
+
+    /// Forgets everything about a partition, durably where the disk remembers anything.
     pub fn forget(&self, partition: TopicPartition) -> Result<(), DiskError> {
         let mut durable = lock(&self.durable);
         let mut known = lock(&self.known);
@@ -91,15 +124,22 @@ impl Checkpoints {
         }
     }
 
-    /// Takes the recovery point of a log that will be cut back to at most `to`. Durable when it returns.
+    /// A log will be cut back to `to`: no mark lies above it from now on. Durable when it returns.
     pub fn lower(&self, partition: TopicPartition, to: Offset) -> Result<(), DiskError> {
         let mut durable = lock(&self.durable);
-        if let Some(marks) = lock(&self.known).marks.get_mut(&partition) {
-            marks.recovery_point = marks.recovery_point.min(to);
-        }
+        self.change(partition, |marks| marks.cut(to));
         match durable.get(&partition) {
-            Some(&point) if point > to => self.write_all(&mut durable),
+            Some(marks) if *marks != marks.cut(to) => self.write_all(&mut durable),
             _ => Ok(()),
+        }
+    }
+
+    fn change(&self, partition: TopicPartition, changed: impl FnOnce(Marks) -> Marks) {
+        let mut known = lock(&self.known);
+        if let Some(marks) = known.marks.get(&partition).copied() {
+            let newer = changed(marks);
+            known.marks.insert(partition, newer);
+            known.changed |= newer != marks;
         }
     }
 
@@ -110,7 +150,7 @@ impl Checkpoints {
         if changed { self.write_all(&mut durable) } else { Ok(()) }
     }
 
-    fn write_all(&self, durable: &mut Offsets) -> Result<(), DiskError> {
+    fn write_all(&self, durable: &mut AllMarks) -> Result<(), DiskError> {
         let mut known = lock(&self.known);
         known.changed = false;
         let marks = known.marks.clone();
@@ -118,32 +158,30 @@ impl Checkpoints {
         let written = self.write_files(&marks);
         if written.is_err() {
             lock(&self.known).changed = true;
+            // Some of the files may be the new ones.
+            for (partition, newer) in marks {
+                let older = durable.entry(partition).or_default();
+                *older = older.max(newer);
+            }
+        } else {
+            *durable = marks;
         }
-        *durable = written?;
-        Ok(())
+        written
     }
 
-    /// Gives the recovery points that are on the disk now.
-    fn write_files(&self, marks: &HashMap<TopicPartition, Marks>) -> Result<Offsets, DiskError> {
-        let recovery_points = self.write_one(RECOVERY_POINT, marks, |marks| marks.recovery_point)?;
+    fn write_files(&self, marks: &AllMarks) -> Result<(), DiskError> {
+        self.write_one(RECOVERY_POINT, marks, |marks| marks.recovery_point)?;
         self.write_one(REPLICATION, marks, |marks| marks.high_watermark)?;
-        self.write_one(LOG_START, marks, |marks| marks.log_start)?;
-        Ok(recovery_points)
+        self.write_one(LOG_START, marks, |marks| marks.log_start)
     }
 
-    fn write_one(
-        &self,
-        file: &str,
-        marks: &HashMap<TopicPartition, Marks>,
-        offset_of: fn(&Marks) -> Offset,
-    ) -> Result<Offsets, DiskError> {
+    fn write_one(&self, file: &str, marks: &AllMarks, offset_of: fn(&Marks) -> Offset) -> Result<(), DiskError> {
         let offsets = marks
             .iter()
             .map(|(&partition, marks)| (partition, offset_of(marks)))
             .collect();
         let checkpoint = Checkpoint { offsets };
-        checkpoint.write(self.disk.as_ref(), &self.data.join(file))?;
-        Ok(checkpoint.offsets)
+        checkpoint.write(self.disk.as_ref(), &self.data.join(file))
     }
 }
 
@@ -194,9 +232,48 @@ mod tests {
         );
         first.lower(at(1), Offset(12)).unwrap();
         assert_eq!(open().get(at(1)), Some(marks(10, 9, 1)));
-        first.lower(at(1), Offset(7)).unwrap();
-        assert_eq!(open().get(at(1)), Some(marks(7, 9, 1)));
+        first.lower(at(1), Offset(9)).unwrap();
+        assert_eq!(open().get(at(1)), Some(marks(9, 9, 1)));
         first.forget(at(1)).unwrap();
         assert_eq!((open().get(at(1)), open().get(at(2))), (None, Some(marks(5, 5, 0))));
+    }
+
+    /// Found by simulation: a high watermark kept over a cut below it, after an election with loss, was believed by the
+    /// next start, when other records lay at these offsets: a reader was sent into the middle of a batch.
+    #[test]
+    fn no_mark_lies_above_a_log_that_was_cut() {
+        let temporary = tempfile::tempdir().unwrap();
+        let open = || Checkpoints::open(Arc::new(RealDisk), temporary.path()).unwrap();
+        let marks = |recovery_point, high_watermark, log_start| Marks {
+            recovery_point: Offset(recovery_point),
+            high_watermark: Offset(high_watermark),
+            log_start: Offset(log_start),
+        };
+        let at = TopicPartition {
+            topic: TopicId::from_u128(1),
+            partition: PartitionId(0),
+        };
+        let first = open();
+        first.update(at, marks(5, 58, 8));
+        first.write().unwrap();
+        first.lower(at, Offset(13)).unwrap();
+        assert_eq!(open().get(at), Some(marks(5, 13, 8)), "above the recovery point too");
+        first.lower(at, Offset(0)).unwrap();
+        assert_eq!(open().get(at), Some(marks(0, 0, 0)), "the log begins anew");
+
+        first.update(at, marks(20, 58, 40));
+        first.write().unwrap();
+        let second = open();
+        second.found_end(at, Offset(30));
+        assert_eq!(open().get(at), Some(marks(20, 58, 40)));
+        second.write().unwrap();
+        assert_eq!(open().get(at), Some(marks(20, 30, 30)));
+        second.found_end(at, Offset(10));
+        second.write().unwrap();
+        assert_eq!(
+            open().get(at),
+            Some(marks(20, 10, 10)),
+            "damage must be found by the next start too"
+        );
     }
 }

@@ -303,7 +303,7 @@ fn cut(
 ) -> Result<klamm_replication::ProducerTable, CutError> {
     match order {
         CutOrder::To(to) => {
-            shared.checkpoints.lower(partition, to)?;
+            shared.checkpoints.lower(partition, log.truncation_end(to)?)?;
             log.truncate_to(to)?;
         }
         CutOrder::RestartAt(at) => {

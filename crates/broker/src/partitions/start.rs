@@ -57,7 +57,7 @@ pub enum LastStop {
 pub enum StartError {
     #[error("starting threads")]
     Threads(#[source] std::io::Error),
-    #[error("reading the checkpoints")]
+    #[error("reading or writing the checkpoints")]
     Checkpoints(#[from] DiskError),
     #[error("looking for partitions")]
     Directory(#[from] DirectoryError),
@@ -94,6 +94,8 @@ impl Partitions {
         let checkpoints = Checkpoints::open(Arc::clone(&disk), &config.data_dir)?;
         let shared = Arc::new(make_shared(config, disk, checkpoints)?);
         let recovered = recover(&shared, last_stop)?;
+        // Marks that lie above what recovery has left must not be found there once something else is appended.
+        shared.checkpoints.write()?;
         let mut report = RecoveryReport::default();
         let mut taken = Taken::default();
         let mut threads = Vec::new();
@@ -247,13 +249,16 @@ fn open_found(
         hint,
         marks: marks.unwrap_or_default(),
     };
-    open::open(&shared.config.data_dir, name, opening).inspect_err(|error| {
-        tracing::error!(
+    let opened = open::open(&shared.config.data_dir, name, opening);
+    match &opened {
+        Ok((log, _)) => shared.checkpoints.found_end(partition, log.log_end_offset()),
+        Err(error) => tracing::error!(
             partition = name,
             error = chain(error),
             "a partition cannot be recovered"
-        );
-    })
+        ),
+    }
+    opened
 }
 
 fn remove_in_background(shared: &Arc<Shared>, name: &str) {

@@ -246,6 +246,84 @@ fn a_log_that_begins_behind_the_divergence_begins_anew() {
     assert_eq!((next, last_epoch), (Offset(14), LeaderEpoch::NONE));
 }
 
+/// Found by simulation: the log was cut at its start, where its files still held deleted records of an epoch that the
+/// leader does not know. It told of that epoch again and was sent to cut again, for ever.
+#[test]
+fn a_log_that_parts_at_its_own_start_begins_anew() {
+    let mut stage = Stage::open(OpenedLog {
+        log_start: LogStartOffset(12),
+        log_end: Offset(42),
+        flushed: Offset(42),
+        epochs: vec![(LeaderEpoch(4), Offset(10))],
+        high_watermark: HighWatermark(12),
+        ..OpenedLog::default()
+    });
+    let (number, ..) = subscribed(&stage.follow(2, 5));
+    let effects = stage.step(answered(
+        number,
+        SubscribeAnswer::Diverged {
+            epoch: LeaderEpoch(3),
+            end_offset: Offset(51),
+        },
+    ));
+    assert_eq!(effects, [Effect::RestartLog { at: Offset(12) }]);
+}
+
+/// Streams from broker 2 in epoch 5 with a log of which everything is deleted: records up to 12, of epoch 4.
+fn emptied() -> (Stage, SubscriptionNumber) {
+    let mut stage = Stage::open(OpenedLog {
+        log_start: LogStartOffset(12),
+        log_end: Offset(12),
+        flushed: Offset(12),
+        epochs: vec![(LeaderEpoch(4), Offset(10))],
+        high_watermark: HighWatermark(12),
+        ..OpenedLog::default()
+    });
+    let (number, next, last_epoch) = subscribed(&stage.follow(2, 5));
+    assert_eq!((next, last_epoch), (Offset(12), LeaderEpoch::NONE));
+    stage.step(answered(number, accepted(20)));
+    (stage, number)
+}
+
+/// Found by simulation: after an election with loss the leader had a batch that began below the empty log and ended
+/// above. The follower refused it and subscribed at the same offset again, for ever.
+#[test]
+fn an_empty_log_begins_with_the_batch_that_it_lies_in() {
+    let (mut stage, number) = emptied();
+    let pushed = message(number, 12, vec![batch(10, 3, 4), batch(13, 1, 5)], 20);
+    let alarm = Alarm::CutBelowHighWatermark {
+        to: Offset(10),
+        high_watermark: HighWatermark(12),
+    };
+    assert_eq!(
+        stage.step(Event::ReplicaBatches(pushed)),
+        [Effect::Raise(alarm), Effect::RestartLog { at: Offset(10) }]
+    );
+    let effects = stage.step(Event::Truncated {
+        log_start: LogStartOffset(10),
+        log_end: Offset(10),
+        producers: Box::new(ProducerTable::new(Offset(10))),
+    });
+    let (_, next, last_epoch) = subscribed(&effects);
+    assert_eq!((next, last_epoch), (Offset(10), LeaderEpoch::NONE));
+}
+
+#[test]
+fn an_empty_log_takes_no_older_epoch_than_its_deleted_records() {
+    let (mut stage, number) = emptied();
+    let older = message(number, 12, vec![batch(12, 1, 3)], 20);
+    assert_eq!(
+        stage.step(Event::ReplicaBatches(older)),
+        [Effect::RestartLog { at: Offset(12) }],
+        "its files may still hold records of epoch 4, and nothing older may come behind them"
+    );
+
+    let (mut stage, number) = emptied();
+    let same = message(number, 12, vec![batch(12, 1, 4)], 20);
+    let effects = stage.step(Event::ReplicaBatches(same));
+    assert!(matches!(effects[..], [Effect::Append { .. }]), "{effects:?}");
+}
+
 #[test]
 fn a_log_that_the_leader_cannot_continue_begins_anew() {
     let (mut stage, number) = streaming();
