@@ -147,7 +147,7 @@ pub(crate) struct LogReturned {
 /// Why a log could not be cut.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CutError {
-    #[error("lowering the recovery point")]
+    #[error("lowering the marks of a log to be cut")]
     Checkpoint(#[from] klamm_log::DiskError),
     #[error("cutting the log")]
     Change(#[from] ChangeError),

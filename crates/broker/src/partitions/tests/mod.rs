@@ -2,6 +2,7 @@
 
 mod faults;
 pub(crate) mod harness;
+mod marks;
 mod replicated;
 mod single;
 mod suspects;
