@@ -150,6 +150,38 @@ mod tests {
         }
     }
 
+    /// The words of a text that begin as our metrics do.
+    fn metrics_named_in(text: &str) -> BTreeSet<String> {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let ours = words.filter(|word| word.starts_with("klamm_"));
+        ours.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn alerts_and_dashboards_name_metrics_that_exist() {
+        let mut known = BTreeSet::new();
+        for definition in catalogue() {
+            let name = written_name(definition).into_owned();
+            if definition.kind == Kind::Histogram {
+                known.extend(["_bucket", "_sum", "_count"].map(|part| format!("{name}{part}")));
+            }
+            known.insert(name);
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for file in [
+            "deploy/prometheus/alerts.yml",
+            "deploy/prometheus/alerts_test.yml",
+            "deploy/grafana/dashboards/klamm.json",
+            PAGE,
+        ] {
+            let text = std::fs::read_to_string(root.join(file)).expect("the file is there");
+            let named = metrics_named_in(&text);
+            assert!(named.len() > 3, "{file}: {named:?}");
+            let unknown: Vec<&String> = named.difference(&known).collect();
+            assert!(unknown.is_empty(), "{file} names {unknown:?}");
+        }
+    }
+
     static SECONDS: Definition = Definition {
         name: "klamm_test_seconds",
         kind: Kind::Histogram,
