@@ -207,6 +207,13 @@ pub struct PartitionStatus {
     /// Produce requests that wait for an acknowledgement.
     pub waiting_produces: usize,
     pub isr: Vec<NodeId>,
+    pub replicas: usize,
+    /// In-sync replicas that an acknowledgement needs.
+    pub min_isr: usize,
+    /// Of a leader: how far each follower has written; `None` if it has not told yet.
+    pub followers: Vec<(NodeId, Option<Offset>)>,
+    /// Bytes that a loss of power would take from this replica.
+    pub unflushed_bytes: u64,
 }
 
 /// What this broker is to a partition.

@@ -8,6 +8,7 @@ pub mod coordinator;
 pub mod flush;
 pub mod grpc;
 pub mod lifecycle;
+pub mod metrics;
 pub mod node;
 pub mod partitions;
 pub mod producer_ids;

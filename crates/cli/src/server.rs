@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
 
+mod metrics;
 mod status;
 
 #[derive(clap::Args)]
@@ -94,7 +95,11 @@ async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<
         .await
         .context("starting the node")?;
     let node = Arc::new(node);
-    tokio::spawn(status::serve(http, node.clone()));
+    let served = status::Served {
+        node: node.clone(),
+        front_end: bound.as_ref().map(Bound::metrics),
+    };
+    tokio::spawn(status::serve(http, served));
     let front_end = match (bound, node.backend()) {
         (Some(bound), Some(backend)) => {
             let _guard = data.enter();

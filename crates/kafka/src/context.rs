@@ -7,6 +7,7 @@ use klamm_broker::backend::Backend;
 use klamm_broker::metadata::Image;
 
 use crate::auto_create::AutoCreate;
+use crate::metrics::Metrics;
 use crate::net::Budget;
 use crate::settings::Settings;
 
@@ -16,10 +17,11 @@ pub(crate) struct Shared {
     pub settings: Settings,
     pub budget: Budget,
     pub auto_create: AutoCreate,
+    pub metrics: Arc<Metrics>,
 }
 
 impl Shared {
-    pub fn new(backend: Arc<dyn Backend>, settings: Settings) -> Self {
+    pub fn new(backend: Arc<dyn Backend>, settings: Settings, metrics: Arc<Metrics>) -> Self {
         // One request of the largest size must fit, or it would wait for ever.
         let memory = settings
             .request_memory_bytes_max
@@ -30,6 +32,7 @@ impl Shared {
             settings,
             budget,
             auto_create: AutoCreate::default(),
+            metrics,
         }
     }
 }

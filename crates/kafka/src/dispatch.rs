@@ -1,13 +1,14 @@
 //! From a request to the file of its API.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use klamm_wire::ApiKey;
 
 use crate::api;
 use crate::context::Client;
-use crate::net::request::{Answer, Request, RequestError, Served};
+use crate::net::request::{Answer, Reply, Request, RequestError, Served};
 
 /// Hands the batches of a Produce over; they have their place in the order of their partitions when this resolves.
 /// What is returned resolves when they are acknowledged.
@@ -15,14 +16,20 @@ pub(crate) async fn start_produce(
     client: Arc<Client>,
     request: Request,
 ) -> Result<BoxFuture<'static, Answer>, RequestError> {
-    api::produce::start(client, request).await
+    let (key, began) = (request.key, Instant::now());
+    let answer = api::produce::start(client.clone(), request).await?;
+    Ok(Box::pin(async move {
+        let answer = answer.await;
+        count(&client, key, began, &answer);
+        answer
+    }))
 }
 
 /// Carries out a request that is none of Produce.
 pub(crate) fn answer(client: Arc<Client>, request: Request, served: Served) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
-        let (client, request) = (client.as_ref(), &request);
-        match request.key {
+        let (client, request, began) = (client.as_ref(), &request, Instant::now());
+        let answer = match request.key {
             ApiKey::ApiVersions => api::api_versions::answer(client, request, served),
             ApiKey::Metadata => api::metadata::answer(client, request),
             ApiKey::DescribeCluster => api::describe_cluster::answer(client, request),
@@ -57,6 +64,16 @@ pub(crate) fn answer(client: Arc<Client>, request: Request, served: Served) -> B
             ApiKey::AddRaftVoter => api::raft_voters::add(client, request).await,
             ApiKey::RemoveRaftVoter => api::raft_voters::remove(client, request).await,
             key => Err(RequestError::NotServed(key)),
-        }
+        };
+        count(client, request.key, began, &answer);
+        answer
     })
+}
+
+fn count(client: &Client, key: ApiKey, began: Instant, answer: &Answer) {
+    let errors = match answer {
+        Ok(Reply::Frame(_, errors)) => Some(errors),
+        Ok(Reply::Nothing) | Err(_) => None,
+    };
+    client.shared.metrics.answered(key, began.elapsed(), errors);
 }

@@ -14,9 +14,11 @@ mod auto_create;
 mod context;
 mod dispatch;
 mod endpoints;
+mod metrics;
 mod net;
 mod settings;
 mod topics;
 
+pub use metrics::Metrics;
 pub use net::{BindError, Bound, BoundListener, Server};
 pub use settings::{ListenerSettings, Settings};

@@ -146,6 +146,8 @@ pub struct FlushJob {
     pub(crate) parts: Vec<FlushPart>,
     pub(crate) epochs: Option<EpochsToSave>,
     pub(crate) to: Offset,
+    /// Appended below `to` and not yet flushed.
+    pub(crate) bytes: u64,
     pub(crate) generation: u64,
 }
 
@@ -155,6 +157,7 @@ pub struct FlushedTo {
     pub offset: Offset,
     /// How many times the disk was made to sync.
     pub syncs: u32,
+    pub(crate) bytes: u64,
     pub(crate) generation: u64,
 }
 
@@ -177,6 +180,7 @@ impl FlushJob {
         let done = |syncs| FlushedTo {
             offset: self.to,
             syncs,
+            bytes: self.bytes,
             generation: self.generation,
         };
         // The log was cut meanwhile: its files are others now, and the result counts for nothing.

@@ -41,6 +41,8 @@ pub struct Log {
     pub(crate) epochs: EpochCache,
     pub(crate) log_start: Offset,
     pub(crate) flushed: Offset,
+    /// Appended since this log was opened and not flushed; what a truncation took away counts until the next flush.
+    pub(crate) unflushed_bytes: u64,
     pub(crate) tail: Tail,
     pub(crate) shared: Arc<Shared>,
     /// Offsets of the producer snapshots on the disk, rising.
@@ -107,6 +109,15 @@ impl Log {
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.size).sum()
+    }
+
+    /// Bytes that a loss of power would take.
+    pub fn unflushed_bytes(&self) -> u64 {
+        if self.log_end_offset() <= self.flushed {
+            0
+        } else {
+            self.unflushed_bytes
+        }
     }
 
     pub fn segments_count(&self) -> usize {
@@ -188,6 +199,7 @@ impl Log {
             self.write(group, now)?;
             rest = later;
         }
+        self.unflushed_bytes += bytes as u64;
         Ok(Appended {
             log_end_offset: self.log_end_offset(),
             bytes,
@@ -310,6 +322,7 @@ impl Log {
             parts: self.segments.iter().enumerate().skip(first).map(part).collect(),
             epochs: behind.then(|| self.epochs_to_save()),
             to: self.log_end_offset(),
+            bytes: self.unflushed_bytes,
             generation: self.shared.generation(),
         })
     }
@@ -326,6 +339,7 @@ impl Log {
         if flushed.generation != self.shared.generation() || flushed.offset <= self.flushed {
             return;
         }
+        self.unflushed_bytes = self.unflushed_bytes.saturating_sub(flushed.bytes);
         let before = self.flushed;
         self.flushed = flushed.offset.min(self.log_end_offset());
         let (_, closed) = self.segments.split_last().expect("a log has a segment at any time");

@@ -65,6 +65,14 @@ impl Replica {
         self.log.flushed
     }
 
+    /// How far each follower of this leader has written, as it acknowledged; `None` if it has not yet.
+    pub fn followers(&self) -> Vec<(NodeId, Option<Offset>)> {
+        match &self.role {
+            RoleState::Leader(leader) => leader.followers().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// How many producers wait for an answer.
     pub fn waiting_produces(&self) -> usize {
         match &self.role {

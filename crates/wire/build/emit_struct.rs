@@ -1,7 +1,7 @@
 //! A message's module: its structs, their defaults, and the traits that tie it to its API or record type.
 
 use super::model::{Default, Field, Kind, Message, Struct, Type, Versions, field_name, snake};
-use super::{emit_read, emit_tree, emit_write};
+use super::{emit_errors, emit_read, emit_tree, emit_write};
 
 /// The module of one message, and its struct once more at the top.
 pub fn message(message: &Message) -> String {
@@ -20,6 +20,7 @@ pub fn message(message: &Message) -> String {
         out += &emit_read::function(message, found);
         out += &emit_write::function(message, found);
         out += &emit_tree::function(found);
+        out += &emit_errors::function(message, found);
         out += "    }\n";
     }
     out += &traits(message);
@@ -222,7 +223,8 @@ fn role(message: &Message, lifetime: &str, generics: &str) -> String {
             format!(
                 "\n    /// The same type for responses that borrow and those that do not.\n    \
                  pub(crate) type {api}ResponseOf<'r> = {of};\n\
-                 \n    impl{lifetime} Response for {name}{generics} {{\n        const KEY: ApiKey = ApiKey::{api};\n    }}\n",
+                 \n    impl{lifetime} Response for {name}{generics} {{\n        const KEY: ApiKey = ApiKey::{api};\n{}    }}\n",
+                emit_errors::implementation(message),
             )
         }
         Kind::RecordKey(number) | Kind::RecordValue(number) => {

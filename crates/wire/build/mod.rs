@@ -7,6 +7,7 @@ pub mod check;
 
 pub mod emit_api;
 pub mod emit_arbitrary;
+pub mod emit_errors;
 pub mod emit_read;
 pub mod emit_struct;
 pub mod emit_tree;

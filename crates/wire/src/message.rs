@@ -45,6 +45,9 @@ pub trait Request: Encode {
 /// Goes from broker to client.
 pub trait Response: Encode {
     const KEY: ApiKey;
+
+    /// Visits every error code in it, those of success too, in the order of the fields.
+    fn each_error(&self, visit: &mut dyn FnMut(i16));
 }
 
 /// The key of a record in an internal topic; its type stands before it as int16.

@@ -60,9 +60,7 @@ impl Source {
             }
         })
         .await?;
-        metrics
-            .load_us
-            .add(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX));
+        metrics.load_seconds.observe(began.elapsed());
         Ok(())
     }
 

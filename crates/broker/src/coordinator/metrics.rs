@@ -1,33 +1,31 @@
-//! Counters of the coordinator runtime; nothing is decided by them.
+//! The metrics of the coordinator runtime.
 
-use crate::partitions::counters;
-
-counters! {
+crate::metrics! {
     "klamm_coordinator_";
     /// Calls given to shards.
-    calls: "calls";
+    calls: Counter, "calls";
     /// Records appended by shards.
-    records: "records";
+    records: Counter, "records";
     /// Batches appended by shards.
-    batches: "batches";
+    batches: Counter, "batches";
     /// Shards that began to load.
-    loads: "loads";
-    /// Microseconds that loads took, over all shards.
-    load_us: "microseconds";
+    loads: Counter, "loads";
+    /// How long loads took that ended well.
+    load_seconds: Histogram, "seconds";
     /// Records read by loads.
-    loaded_records: "records";
+    loaded_records: Counter, "records";
     /// Records that loads skipped because this version does not know them.
-    unknown_records: "records";
+    unknown_records: Counter, "records";
     /// Shards dropped because an append was refused or leadership was lost.
-    drops: "shards";
+    drops: Counter, "shards";
     /// Answers given as unknown because a commit took too long.
-    unknown_outcomes: "calls";
+    unknown_outcomes: Counter, "calls";
     /// Entries written to the histories of groups.
-    history_entries: "entries";
+    history_entries: Counter, "entries";
     /// Entries of histories that were lost: the queue was full, or the partition could not be written.
-    history_lost: "entries";
+    history_lost: Counter, "entries";
     /// Partitions with committed offsets that were found without an owner for too long.
-    unowned_partitions: "partitions";
+    unowned_partitions: Counter, "partitions";
     /// Decisions that were late by more than half a second, so that waits of groups began anew.
-    late_ticks: "ticks";
+    late_ticks: Counter, "ticks";
 }

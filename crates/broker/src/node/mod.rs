@@ -8,6 +8,7 @@
 
 mod backend;
 mod copy;
+mod figures;
 mod images;
 mod membership;
 mod quorum;
@@ -28,6 +29,7 @@ use klamm_types::{BrokerEpoch, NodeId};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
+pub use figures::definitions as metric_definitions;
 pub use membership::{MembershipError, Standing};
 pub use start::StartError;
 pub use status::{PartitionView, Status};

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Node;
 use crate::api::PartitionRole;
+use crate::metrics::{Family, Sample, Value};
 
 /// Behind the quorum by more entries than this, a node is not ready.
 const BEHIND_MAX: u64 = 100;
@@ -43,6 +44,25 @@ pub struct PartitionView {
 pub struct CounterView {
     pub name: &'static str,
     pub value: u64,
+}
+
+impl CounterView {
+    /// Of a metric that is a single count.
+    fn of(family: &Family) -> Option<CounterView> {
+        let [
+            Sample {
+                value: Value::Count(value),
+                ..
+            },
+        ] = family.samples[..]
+        else {
+            return None;
+        };
+        Some(CounterView {
+            name: family.definition.name,
+            value,
+        })
+    }
 }
 
 impl Node {
@@ -102,16 +122,9 @@ impl Node {
                     high_watermark: status.high_watermark.0,
                 });
             }
-            let data = broker.partitions.metrics().snapshot();
-            let groups = broker.backend.coordinators.metrics().snapshot();
-            counters = data
-                .iter()
-                .chain(&groups)
-                .map(|sample| CounterView {
-                    name: sample.name,
-                    value: sample.value,
-                })
-                .collect();
+            let data = broker.partitions.metrics().families();
+            let groups = broker.backend.coordinators.metrics().families();
+            counters = data.iter().chain(&groups).filter_map(CounterView::of).collect();
         }
         Status {
             node_id: self.id.0,

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use klamm_log::{Log, LogConfig};
-use klamm_replication::{Isolation, ReadFrom, Replica, RequestId, SubscriptionNumber};
+use klamm_replication::{Isolation, PartitionView, ReadFrom, Replica, RequestId, SubscriptionNumber};
 use klamm_types::{ErrorCode, LeaderEpoch, Moment, NodeId, Offset, Timestamp, TopicPartition};
 use tokio::sync::Notify;
 
@@ -132,7 +132,7 @@ impl Hosted {
         }
     }
 
-    pub fn status(&self, size_bytes: u64) -> PartitionStatus {
+    pub fn status(&self, log: Option<&Log>) -> PartitionStatus {
         use klamm_replication::Role;
         let view = self.replica.partition_view();
         PartitionStatus {
@@ -148,9 +148,13 @@ impl Hosted {
             log_end_offset: self.replica.log_end(),
             flushed_offset: self.replica.flushed(),
             high_watermark: self.replica.high_watermark(),
-            size_bytes,
+            size_bytes: log.map_or(0, Log::size_bytes),
             waiting_produces: self.replica.waiting_produces(),
             isr: view.map(|view| view.isr.iter().copied().collect()).unwrap_or_default(),
+            replicas: view.map_or(0, |view| view.replicas.len()),
+            min_isr: view.map_or(0, PartitionView::min_insync_effective),
+            followers: self.replica.followers(),
+            unflushed_bytes: log.map_or(0, Log::unflushed_bytes),
         }
     }
 }

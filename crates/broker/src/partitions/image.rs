@@ -161,6 +161,8 @@ impl Taken {
             log_config: settings.log.clone(),
             applying: Some(Arc::clone(pass.applying)),
         };
+        let known = self.hosted.get(&partition).and_then(|hosting| hosting.view.as_ref());
+        count_changes(pass, known, &view);
         match self.hosted.get_mut(&partition) {
             Some(hosting) => {
                 let same = hosting.view.as_ref() == Some(&view) && hosting.settings.as_ref() == Some(&settings);
@@ -252,6 +254,21 @@ impl Pass<'_> {
 }
 
 /// One partition as the replication core wants to see it.
+/// Counts what has changed in a partition that this broker leads.
+fn count_changes(pass: &Pass<'_>, known: Option<&PartitionView>, view: &PartitionView) {
+    if view.leader != Some(pass.node) {
+        return;
+    }
+    let metrics = &pass.shared.metrics;
+    if known.is_none_or(|known| known.leader_epoch != view.leader_epoch) {
+        metrics.leaderships.add(1);
+    }
+    if let Some(known) = known {
+        metrics.isr_shrinks.add(u64::from(!known.isr.is_subset(&view.isr)));
+        metrics.isr_expands.add(u64::from(!view.isr.is_subset(&known.isr)));
+    }
+}
+
 fn view_of(image: &Image, state: &PartitionState, settings: &TopicSettings) -> PartitionView {
     let broker = |&node: &NodeId| {
         let broker = image.broker(node)?;

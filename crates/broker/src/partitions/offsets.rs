@@ -145,8 +145,8 @@ pub(crate) fn epoch_end(slots: &Slots, ctx: &Context, command: EpochEndCommand) 
 
 pub(crate) fn statuses(slots: &Slots) -> Vec<PartitionStatus> {
     let status = |slot: &Slot| match slot {
-        Slot::Ready(hosted, log) => Some(hosted.status(log.size_bytes())),
-        Slot::Cutting(hosted, _) => Some(hosted.status(0)),
+        Slot::Ready(hosted, log) => Some(hosted.status(Some(log))),
+        Slot::Cutting(hosted, _) => Some(hosted.status(None)),
         Slot::Opening(_) => None,
     };
     slots.values().filter_map(status).collect()

@@ -19,13 +19,13 @@ use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::command::{Command, Events};
 use super::inbox::{Inbox, Place};
-use super::metrics::Metrics;
 use super::names::Names;
 use super::requests::WishBox;
 use super::settings::TopicSettings;
 use super::suspects::{Suspects, Suspicion};
 use crate::api::{LeaderHint, PartitionError};
 use crate::flush::Pool;
+use crate::metrics::Metrics;
 use crate::replica::followers::{FollowerPair, Followers};
 use crate::replica::links::{Links, Target};
 

@@ -22,7 +22,6 @@ use super::command::{Command, Host, HostOrigin, applying_for_thread};
 use super::directory::{self, DirectoryError, Found};
 use super::image::Taken;
 use super::inbox::Inbox;
-use super::metrics::Metrics;
 use super::names::Names;
 use super::open::{self, HostError, Opening};
 use super::requests::WishBox;
@@ -31,6 +30,7 @@ use super::suspects::Suspects;
 use super::worker::Worker;
 use super::{Partitions, Running};
 use crate::flush::{Pool, PoolConfig};
+use crate::metrics::Metrics;
 use crate::replica::followers::Followers;
 use crate::replica::links::Links;
 

@@ -271,8 +271,7 @@ impl Worker {
             let submitted = self.ctx.shared.flushes.submit(move || {
                 let begun = std::time::Instant::now();
                 let result = job.run();
-                shared.metrics.flushes.add(1);
-                shared.metrics.flush_us.add(begun.elapsed().as_micros() as u64);
+                shared.metrics.flush_seconds.observe(begun.elapsed());
                 // A worker that has ended needs no answer.
                 let _ = inbox.push(Command::Flushed(Box::new(FlushOutcome {
                     partition,

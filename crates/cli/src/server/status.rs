@@ -5,6 +5,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use klamm_broker::node::{Node, Status};
@@ -17,25 +19,34 @@ pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("binding http_bind {address}"))
 }
 
-pub async fn serve(listener: TcpListener, node: Arc<Node>) {
+/// What is asked for by HTTP.
+#[derive(Clone)]
+pub struct Served {
+    pub node: Arc<Node>,
+    /// Without the broker role there is none.
+    pub front_end: Option<Arc<klamm_kafka::Metrics>>,
+}
+
+pub async fn serve(listener: TcpListener, served: Served) {
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
-        .with_state(node);
+        .route("/metrics", get(metrics))
+        .with_state(served);
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(%error, "the HTTP server ended");
     }
 }
 
 /// The process runs and its parts make progress.
-async fn healthz(State(node): State<Arc<Node>>) -> (StatusCode, String) {
-    answer(node.unhealthy().await)
+async fn healthz(State(served): State<Served>) -> (StatusCode, String) {
+    answer(served.node.unhealthy().await)
 }
 
 /// It serves: registered, not fenced, its metadata fresh, every partition led or followed.
-async fn readyz(State(node): State<Arc<Node>>) -> (StatusCode, String) {
-    answer(node.unready().await)
+async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
+    answer(served.node.unready().await)
 }
 
 fn answer(reason: Option<String>) -> (StatusCode, String) {
@@ -45,6 +56,17 @@ fn answer(reason: Option<String>) -> (StatusCode, String) {
     }
 }
 
-async fn status(State(node): State<Arc<Node>>) -> Json<Status> {
-    Json(node.status().await)
+async fn status(State(served): State<Served>) -> Json<Status> {
+    Json(served.node.status().await)
+}
+
+/// For Prometheus to scrape.
+async fn metrics(State(served): State<Served>) -> Response {
+    let mut families = served.node.metrics().await;
+    families.extend(served.front_end.iter().flat_map(|front_end| front_end.families()));
+    (
+        [(CONTENT_TYPE, super::metrics::CONTENT_TYPE)],
+        super::metrics::render(&families),
+    )
+        .into_response()
 }

@@ -17,6 +17,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use klamm_wire::ApiKey;
@@ -181,6 +182,7 @@ impl Connection {
         let Some(mut frame) = self.reader.next_frame()? else {
             return Ok(None);
         };
+        self.client.shared.metrics.received_bytes.add(frame.bytes.len() as u64);
         if is_large_plain(&frame.bytes) {
             let wanted = frame.bytes.len().saturating_mul(DECODED_PER_BYTE);
             let most = self.client.shared.settings.request_memory_bytes_max / 4;
@@ -208,7 +210,7 @@ impl Connection {
         while let Some(answer) = next {
             self.alone = None;
             match answer {
-                Ok(Reply::Frame(chunks)) => self.outgoing.push(chunks),
+                Ok(Reply::Frame(chunks, _)) => self.queue(chunks),
                 Ok(Reply::Nothing) => {}
                 Err(error) => {
                     // What was answered before the failure still reaches the client.
@@ -221,6 +223,12 @@ impl Connection {
         self.flush().await?;
         self.last_active = Instant::now();
         Ok(())
+    }
+
+    fn queue(&mut self, chunks: Vec<Bytes>) {
+        let bytes: usize = chunks.iter().map(Bytes::len).sum();
+        self.client.shared.metrics.sent_bytes.add(bytes as u64);
+        self.outgoing.push(chunks);
     }
 
     async fn flush(&mut self) -> Result<(), WriteError> {
@@ -267,8 +275,8 @@ impl Connection {
         let wait_max = self.client.shared.settings.stop_wait_max;
         let drain = async {
             while let Some(answer) = self.in_flight.next().await {
-                let Ok(Reply::Frame(chunks)) = answer else { continue };
-                self.outgoing.push(chunks);
+                let Ok(Reply::Frame(chunks, _)) = answer else { continue };
+                self.queue(chunks);
                 if self.outgoing.send(&self.stream, wait_max).await.is_err() {
                     return;
                 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use klamm_wire::{ApiKey, Decode, DecodeError, EncodeError, Reader, RequestHeader, Response};
 
 use crate::advertised;
+use crate::metrics::Errors;
 
 use super::memory::Hold;
 
@@ -53,8 +54,8 @@ pub(crate) type Answer = Result<Reply, RequestError>;
 /// What is sent back.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// One frame, in pieces.
-    Frame(Vec<Bytes>),
+    /// One frame, in pieces, and the errors that it tells.
+    Frame(Vec<Bytes>, Errors),
     /// A produce request without acknowledgements is not answered.
     Nothing,
 }
@@ -143,7 +144,7 @@ impl Request {
     /// The answer in another version, for ApiVersions.
     pub fn answer_in<R: Response>(&self, response: &R, version: i16) -> Answer {
         match klamm_wire::encode_response(response, version, self.correlation_id) {
-            Ok(frame) => Ok(Reply::Frame(frame.into_segments())),
+            Ok(frame) => Ok(Reply::Frame(frame.into_segments(), Errors::of(response))),
             Err(source) => Err(RequestError::Answer { key: self.key, source }),
         }
     }

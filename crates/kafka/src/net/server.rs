@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::{Client, Listener, Shared};
+use crate::metrics::Metrics;
 use crate::settings::{ListenerSettings, Settings};
 
 use super::connection::{Closed, Connection};
@@ -64,6 +65,7 @@ pub struct Bound {
     sockets: Vec<(Arc<Listener>, TcpListener)>,
     listeners: Vec<BoundListener>,
     settings: Settings,
+    metrics: Arc<Metrics>,
 }
 
 impl Bound {
@@ -96,6 +98,7 @@ impl Bound {
             sockets,
             listeners,
             settings,
+            metrics: Arc::default(),
         })
     }
 
@@ -104,12 +107,17 @@ impl Bound {
         &self.listeners
     }
 
+    /// What is counted once it serves.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
+    }
+
     /// Begins to serve, on the runtime that this is called in.
     pub fn serve(self, backend: Arc<dyn Backend>) -> Server {
         let connections = Arc::new(Semaphore::new(
             self.settings.connections_max.min(Semaphore::MAX_PERMITS),
         ));
-        let shared = Arc::new(Shared::new(backend, self.settings));
+        let shared = Arc::new(Shared::new(backend, self.settings, self.metrics));
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         for (listener, socket) in self.sockets {
             let acceptor = Acceptor {
@@ -181,6 +189,7 @@ impl Acceptor {
 
     fn begin(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let Ok(place) = self.connections.clone().try_acquire_owned() else {
+            self.shared.metrics.refused.add(1);
             if let Some(missed) = self.log.may_log() {
                 tracing::warn!(listener = self.listener.name, %peer, missed, "too many connections, one is refused");
             }
@@ -196,9 +205,11 @@ impl Acceptor {
         };
         let connection = Connection::new(stream, Arc::new(client));
         let stop = self.stop.clone();
+        self.shared.metrics.connections.add(1);
         self.tasks.spawn(async move {
             let closed = connection.run(stop).await;
             drop(place);
+            acceptor.shared.metrics.closed.add(1);
             acceptor.log_close(peer, &closed);
         });
     }
@@ -209,6 +220,7 @@ impl Acceptor {
                 tracing::debug!(listener = self.listener.name, %peer, reason = %closed, "connection closed");
             }
             Closed::Stalled | Closed::Read(_) | Closed::Request(_) => {
+                self.shared.metrics.broken.add(1);
                 if let Some(missed) = self.log.may_log() {
                     let cause = std::error::Error::source(closed).map(ToString::to_string);
                     tracing::info!(listener = self.listener.name, %peer, reason = %closed, cause, missed,

@@ -307,6 +307,7 @@ impl Opening {
             epochs: self.epochs,
             log_start: start,
             flushed,
+            unflushed_bytes: 0,
             shared: self.shared,
             snapshots,
             snapshot_due: false,

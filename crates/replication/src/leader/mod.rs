@@ -226,6 +226,11 @@ impl Leader {
             .min()
     }
 
+    pub fn followers(&self) -> impl Iterator<Item = (NodeId, Option<Offset>)> {
+        let peers = self.peers.iter();
+        peers.map(|(node, peer)| (*node, peer.acked.map(|acked| acked.written)))
+    }
+
     pub fn waiting_count(&self) -> usize {
         self.waiting.len()
     }

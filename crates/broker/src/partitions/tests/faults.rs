@@ -45,6 +45,17 @@ async fn a_follower_whose_flush_fails_stops_and_is_taken_out() {
         ErrorCode::KafkaStorageError
     );
     assert_eq!(read(cluster.node(2), at, 2).await, ["a", "b"]);
+    let metrics = cluster.node(0).partitions.metrics();
+    // On a slow machine the other follower may have been out for a moment.
+    let (shrinks, expands) = (metrics.isr_shrinks.get(), metrics.isr_expands.get());
+    assert_eq!((metrics.leaderships.get(), shrinks - expands), (1, 1));
+    let status = &cluster.node(0).partitions.statuses().await[0];
+    assert_eq!((status.replicas, status.min_isr, status.isr.len()), (3, 2, 2));
+    let written = |follower: i32| {
+        let known = status.followers.iter().find(|(node, _)| node.0 == follower);
+        known.and_then(|(_, written)| *written)
+    };
+    assert_eq!((written(2), status.unflushed_bytes), (Some(status.log_end_offset), 0));
     cluster.stop().await;
 }
 
