@@ -16,7 +16,8 @@ pub fn render(families: &[Family]) -> String {
     text
 }
 
-/// Every metric that a node can have, by name.
+/// Every metric that a node can have, by name: for the page that lists them.
+#[cfg(test)]
 pub fn catalogue() -> Vec<&'static Definition> {
     let mut all = klamm_broker::node::metric_definitions();
     all.extend(klamm_kafka::Metrics::definitions());
