@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klamm_client::{CommitError, ConsumeError, ErrorCode, Offset, OffsetReset, Start, TopicPartition};
+use klamm_client::{
+    Client, ClientConfig, CommitError, ConsumeError, ErrorCode, Offset, OffsetReset, Start, TopicPartition,
+};
 
 use crate::member::{WAIT, config, fill, offset, protocols, read, with};
 use crate::support::{client, fresh_name, fresh_topic};
@@ -198,5 +200,58 @@ async fn closing_waits_for_commits_that_nobody_waits_for() {
         consumer.close().await.unwrap();
         let stored = client.admin().list_group_offsets(&group).await.unwrap();
         assert_eq!(stored, BTreeMap::from([(key, offset(10))]));
+    }
+}
+
+/// Its offset can be stored nowhere. Commits, rebalances and goodbyes that wait for that would wait in vain, each for as
+/// long as the client's `api_timeout`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_holds_nobody_up() {
+    // Else whoever reads the topic brings it back.
+    let config_of_client = ClientConfig {
+        auto_create_topics: false,
+        ..client().await.config().clone()
+    };
+    let client = Client::connect(config_of_client).await.unwrap();
+    for protocol in protocols(&client).await {
+        let (gone, kept) = (
+            fresh_topic(&client, "gone", 1).await,
+            fresh_topic(&client, "kept", 1).await,
+        );
+        let (stays, leaves) = (fresh_name("group"), fresh_name("group"));
+        fill(&client, &gone, 1, 5).await;
+        fill(&client, &kept, 1, 5).await;
+        let member = |group: &str| {
+            let often = with(config(group, protocol), |group| {
+                group.auto_commit_interval = Some(Duration::from_millis(100))
+            });
+            let mut consumer = client.consumer(often);
+            consumer.subscribe([gone.as_str(), kept.as_str()]).unwrap();
+            consumer
+        };
+        let (mut staying, mut leaving) = (member(&stays), member(&leaves));
+        read(&mut staying, 10).await;
+        read(&mut leaving, 10).await;
+        client.admin().delete_topic(&gone).await.unwrap();
+        let after_a_while = client.config().api_timeout / 2;
+        let left = tokio::time::timeout(after_a_while, leaving.close()).await;
+        left.expect("closing waits for nothing").unwrap();
+        let only_kept = [TopicPartition::new(kept.as_str(), 0)];
+        let revoked = async {
+            while staying.assignment() != only_kept {
+                // Which may say that the partition cannot be read.
+                let _ = staying.poll(Duration::from_millis(50)).await;
+            }
+        };
+        let done = tokio::time::timeout(after_a_while, revoked).await;
+        done.expect("what is gone is given up");
+        fill(&client, &kept, 1, 5).await;
+        read(&mut staying, 5).await;
+        staying.close().await.unwrap();
+        for (group, read) in [(leaves, 5), (stays, 10)] {
+            let stored = client.admin().list_group_offsets(&group).await.unwrap();
+            let offset = stored.get(&only_kept[0]).map(|committed| committed.offset);
+            assert_eq!(offset, Some(Offset(read)), "{group}");
+        }
     }
 }

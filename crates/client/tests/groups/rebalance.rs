@@ -136,6 +136,32 @@ async fn a_program_that_rests_too_long_loses_its_partitions_and_comes_back() {
     }
 }
 
+/// Others read on long ago: nothing is revoked, and nothing is left to commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_rests_too_long_and_ends_is_told_that_its_partitions_are_lost() {
+    let client = client().await;
+    for protocol in protocols(&client).await {
+        let (topic, group) = (fresh_topic(&client, "end", 2).await, fresh_name("group"));
+        let hasty = with(config(&group, protocol), |group| {
+            group.max_poll_interval = Duration::from_secs(2)
+        });
+        fill(&client, &topic, 2, 10).await;
+        let mut troupe = Troupe::new(&client, &topic);
+        let mut seen = Seen::default();
+        let one = troupe.join("one", hasty.clone());
+        troupe.until_read(&mut seen, 2, 10).await;
+        one.rest().await;
+        troupe.book.strike("one");
+        let two = troupe.join("two", hasty);
+        let all_two = |book: &crate::member::Book| book.loads() == [("two".to_owned(), 2)].into();
+        troupe.book.until("two has all", all_two).await;
+        troupe.book.forget_lines();
+        one.close().await.unwrap();
+        assert_eq!(troupe.book.lines(), [format!("one ! {topic}-0 {topic}-1")]);
+        two.close().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_partitions_stay_paused_over_a_rebalance() {
     let client = client().await;

@@ -112,6 +112,17 @@ impl CommitError {
         }
     }
 
+    /// Whether nothing was lost but the offset of a topic that is gone.
+    pub(crate) fn is_of_unknown_topic(&self) -> bool {
+        matches!(
+            self,
+            CommitError::Refused {
+                code: ErrorCode::UnknownTopicOrPartition,
+                ..
+            }
+        )
+    }
+
     /// Whether some or all of the offsets may have been stored all the same.
     pub fn may_have_had_effect(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! The program's side of a group: subscribing, turns, commits, leaving. Methods of the consumer that only groups need.
+//! The program's side of a group: subscribing, commits, leaving. Methods of the consumer that only groups need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -14,15 +14,13 @@ use tokio::task::JoinHandle;
 
 use super::assignor::Assignor;
 use super::config::{GroupConfig, GroupProtocol};
-use super::core::{CoreConfig, Event, Settled, Subscription, Turn, TurnKind};
+use super::core::{CoreConfig, Event, Settled, Subscription};
 use super::error::{CommitError, GroupError};
 use super::exchange::ExchangeConfig;
-use super::link::{Link, Next};
-use super::listener::{AnyListener, Assigned, CommittedOffset, RebalanceListener, Revoked};
+use super::link::Link;
+use super::listener::{AnyListener, CommittedOffset, RebalanceListener};
 use super::task;
 use crate::client::Client;
-use crate::consumer::config::Start;
-use crate::consumer::error::ConsumeError;
 use crate::consumer::handle::Consumer;
 use crate::consumer::record::TopicPartition;
 use crate::consumer::task::Shared;
@@ -31,16 +29,14 @@ use crate::consumer::task::Shared;
 const JOIN_MARGIN: Duration = Duration::from_secs(5);
 /// Without a pause, retries would keep a processor busy.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
-/// How long leaving may take at most. The coordinator notices by itself, later.
-const LEAVE_MAX: Duration = Duration::from_secs(30);
 
 /// What a consumer with a group has besides.
 pub(in crate::consumer) struct Group {
-    config: GroupConfig,
-    link: Arc<Link>,
-    listener: Mutex<Option<Box<dyn AnyListener>>>,
+    pub(super) config: GroupConfig,
+    pub(super) link: Arc<Link>,
+    pub(super) listener: Mutex<Option<Box<dyn AnyListener>>>,
     /// Partitions that were paused when they were given up; paused again if the next assignment brings them back.
-    paused: BTreeSet<TopicPartition>,
+    pub(super) paused: BTreeSet<TopicPartition>,
     task: JoinHandle<()>,
 }
 
@@ -333,7 +329,7 @@ impl Consumer {
     }
 
     /// What is read for the group if there is a subscription, else all that is assigned.
-    fn committable(&self) -> BTreeMap<TopicPartition, CommittedOffset> {
+    pub(super) fn committable(&self) -> BTreeMap<TopicPartition, CommittedOffset> {
         let mut consumed = self.shared.core().consumed();
         if let Some(group) = &self.group {
             group.link.look(|core| {
@@ -369,128 +365,5 @@ impl Consumer {
     /// As [`close`](Consumer::close).
     pub async fn close_because(mut self, reason: &str) -> Result<(), CommitError> {
         self.leave(reason).await
-    }
-
-    async fn leave(&mut self, reason: &str) -> Result<(), CommitError> {
-        let Some(link) = self.group.as_ref().map(|group| Arc::clone(&group.link)) else {
-            return Ok(());
-        };
-        while let Next::Turn(turn) = link.next() {
-            if turn.kind != TurnKind::Lose {
-                break;
-            }
-            self.take_turn(&link, turn).await;
-        }
-        let owned = link.look(|core| core.owned().clone());
-        let outcome = self.revoke(&owned).await;
-        let reason = reason.to_owned();
-        let left = link.ask(|waiter| Event::Leave { waiter, reason });
-        if tokio::time::timeout(LEAVE_MAX, left).await.is_err() {
-            tracing::info!("the group's coordinator does not answer the goodbye");
-        }
-        outcome
-    }
-
-    /// Does what the group waits for. Part of `poll`.
-    pub(in crate::consumer) async fn take_turns(&mut self) -> Result<(), ConsumeError> {
-        let Some(link) = self.group.as_ref().map(|group| Arc::clone(&group.link)) else {
-            return Ok(());
-        };
-        loop {
-            match link.next() {
-                Next::Turn(turn) => self.take_turn(&link, turn).await,
-                Next::Failed(failure) => return Err(ConsumeError::Group(failure)),
-                Next::Nothing => return Ok(()),
-            }
-        }
-    }
-
-    async fn take_turn(&mut self, link: &Link, turn: Turn) {
-        let mut begun = BTreeSet::new();
-        match turn.kind {
-            TurnKind::Revoke => {
-                if let Err(failure) = self.revoke(&turn.partitions).await {
-                    tracing::warn!(error = %failure, "offsets were not committed before partitions were given up");
-                }
-            }
-            TurnKind::Lose => {
-                let partitions: Vec<_> = turn.partitions.iter().cloned().collect();
-                if let Some(listener) = self.listener() {
-                    listener.lost(&partitions).await;
-                }
-                self.release(&turn.partitions);
-            }
-            TurnKind::Assign => begun = self.accept(&turn.partitions).await,
-        }
-        link.step(Event::TurnDone { turn: turn.id, begun });
-    }
-
-    fn listener(&mut self) -> Option<&mut Box<dyn AnyListener>> {
-        let group = self.group.as_mut()?;
-        group
-            .listener
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-    }
-
-    /// Tells the listener, commits, and stops reading.
-    async fn revoke(&mut self, partitions: &BTreeSet<TopicPartition>) -> Result<(), CommitError> {
-        let mut commits = BTreeMap::new();
-        if !partitions.is_empty() {
-            let positions = partitions.iter().map(|key| (key.clone(), self.position(key))).collect();
-            let mut revoked = Revoked::new(positions);
-            if let Some(listener) = self.listener() {
-                listener.revoked(&mut revoked).await;
-            }
-            commits = revoked.into_commits();
-        }
-        if self
-            .group
-            .as_ref()
-            .is_some_and(|group| group.config.auto_commit_interval.is_some())
-        {
-            let mut offsets = self.committable();
-            offsets.append(&mut commits);
-            commits = offsets;
-        }
-        let outcome = self.commit_offsets(commits).await;
-        self.release(partitions);
-        outcome
-    }
-
-    /// Stops reading, and remembers what was paused.
-    fn release(&mut self, partitions: &BTreeSet<TopicPartition>) {
-        let paused = self.paused();
-        for key in partitions {
-            self.unassign(key);
-        }
-        if let Some(group) = &mut self.group {
-            group
-                .paused
-                .extend(paused.into_iter().filter(|key| partitions.contains(key)));
-        }
-    }
-
-    /// Takes new partitions over; says for which of them the listener chose the start.
-    async fn accept(&mut self, partitions: &BTreeSet<TopicPartition>) -> BTreeSet<TopicPartition> {
-        let mut assigned = Assigned::new(partitions.iter().cloned().collect());
-        if let Some(listener) = self.listener() {
-            listener.assigned(&mut assigned).await;
-        }
-        let starts: BTreeMap<TopicPartition, Start> = assigned.into_starts();
-        let begun = starts.keys().cloned().collect();
-        {
-            let mut core = self.shared.core();
-            for key in partitions.iter().filter(|key| !starts.contains_key(key)) {
-                core.assign_awaiting(key.clone());
-            }
-        }
-        self.assign(starts);
-        let paused = self.group.as_mut().map(|group| std::mem::take(&mut group.paused));
-        for key in paused.iter().flatten().filter(|key| partitions.contains(key)) {
-            self.shared.core().pause(key);
-        }
-        begun
     }
 }

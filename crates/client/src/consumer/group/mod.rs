@@ -1,5 +1,5 @@
 //! Groups: consumers that share partitions, and the offsets they commit. `core` decides, `link` and `task` carry out,
-//! `handle` is the program's side, `assignor` is what the leader of a classic group shares out by.
+//! `handle` and `turns` are the program's side, `assignor` is what the leader of a classic group shares out by.
 
 mod assignor;
 mod config;
@@ -12,6 +12,7 @@ mod listener;
 mod offset_requests;
 mod protocol;
 mod task;
+mod turns;
 
 pub use self::assignor::Assignor;
 pub use self::config::{GroupConfig, GroupProtocol};

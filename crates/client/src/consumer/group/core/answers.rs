@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use klamm_types::Moment;
 
-use super::{Answer, Core, Settled, Subscription, TopicFacts};
+use super::{Answer, Core, Subscription, TopicFacts};
 use crate::consumer::group::error::GroupError;
 use crate::error::RequestError;
 
@@ -12,6 +12,7 @@ type Outcome = Result<Answer, Arc<RequestError>>;
 
 impl Core {
     pub(super) fn answered(&mut self, now: Moment, id: u64, outcome: Outcome) {
+        self.coordinator.answered(id, outcome.as_ref());
         if self.coordinator.waits_for(id) {
             return match outcome {
                 Ok(Answer::Coordinator { code, node, message }) => self.found_coordinator(now, code, node, &message),
@@ -20,8 +21,8 @@ impl Core {
                 Err(cause) => self.give_up(GroupError::Request(cause)),
             };
         }
-        if let Some(waiter) = self.leaving.remove(&id) {
-            return self.settle(waiter, Settled::Left);
+        if self.goodbye_answered(id) {
+            return;
         }
         if self.matching.asked == Some(id) {
             return self.matched(now, outcome);

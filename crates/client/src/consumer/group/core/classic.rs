@@ -22,12 +22,10 @@ pub(super) enum State {
     Preparing,
     Joining {
         asked: Option<u64>,
-        sent: Moment,
     },
     Assigning(Assigning),
     Syncing {
         asked: Option<u64>,
-        sent: Moment,
         assignments: Vec<(String, Bytes)>,
     },
     Settling,
@@ -129,10 +127,10 @@ impl Core {
         match &self.classic.state {
             State::Out => self.start(now),
             State::Preparing if self.turns.is_empty() => {
-                self.classic.state = State::Joining { asked: None, sent: now };
+                self.classic.state = State::Joining { asked: None };
                 true
             }
-            State::Joining { asked: None, .. } if self.may_send(now) => {
+            State::Joining { asked: None } if self.may_send(now) => {
                 self.join(now);
                 false
             }
@@ -142,7 +140,7 @@ impl Core {
                     .iter()
                     .flat_map(|member| member.topics.iter().cloned());
                 let names = names.collect();
-                let id = self.send(None, Call::Topics(TopicQuery::Names(names)));
+                let id = self.send(now, None, Call::Topics(TopicQuery::Names(names)));
                 if let State::Assigning(assigning) = &mut self.classic.state {
                     assigning.asked = Some(id);
                 }
@@ -157,7 +155,7 @@ impl Core {
                 true
             }
             State::Stable => self.notice_changes(),
-            State::Joining { asked: None, .. } | State::Assigning(Assigning { asked: None, .. }) => {
+            State::Joining { asked: None } | State::Assigning(Assigning { asked: None, .. }) => {
                 self.wake_at_retry(now);
                 false
             }
@@ -241,12 +239,12 @@ impl Core {
             reason,
         });
         self.classic.joined = topics;
-        let asked = Some(self.send(self.coordinator.node(), call));
-        self.classic.state = State::Joining { asked, sent: now };
+        let asked = Some(self.send(now, self.coordinator.node(), call));
+        self.classic.state = State::Joining { asked };
     }
 
     /// The leader's share-out, once all counts are known.
-    pub(super) fn share_out(&mut self, now: Moment, counts: PartitionCounts) {
+    pub(super) fn share_out(&mut self, counts: PartitionCounts) {
         let State::Assigning(assigning) = std::mem::take(&mut self.classic.state) else {
             return;
         };
@@ -264,7 +262,6 @@ impl Core {
         self.classic.watched = Some(counts);
         self.classic.state = State::Syncing {
             asked: None,
-            sent: now,
             assignments,
         };
     }
@@ -279,12 +276,8 @@ impl Core {
             protocol: self.classic.protocol.unwrap_or(Assignor::Range).name(),
             assignments: assignments.clone(),
         });
-        let asked = Some(self.send(self.coordinator.node(), call));
-        self.classic.state = State::Syncing {
-            asked,
-            sent: now,
-            assignments,
-        };
+        let asked = Some(self.send(now, self.coordinator.node(), call));
+        self.classic.state = State::Syncing { asked, assignments };
     }
 
     /// Takes over an assignment by turns.
@@ -346,45 +339,28 @@ impl Core {
             return self.wake_at(self.classic.heartbeat_at);
         }
         let identity = self.classic_identity();
-        let id = self.send(Some(node), Call::Heartbeat(identity.clone()));
+        let id = self.send(now, Some(node), Call::Heartbeat(identity.clone()));
         self.classic.heartbeat = Some((id, identity));
         self.classic.heartbeat_at = now + self.config.heartbeat_interval;
     }
 
-    /// Says goodbye, if there is somebody to say it to. A static member comes back, and stays.
-    pub(super) fn leave_classic(&mut self, reason: String) -> Option<u64> {
+    /// A static member comes back, and says nothing.
+    pub(super) fn classic_goodbye(&self, reason: String) -> Option<Call> {
         let identity = self.classic_identity();
-        let node = self.coordinator.node()?;
         if identity.member_id.is_empty() || identity.instance_id.is_some() {
             return None;
         }
-        Some(self.send(Some(node), Call::Leave { identity, reason }))
+        Some(Call::Leave { identity, reason })
     }
 
-    /// The coordinator has moved: nobody will answer what is waiting there.
+    /// Nobody will answer what is waiting at the coordinator.
     pub(super) fn abandon_classic(&mut self) {
         match &mut self.classic.state {
-            State::Joining { asked, .. } => *asked = None,
+            State::Joining { asked } => *asked = None,
             State::Syncing { .. } => self.classic.state = State::Out,
             _ => {}
         }
         self.classic.heartbeat = None;
-    }
-
-    /// Whether the coordinator has been silent for long, which may be because it is none any more.
-    pub(super) fn join_is_overdue(&mut self, now: Moment) -> bool {
-        let sent = match self.classic.state {
-            State::Joining { asked: Some(_), sent }
-            | State::Syncing {
-                asked: Some(_), sent, ..
-            } => sent,
-            _ => return false,
-        };
-        let due = sent + super::LOOK_INTERVAL;
-        if due > now {
-            self.wake_at(due);
-        }
-        due <= now
     }
 
     /// By whom an answer is awaited.
@@ -392,7 +368,7 @@ impl Core {
         let heartbeat = self.classic.heartbeat.as_ref();
         match &self.classic.state {
             _ if heartbeat.is_some_and(|(beat, _)| *beat == id) => Some(Awaited::Heartbeat),
-            State::Joining { asked, .. } if *asked == Some(id) => Some(Awaited::Join),
+            State::Joining { asked } if *asked == Some(id) => Some(Awaited::Join),
             State::Assigning(assigning) if assigning.asked == Some(id) => Some(Awaited::Topics),
             State::Syncing { asked, .. } if *asked == Some(id) => Some(Awaited::Sync),
             _ => None,

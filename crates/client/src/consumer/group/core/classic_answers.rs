@@ -24,7 +24,7 @@ impl Core {
         match (awaited, answer) {
             (Awaited::Heartbeat, Answer::Heartbeat(code)) => self.beaten(now, code),
             (Awaited::Join, Answer::Joined(answer)) => self.joined(now, answer),
-            (Awaited::Topics, Answer::Topics(topics)) => self.counted(now, &topics),
+            (Awaited::Topics, Answer::Topics(topics)) => self.counted(&topics),
             (Awaited::Sync, Answer::Synced { code, assignment }) => self.synced(now, code, &assignment),
             _ => {}
         }
@@ -42,15 +42,12 @@ impl Core {
             self.classic.heartbeat = None;
         }
         if !self.unanswered(now, &cause) {
-            return self.fail(GroupError::Request(cause));
-        }
-        if awaited != Awaited::Heartbeat {
-            self.abandon_classic();
+            self.fail(GroupError::Request(cause));
         }
     }
 
     fn joined(&mut self, now: Moment, answer: JoinAnswer) {
-        self.classic.state = State::Joining { asked: None, sent: now };
+        self.classic.state = State::Joining { asked: None };
         match answer.code {
             ErrorCode::None => self.enter(now, answer),
             // The id comes with the refusal; the coordinator waits for us to come back with it.
@@ -65,6 +62,8 @@ impl Core {
     }
 
     fn enter(&mut self, now: Moment, answer: JoinAnswer) {
+        // Even if it is of no use: then it is given back.
+        self.classic.member_id = answer.member_id.clone();
         let protocol = Assignor::from_name(&answer.protocol_name);
         let protocol = protocol.filter(|chosen| self.config.assignors.contains(chosen));
         let type_differs = answer
@@ -80,7 +79,6 @@ impl Core {
         self.backoff.reset();
         let leads = answer.leader == answer.member_id;
         self.classic.generation = answer.generation;
-        self.classic.member_id = answer.member_id;
         self.classic.protocol = protocol;
         self.classic.rejoin = None;
         self.classic.heartbeat = None;
@@ -89,7 +87,6 @@ impl Core {
         if !leads {
             self.classic.state = State::Syncing {
                 asked: None,
-                sent: now,
                 assignments: Vec::new(),
             };
             return;
@@ -111,8 +108,8 @@ impl Core {
         });
     }
 
-    fn counted(&mut self, now: Moment, topics: &[TopicFacts]) {
-        self.share_out(now, counts(topics));
+    fn counted(&mut self, topics: &[TopicFacts]) {
+        self.share_out(counts(topics));
     }
 
     fn synced(&mut self, now: Moment, code: ErrorCode, assignment: &Bytes) {

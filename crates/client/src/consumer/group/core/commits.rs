@@ -1,11 +1,12 @@
 //! Offsets on their way to the coordinator. One commit after another, so that an older one never overtakes a newer one;
-//! each is repeated until it is stored, refused, or out of time.
+//! each is repeated until it is stored, refused, or out of time. Of a commit that is refused in part the rest goes on.
 //!
 //! A commit speaks for the generation in which it was asked for. In a later one it is sent only if this member still owns
 //! all of its partitions: what another owns now is not overwritten.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_types::{ErrorCode, Moment};
 
@@ -17,11 +18,16 @@ use crate::consumer::group::error::{CommitError, GroupError};
 use crate::consumer::group::listener::CommittedOffset;
 use crate::consumer::record::TopicPartition;
 use crate::error::RequestError;
+use crate::net::backoff::Backoff;
 
 /// So many commits may wait; one more is refused. They are short-lived, and a program that waits has one.
 const WAITING_MAX: usize = 1000;
 /// How soon an auto commit that could not be made is tried again.
 const AUTO_RETRY_BACKOFFS: u32 = 5;
+/// A topic that was made a moment ago is known to the coordinator by then. One that it does not know later is gone.
+const UNKNOWN_TOPIC_MAX: Duration = Duration::from_secs(1);
+/// How soon it is asked again whether it knows the topic.
+const UNKNOWN_TOPIC_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct Commit {
@@ -31,17 +37,36 @@ struct Commit {
     asked_at: Moment,
     generation: i32,
     cause: Option<Arc<RequestError>>,
+    /// Since when the coordinator does not know one of its topics.
+    unknown_since: Option<Moment>,
+    /// A partition that was refused while others still wait.
+    refused: Option<CommitError>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Commits {
     queue: VecDeque<Commit>,
     /// The first of the queue is under way under this id.
     asked: Option<(u64, Identity)>,
     retry_at: Moment,
+    backoff: Backoff,
 }
 
 impl Commits {
+    pub fn new(backoff: Backoff) -> Commits {
+        Commits {
+            queue: VecDeque::new(),
+            asked: None,
+            retry_at: Moment::default(),
+            backoff,
+        }
+    }
+
+    /// Nobody will answer the one under way: it is sent again.
+    pub fn abandon(&mut self) {
+        self.asked = None;
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -53,7 +78,8 @@ impl Commits {
 
 /// What an answer means for the commit as a whole.
 enum Verdict {
-    Stored,
+    /// Nothing is left to send.
+    Done,
     Again,
     Refused(CommitError),
 }
@@ -90,7 +116,7 @@ impl Core {
             Ok(identity) => identity,
         };
         if self.commits.queue.len() >= WAITING_MAX {
-            let (waited, cause) = (std::time::Duration::ZERO, None);
+            let (waited, cause) = (Duration::ZERO, None);
             return self.committed(waiter, Err(CommitError::Unavailable { waited, cause }));
         }
         self.commits.queue.push_back(Commit {
@@ -99,6 +125,8 @@ impl Core {
             asked_at: now,
             generation: identity.generation,
             cause: None,
+            unknown_since: None,
+            refused: None,
         });
     }
 
@@ -161,7 +189,7 @@ impl Core {
                 identity: identity.clone(),
                 offsets: first.offsets.clone(),
             };
-            let id = self.send(Some(node), call);
+            let id = self.send(now, Some(node), call);
             self.commits.asked = Some((id, identity));
         }
     }
@@ -199,16 +227,27 @@ impl Core {
             Err(cause) => Verdict::Refused(CommitError::Group(GroupError::Request(cause))),
         };
         match verdict {
-            Verdict::Stored => self.commit_done(Ok(())),
-            Verdict::Again => self.commits.retry_at = now + self.config.retry_backoff,
+            Verdict::Done => {
+                self.commits.backoff.reset();
+                let refused = self.commits.queue.front_mut().and_then(|first| first.refused.take());
+                self.commit_done(refused.map_or(Ok(()), Err));
+            }
+            Verdict::Again => {
+                let mut pause = self.commits.backoff.next();
+                let first = self.commits.queue.front();
+                if first.is_some_and(|first| first.unknown_since.is_some()) {
+                    pause = pause.max(UNKNOWN_TOPIC_PAUSE);
+                }
+                self.commits.retry_at = now + pause;
+            }
             Verdict::Refused(refusal) => self.commit_done(Err(refusal)),
         }
     }
 
-    /// Code by code as Kafka's own consumer takes them. The first that refuses decides; all of a commit is repeated if
-    /// any part of it has to be.
+    /// Code by code as Kafka's own consumer takes them. What concerns the member ends the commit; of the rest only the
+    /// partitions that have to be are sent again.
     fn judge_commit(&mut self, now: Moment, identity: &Identity, parts: &[(TopicPartition, ErrorCode)]) -> Verdict {
-        let mut verdict = Verdict::Stored;
+        let mut again = BTreeSet::new();
         let current = self.identity().is_ok_and(|current| current == *identity);
         for (key, code) in parts {
             match *code {
@@ -219,7 +258,7 @@ impl Core {
                 }
                 ErrorCode::StaleMemberEpoch if self.owned.contains(key) => {
                     self.reconciler.beat_soon();
-                    verdict = Verdict::Again;
+                    again.insert(key);
                 }
                 ErrorCode::StaleMemberEpoch => return Verdict::Refused(CommitError::NotMember),
                 ErrorCode::RebalanceInProgress => {
@@ -243,16 +282,54 @@ impl Core {
                 ErrorCode::GroupAuthorizationFailed => {
                     return Verdict::Refused(CommitError::Group(refused(*code, "")));
                 }
-                code if code.is_retriable() => verdict = Verdict::Again,
-                code => {
-                    return Verdict::Refused(CommitError::Refused {
-                        partition: key.clone(),
-                        code,
-                    });
+                code @ ErrorCode::UnknownTopicOrPartition if self.stays_unknown(now, key) => {
+                    self.refuse_part(key, code);
                 }
+                code if code.is_retriable() => {
+                    again.insert(key);
+                }
+                code => self.refuse_part(key, code),
             }
         }
-        verdict
+        let Some(first) = self.commits.queue.front_mut() else {
+            return Verdict::Done;
+        };
+        first.offsets.retain(|key, _| again.contains(key));
+        if first.offsets.is_empty() {
+            Verdict::Done
+        } else {
+            Verdict::Again
+        }
+    }
+
+    /// Whether it makes no sense to wait until the coordinator knows the topic: the picture of the cluster says that it
+    /// is gone, or it was waited for already.
+    fn stays_unknown(&mut self, now: Moment, key: &TopicPartition) -> bool {
+        let topic = self.cluster.topics.get(&key.topic);
+        if topic.is_some_and(|topic| topic.error == Some(ErrorCode::UnknownTopicOrPartition)) {
+            return true;
+        }
+        let Some(first) = self.commits.queue.front_mut() else {
+            return true;
+        };
+        if first.unknown_since.is_none() {
+            self.out.push(Effect::Refresh);
+        }
+        now >= *first.unknown_since.get_or_insert(now) + UNKNOWN_TOPIC_MAX
+    }
+
+    /// The first refusal is told; but not that of a topic that is gone, if there is another.
+    fn refuse_part(&mut self, partition: &TopicPartition, code: ErrorCode) {
+        let Some(first) = self.commits.queue.front_mut() else {
+            return;
+        };
+        if first.waiter.is_none() {
+            tracing::info!(%partition, %code, "an offset is not committed");
+        }
+        if first.refused.as_ref().is_none_or(CommitError::is_of_unknown_topic) {
+            let partition = partition.clone();
+            first.refused = Some(CommitError::Refused { partition, code });
+        }
     }
 
     /// The coordinator does not know the member that committed. If that member has moved on, nothing is lost.
@@ -277,7 +354,8 @@ impl Core {
     fn committed(&mut self, waiter: Option<u64>, outcome: Result<(), CommitError>) {
         match (waiter, outcome) {
             (Some(waiter), outcome) => self.settle(waiter, Settled::Committed(outcome)),
-            (None, Ok(())) => {}
+            // What was refused is in the log already.
+            (None, Ok(()) | Err(CommitError::Refused { .. })) => {}
             (None, Err(failure)) => {
                 tracing::info!(error = %failure, "an auto commit failed; the next one has all of it")
             }

@@ -63,6 +63,18 @@ impl Reconciler {
         };
     }
 
+    /// Nobody will answer the heartbeat under way. The coordinator may have heard it or not; it is told everything.
+    pub fn abandon(&mut self) {
+        if self.asked.take().is_some() {
+            self.known = Known::default();
+        }
+    }
+
+    /// In no epoch is nothing owned.
+    pub fn is_out(&self) -> bool {
+        self.lost || self.epoch == 0
+    }
+
     /// The coordinator knows something that this member does not: it is asked at once.
     pub fn beat_soon(&mut self) {
         self.heartbeat_at = Moment::default();
@@ -145,7 +157,7 @@ impl Core {
         if self.reconciler.naming_at > now {
             return self.wake_at(self.reconciler.naming_at);
         }
-        self.reconciler.naming = Some(self.send(None, Call::Topics(TopicQuery::Ids(nameless))));
+        self.reconciler.naming = Some(self.send(now, None, Call::Topics(TopicQuery::Ids(nameless))));
     }
 
     /// What `owned` is in the coordinator's words; only true while no turn is open.
@@ -189,13 +201,12 @@ impl Core {
             subscription,
             owned,
         });
-        let id = self.send(Some(node), call);
+        let id = self.send(now, Some(node), call);
         self.reconciler.asked = Some((id, after));
         self.reconciler.heartbeat_at = now + self.reconciler.interval;
     }
 
-    pub(super) fn leave_consumer(&mut self) -> Option<u64> {
-        let node = self.coordinator.node()?;
+    pub(super) fn consumer_goodbye(&self) -> Option<Call> {
         if self.reconciler.epoch == 0 && self.reconciler.asked.is_none() {
             return None;
         }
@@ -212,7 +223,7 @@ impl Core {
             subscription: None,
             owned: None,
         };
-        Some(self.send(Some(node), Call::ConsumerHeartbeat(call)))
+        Some(Call::ConsumerHeartbeat(call))
     }
 
     pub(super) fn consumer_answered(&mut self, now: Moment, id: u64, outcome: Result<Answer, Arc<RequestError>>) {
@@ -251,9 +262,14 @@ impl Core {
                 reconciler.epoch = answer.epoch.max(0);
                 reconciler.interval = answer.interval.max(INTERVAL_MIN);
                 reconciler.heartbeat_at = now + reconciler.interval;
-                if let Some(target) = answer.assignment {
+                if let Some(target) = answer.assignment
+                    && target != reconciler.target
+                {
                     tracing::debug!(epoch = answer.epoch, topics = target.len(), "assigned anew");
                     reconciler.target = target;
+                    // Said again once it is taken over, even if it is what was owned before: until then the coordinator
+                    // counts on what it had assigned in between.
+                    reconciler.known.owned = None;
                 }
                 return;
             }

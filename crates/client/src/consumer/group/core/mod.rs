@@ -35,12 +35,13 @@ mod classic_answers;
 mod commits;
 mod consumer;
 mod coordinator;
+mod goodbye;
 mod questions;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ use self::classic::Classic;
 use self::commits::Commits;
 use self::consumer::Reconciler;
 use self::coordinator::Coordinator;
+use self::goodbye::Goodbye;
 use self::questions::{Question, Who};
 pub(crate) use self::words::Identity;
 pub(in crate::consumer) use self::words::*;
@@ -95,21 +97,24 @@ pub(in crate::consumer) struct Core {
     commits: Commits,
     auto_commit_at: Moment,
     questions: Vec<Question>,
-    /// Who waits for the end of which leave request.
-    leaving: BTreeMap<u64, u64>,
+    goodbyes: Vec<Goodbye>,
     looked: Moment,
     last_id: u64,
     out: Vec<Effect>,
     wake: Option<Moment>,
 }
 
+fn new_backoff(config: &CoreConfig) -> Backoff {
+    Backoff::new(config.retry_backoff, BACKOFF_MAX)
+}
+
 impl Core {
     pub fn new(config: CoreConfig, cluster: Arc<Cluster>) -> Core {
-        let backoff = Backoff::new(config.retry_backoff, BACKOFF_MAX);
+        let backoff = new_backoff(&config);
         Core {
             config,
             cluster,
-            coordinator: Coordinator::default(),
+            coordinator: Coordinator::new(backoff),
             backoff,
             subscription: None,
             matching: Matching::default(),
@@ -121,10 +126,10 @@ impl Core {
             polling: false,
             polled: Moment::default(),
             idle: true,
-            commits: Commits::default(),
+            commits: Commits::new(backoff),
             auto_commit_at: Moment::default(),
             questions: Vec::new(),
-            leaving: BTreeMap::new(),
+            goodbyes: Vec::new(),
             looked: Moment::default(),
             last_id: 0,
             out: Vec::new(),
@@ -174,6 +179,15 @@ impl Core {
         &self.owned
     }
 
+    /// Whether what is owned is gone already, though no turn has said so yet.
+    pub fn has_lost(&self) -> bool {
+        let lost = match self.config.protocol {
+            GroupProtocol::Classic => self.classic.lost || self.classic.generation < 0,
+            GroupProtocol::Consumer => self.reconciler.is_out(),
+        };
+        self.subscription.is_some() && (lost || self.failure.is_some())
+    }
+
     /// Whether the member has its place in the group and nothing is under way, and as whom.
     pub fn membership(&self) -> Option<Identity> {
         self.subscription.as_ref()?;
@@ -197,6 +211,8 @@ impl Core {
     fn drive(&mut self, now: Moment) {
         self.notice_a_stuck_program(now);
         self.look_for_coordinator(now);
+        // Before joins: who leaves and comes back may have the same member id.
+        self.drive_goodbyes(now);
         self.match_pattern(now);
         match self.config.protocol {
             GroupProtocol::Classic => self.drive_classic(now),
@@ -205,7 +221,7 @@ impl Core {
         self.drive_auto_commit(now);
         self.drive_commits(now);
         self.drive_questions(now);
-        self.look_for_topics(now);
+        self.look_for_news(now);
         self.lose_after_failure();
     }
 
@@ -227,23 +243,20 @@ impl Core {
         self.questions.retain(|question| question.who != Who::Begin);
         let member = self.subscription.take().is_some() && self.failure.is_none();
         self.failure = None;
-        let asked = match self.config.protocol {
-            _ if !member => None,
-            GroupProtocol::Classic => self.leave_classic(reason),
-            GroupProtocol::Consumer => self.leave_consumer(),
-        };
-        (self.classic, self.reconciler) = (Classic::default(), Reconciler::default());
-        match asked {
-            Some(id) => {
-                self.leaving.insert(id, waiter);
-            }
-            None => self.settle(waiter, Settled::Left),
+        if member {
+            self.say_goodbye(reason);
         }
+        (self.classic, self.reconciler) = (Classic::default(), Reconciler::default());
+        self.await_goodbye(waiter);
     }
 
-    /// Nothing waiting mends keeps this consumer out of its group.
+    /// What waiting does not mend keeps this consumer out of its group. If the coordinator still counts on it, it is told
+    /// at once. Not by one who was fenced: the member is another by now.
     fn fail(&mut self, failure: GroupError) {
         tracing::warn!(error = %failure, "no member of the group any more");
+        if !matches!(failure, GroupError::FencedInstance { .. }) {
+            self.say_goodbye(failure.to_string());
+        }
         self.failure = Some(failure);
         (self.classic, self.reconciler) = (Classic::default(), Reconciler::default());
     }
@@ -269,18 +282,15 @@ impl Core {
         // Not begun: nobody takes turns outside of `poll`.
         self.turns.clear();
         let reason = "the program did not poll within max_poll_interval".to_owned();
+        self.say_goodbye(reason);
         match self.config.protocol {
             GroupProtocol::Classic => {
-                self.leave_classic(reason);
                 self.classic = Classic {
                     lost: true,
                     ..Classic::default()
                 };
             }
-            GroupProtocol::Consumer => {
-                self.leave_consumer();
-                self.reconciler.fence();
-            }
+            GroupProtocol::Consumer => self.reconciler.fence(),
         }
     }
 
@@ -330,18 +340,18 @@ impl Core {
         if self.matching.due > now {
             return self.wake_at(self.matching.due);
         }
-        self.matching.asked = Some(self.send(None, Call::Topics(TopicQuery::All)));
+        self.matching.asked = Some(self.send(now, None, Call::Topics(TopicQuery::All)));
     }
 
-    /// A topic that is not there yet is asked for again and again.
-    fn look_for_topics(&mut self, now: Moment) {
+    /// A fresh picture may show a topic that is not there yet, or that a coordinator that is silent is none any more.
+    fn look_for_news(&mut self, now: Moment) {
         let missing = match &self.subscription {
             Some(Subscription::Topics(topics)) if !self.idle => {
                 topics.iter().any(|topic| self.cluster.topic(topic).is_none())
             }
             _ => false,
         };
-        if !missing && !self.join_is_overdue(now) {
+        if !missing && !self.coordinator_is_overdue(now) {
             return;
         }
         let due = self.looked + LOOK_INTERVAL;
@@ -352,13 +362,33 @@ impl Core {
         self.wake_at(self.looked + LOOK_INTERVAL);
     }
 
-    fn take_picture(&mut self, now: Moment, cluster: Arc<Cluster>) {
-        self.cluster = cluster;
-        let gone = |node: &NodeId| !self.cluster.brokers.is_empty() && !self.cluster.brokers.contains_key(node);
-        if self.coordinator.node().as_ref().is_some_and(gone) {
-            self.lose_coordinator(now);
-            self.abandon_classic();
+    fn coordinator_is_overdue(&mut self, now: Moment) -> bool {
+        let Some(since) = self.coordinator.silent_since() else {
+            return false;
+        };
+        let due = since + LOOK_INTERVAL;
+        if due > now {
+            self.wake_at(due);
         }
+        due <= now
+    }
+
+    /// A coordinator that is gone, or has another address, may never answer where it was.
+    fn take_picture(&mut self, now: Moment, cluster: Arc<Cluster>) {
+        let before = std::mem::replace(&mut self.cluster, cluster);
+        let Some(node) = self.coordinator.node() else { return };
+        let lost = match (before.brokers.get(&node), self.cluster.brokers.get(&node)) {
+            (_, None) => !self.cluster.brokers.is_empty(),
+            (None, Some(_)) => false,
+            (Some(before), Some(after)) => before.address() != after.address(),
+        };
+        if lost {
+            self.lose_coordinator(now);
+        }
+    }
+
+    fn new_backoff(&self) -> Backoff {
+        new_backoff(&self.config)
     }
 
     fn next_id(&mut self) -> u64 {
@@ -366,8 +396,12 @@ impl Core {
         self.last_id
     }
 
-    fn send(&mut self, node: Option<NodeId>, call: Call) -> u64 {
+    /// To the coordinator, if there is a node, else to any broker.
+    fn send(&mut self, now: Moment, node: Option<NodeId>, call: Call) -> u64 {
         let id = self.next_id();
+        if node.is_some() {
+            self.coordinator.sent(now, id);
+        }
         self.out.push(Effect::Send(Order { id, node, call }));
         id
     }

@@ -13,6 +13,7 @@ use crate::consumer::group::error::{CommitError, GroupError};
 use crate::consumer::group::listener::CommittedOffset;
 use crate::consumer::record::TopicPartition;
 use crate::error::RequestError;
+use crate::net::backoff::Backoff;
 
 /// Who wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,7 @@ pub(super) struct Question {
     pub asked: Option<u64>,
     asked_at: Moment,
     retry_at: Moment,
+    backoff: Backoff,
     cause: Option<Arc<RequestError>>,
 }
 
@@ -45,6 +47,7 @@ impl Core {
             asked: None,
             asked_at: now,
             retry_at: Moment::default(),
+            backoff: self.new_backoff(),
             cause: None,
         });
     }
@@ -82,7 +85,7 @@ impl Core {
                 identity: identity.clone(),
                 partitions: question.partitions.clone(),
             };
-            let id = self.send(Some(node), call);
+            let id = self.send(now, Some(node), call);
             self.questions[index].asked = Some(id);
         }
     }
@@ -108,10 +111,9 @@ impl Core {
     }
 
     pub(super) fn question_answered(&mut self, now: Moment, key: u64, outcome: Result<Answer, Arc<RequestError>>) {
-        let retry_at = now + self.config.retry_backoff;
         let again = |core: &mut Core, cause| {
             if let Some(question) = core.questions.iter_mut().find(|question| question.key == key) {
-                (question.retry_at, question.cause) = (retry_at, cause);
+                (question.retry_at, question.cause) = (now + question.backoff.next(), cause);
             }
         };
         let (code, parts) = match outcome {
@@ -142,7 +144,7 @@ impl Core {
             Who::Program(waiter) => self.tell(index, waiter, parts),
         }
         if let Some(question) = self.questions.iter_mut().find(|question| question.key == key) {
-            question.retry_at = retry_at;
+            question.retry_at = now + question.backoff.next();
         }
     }
 

@@ -3,6 +3,7 @@
 mod classic;
 mod commits;
 mod consumer;
+mod losing;
 mod simulation;
 
 use std::collections::{BTreeMap, BTreeSet};

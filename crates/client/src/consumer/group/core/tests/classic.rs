@@ -6,7 +6,7 @@ use crate::consumer::group::protocol::{Subscribed, write_assignment, write_subsc
 
 const HEARTBEAT: Duration = Duration::from_secs(3);
 
-fn joined(code: ErrorCode, generation: i32, leader: &str) -> Answer {
+pub(super) fn joined(code: ErrorCode, generation: i32, leader: &str) -> Answer {
     let subscribed = Subscribed {
         topics: [Arc::from("t")].into(),
         generation: -1,
@@ -30,13 +30,13 @@ fn joined(code: ErrorCode, generation: i32, leader: &str) -> Answer {
     })
 }
 
-fn synced(code: ErrorCode, given: &[(&str, i32)]) -> Answer {
+pub(super) fn synced(code: ErrorCode, given: &[(&str, i32)]) -> Answer {
     let assignment = write_assignment(&keys(given)).unwrap();
     Answer::Synced { code, assignment }
 }
 
 /// A follower of generation 1 with t-0, stable and begun.
-fn stable(config: CoreConfig) -> Bench {
+pub(super) fn stable(config: CoreConfig) -> Bench {
     let mut bench = Bench::subscribed(config);
     bench.coordinator(1);
     bench.answer("join", joined(ErrorCode::None, 1, "n"));

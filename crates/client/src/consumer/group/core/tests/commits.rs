@@ -175,3 +175,132 @@ fn an_offset_whose_transaction_is_open_is_waited_for() {
         ["1 is told t-1:3"]
     );
 }
+
+fn parts(list: &[(&str, i32, ErrorCode)]) -> Answer {
+    let part = |&(topic, number, code): &(&str, i32, ErrorCode)| (TopicPartition::new(topic, number), code);
+    Answer::Committed(list.iter().map(part).collect())
+}
+
+fn of_two_topics(waiter: u64) -> Event {
+    Event::Commit {
+        waiter,
+        offsets: offsets(&[("t", 0, 5), ("u", 0, 7)]),
+    }
+}
+
+/// It would be refused for as long as it were tried, and keep revoked partitions from others.
+#[test]
+fn the_offset_of_a_topic_that_is_gone_is_dropped_at_once() {
+    let mut bench = Bench::new(config(GroupProtocol::Classic));
+    let mut gone = (*picture(&[("t", 1), ("u", 1)])).clone();
+    let topic = Topic {
+        error: Some(ErrorCode::UnknownTopicOrPartition),
+        partitions: vec![],
+        ..(*gone.topics["u"]).clone()
+    };
+    gone.topics.insert(Arc::from("u"), Arc::new(topic));
+    bench.step(Event::Cluster(Arc::new(gone)));
+    bench.step(of_two_topics(1));
+    assert_eq!(bench.coordinator(1), ["commit @-1 t-0:5 u-0:7"]);
+    let unknown = ErrorCode::UnknownTopicOrPartition;
+    let told = bench.answer("commit", parts(&[("t", 0, ErrorCode::None), ("u", 0, unknown)]));
+    assert_eq!(told, ["1 committing the offset of u-0"]);
+}
+
+#[test]
+fn a_topic_that_the_coordinator_may_not_know_yet_is_waited_for_but_not_for_long() {
+    let nothing: [&str; 0] = [];
+    let unknown = ErrorCode::UnknownTopicOrPartition;
+    let mut bench = Bench::new(config(GroupProtocol::Classic));
+    bench.step(of_two_topics(1));
+    bench.coordinator(1);
+    bench.happened.clear();
+    let answer = parts(&[("t", 0, ErrorCode::None), ("u", 0, unknown)]);
+    assert_eq!(bench.answer("commit", answer), nothing);
+    assert!(matches!(bench.happened[..], [Effect::Refresh]), "{:?}", bench.happened);
+    assert_eq!(bench.later(Duration::from_millis(99)), nothing, "not without a pause");
+    assert_eq!(
+        bench.later(Duration::from_millis(1)),
+        ["commit @-1 u-0:7"],
+        "what is stored is not sent again"
+    );
+    for _ in 0..9 {
+        assert_eq!(bench.answer("commit", parts(&[("u", 0, unknown)])), nothing);
+        assert_eq!(bench.later(Duration::from_millis(100)), ["commit @-1 u-0:7"]);
+    }
+    let told = bench.answer("commit", parts(&[("u", 0, unknown)]));
+    assert_eq!(told, ["1 committing the offset of u-0"]);
+}
+
+#[test]
+fn a_partition_that_is_refused_does_not_keep_the_others_from_being_stored() {
+    let nothing: [&str; 0] = [];
+    let mut bench = Bench::new(config(GroupProtocol::Classic));
+    bench.step(of_two_topics(1));
+    bench.coordinator(1);
+    let (refused, loading) = (ErrorCode::OffsetMetadataTooLarge, ErrorCode::CoordinatorLoadInProgress);
+    assert_eq!(
+        bench.answer("commit", parts(&[("t", 0, refused), ("u", 0, loading)])),
+        nothing
+    );
+    assert_eq!(bench.later(Duration::from_millis(20)), ["commit @-1 u-0:7"]);
+    let told = bench.answer("commit", parts(&[("u", 0, ErrorCode::None)]));
+    assert_eq!(told, ["1 committing the offset of t-0"]);
+}
+
+/// Answers a commit like this until it would be sent only a second later; says how often that was.
+fn until_it_takes_its_time(bench: &mut Bench, answer: impl Fn() -> Answer) -> usize {
+    for times in 1..100 {
+        bench.answer("commit", answer());
+        let before = bench.now;
+        while bench.open.is_empty() {
+            bench.now = bench.wake.expect("it tries again");
+            bench.step(Event::Tick);
+            if bench.open.iter().any(|order| order.call == Call::FindCoordinator) {
+                bench.coordinator(1);
+            }
+        }
+        if bench.now.since(before) >= Duration::from_secs(1) {
+            return times;
+        }
+    }
+    panic!("it never slows down");
+}
+
+/// A coordinator is easily found; that does not mean that it works.
+#[test]
+fn commits_that_keep_failing_are_spaced_out() {
+    for code in [ErrorCode::NotCoordinator, ErrorCode::CoordinatorLoadInProgress] {
+        let mut bench = Bench::new(CoreConfig {
+            api_timeout: Duration::from_secs(1000),
+            ..config(GroupProtocol::Classic)
+        });
+        bench.step(commit(1, 5));
+        bench.coordinator(1);
+        assert!(until_it_takes_its_time(&mut bench, || stored(code)) < 40, "{code:?}");
+        // One that is stored makes up for all of them.
+        bench.answer("commit", stored(ErrorCode::None));
+        bench.step(commit(2, 6));
+        bench.answer("commit", stored(ErrorCode::CoordinatorLoadInProgress));
+        assert_eq!(bench.later(Duration::from_millis(20)), ["commit @-1 t-0:6"]);
+    }
+}
+
+#[test]
+fn questions_that_keep_failing_are_spaced_out() {
+    let nothing: [&str; 0] = [];
+    let mut bench = Bench::new(config(GroupProtocol::Classic));
+    bench.step(Event::AskCommitted {
+        waiter: 1,
+        partitions: keys(&[("t", 0)]),
+    });
+    bench.coordinator(1);
+    for _ in 0..40 {
+        let code = ErrorCode::CoordinatorLoadInProgress;
+        bench.answer("committed", Answer::Offsets { code, parts: vec![] });
+        if bench.later(Duration::from_millis(500)) == nothing {
+            return;
+        }
+    }
+    panic!("it never slows down");
+}

@@ -27,6 +27,9 @@ fn settled() -> Bench {
     bench.answer("beat", beat(ErrorCode::None, 2, Some(&[0, 1])));
     bench.turn();
     bench.answer("beat", beat(ErrorCode::None, 2, None));
+    let none = |number| (TopicPartition::new("t", number), ErrorCode::None, None);
+    let (code, parts) = (ErrorCode::None, vec![none(0), none(1)]);
+    bench.answer("committed", Answer::Offsets { code, parts });
     bench
 }
 
@@ -58,6 +61,20 @@ fn while_the_program_does_not_come_heartbeats_say_nothing_of_what_it_owns() {
     assert_eq!(
         bench.turn(),
         ("revoke t-0 t-1".to_owned(), vec!["beat me@3 owns".to_owned()])
+    );
+}
+
+/// Else the coordinator would wait for it to give up what it never had, and all others with it.
+#[test]
+fn an_assignment_that_is_taken_back_before_the_program_took_it_is_confirmed() {
+    let mut bench = member();
+    bench.answer("beat", beat(ErrorCode::None, 2, Some(&[0, 1])));
+    bench.later(INTERVAL);
+    bench.answer("beat", beat(ErrorCode::None, 2, Some(&[])));
+    assert_eq!(bench.turn().0, "assign t-0 t-1");
+    assert_eq!(
+        bench.turn(),
+        ("revoke t-0 t-1".to_owned(), vec!["beat me@2 owns".to_owned()])
     );
 }
 
@@ -132,7 +149,7 @@ fn topics_that_are_not_known_are_asked_for_by_id() {
         interval: INTERVAL,
         assignment: Some([(topic_id("x"), [0].into())].into()),
     });
-    assert_eq!(bench.answer("beat", assigned), ["topics by id, 1"]);
+    assert_eq!(bench.answer("beat", assigned), ["topics by id, 1", "beat me@2 owns"]);
     bench.answer("topics", facts(&[("x", 1)]));
     assert_eq!(bench.turn().0, "assign x-0");
 }

@@ -1,5 +1,5 @@
-//! Three members against a coordinator that loses answers, moves, throws members out, while programs read, rest, leave
-//! and come back.
+//! Three members against a coordinator that loses answers, moves, falls silent and throws members out, while programs
+//! read, rest, leave and come back.
 //!
 //! A run is decided by its seed alone. Whatever happens: no partition has two owners whom the coordinator counts as
 //! members, nobody begins behind what was dealt with, and once all behave, all partitions are owned and read on. A
@@ -81,7 +81,8 @@ impl World {
 
     fn rough_step(&mut self) {
         match self.random.random_range(0..100) {
-            0..2 => {
+            0..1 => self.lose_power(),
+            1..2 => {
                 self.node = self.random.random_range(1..4);
                 let waiting = self.group.drop_waiting();
                 for (index, id) in waiting {
@@ -110,6 +111,22 @@ impl World {
             _ => self.deliver(15),
         }
         self.check();
+    }
+
+    /// The coordinator's machine falls silent: what it was asked is never answered, and it goes from the picture.
+    fn lose_power(&mut self) {
+        let silent = NodeId(self.node);
+        self.node = self.node % 3 + 1;
+        self.group.drop_waiting();
+        let mut without = (*picture(&[("t", PARTITIONS)])).clone();
+        without.brokers.remove(&silent);
+        let without = Arc::new(without);
+        for index in 0..MEMBERS {
+            let bench = &mut self.programs[index].bench;
+            bench.open.retain(|order| order.node != Some(silent));
+            bench.step(Event::Cluster(Arc::clone(&without)));
+            self.take_effects(index);
+        }
     }
 
     fn throw_out(&mut self, seat: &str) {
