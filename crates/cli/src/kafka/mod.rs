@@ -74,6 +74,17 @@ pub fn admin_failure(error: AdminError) -> Failure {
     Failure::from(anyhow::Error::new(error))
 }
 
+/// What became of several things that were all tried: every failure is told, with the exit code of the first.
+pub fn all_tried(outcomes: impl IntoIterator<Item = Result<(), AdminError>>) -> Result<(), Failure> {
+    let mut failures = outcomes.into_iter().filter_map(Result::err).map(admin_failure);
+    let Some(first) = failures.next() else { return Ok(()) };
+    let mut text = first.to_string();
+    for failure in failures {
+        text = format!("{text}; {failure}");
+    }
+    Err(Failure::new(first.code, anyhow::anyhow!(text)))
+}
+
 /// `KEY=VALUE`, as flags have it.
 pub fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;

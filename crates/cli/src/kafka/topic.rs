@@ -9,7 +9,7 @@ use klamm_client::admin::{
 use klamm_types::{ErrorCode, NodeId};
 use serde_json::json;
 
-use super::{admin_failure, connect, key_value, nodes};
+use super::{admin_failure, all_tried, connect, key_value, nodes};
 use crate::Common;
 use crate::failure::Failure;
 use crate::output::{self, Table};
@@ -96,9 +96,11 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
             alter(&admin, &name, partitions, config, delete_config).await?;
         }
         Command::Delete { names } => {
+            let mut outcomes = Vec::new();
             for name in names {
-                admin.delete_topic(&name).await.map_err(admin_failure)?;
+                outcomes.push(admin.delete_topic(&name).await);
             }
+            all_tried(outcomes)?;
         }
     }
     Ok(ExitCode::SUCCESS)

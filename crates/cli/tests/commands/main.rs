@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod completions;
+mod consume;
 mod doctor;
 mod exit_codes;
 mod groups;

@@ -1,7 +1,8 @@
 //! The binary, run to its end; and clusters of real processes in a folder that is removed with them.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use klamm_faults::{Fleet, Member};
 use tempfile::TempDir;
@@ -69,4 +70,42 @@ pub fn klamm_with(input: &str, arguments: &[&str]) -> Done {
 pub fn fleet(members: Vec<Member>) -> (Fleet, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     (Fleet::new(program(), folder.path(), members).unwrap(), folder)
+}
+
+/// `klamm dev`; it is stopped when this is dropped.
+pub struct Dev {
+    child: Child,
+    pub bootstrap: String,
+}
+
+impl Dev {
+    pub fn start(folder: &Path) -> Dev {
+        let folder = folder.to_str().unwrap();
+        let mut child = Command::new(program())
+            .args(["dev", "--port", "0", "--in", folder, "--set", "log_level=warn"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut told)
+            .unwrap();
+        let bootstrap = told.split_whitespace().nth(1).unwrap().to_owned();
+        Dev { child, bootstrap }
+    }
+
+    /// A command at this cluster, run to its end.
+    pub fn klamm(&self, arguments: &[&str]) -> Done {
+        klamm(&[&["--bootstrap", &self.bootstrap], arguments].concat())
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
 }

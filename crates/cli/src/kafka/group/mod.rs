@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use klamm_client::TopicPartition;
 
-use super::{admin_failure, connect};
+use super::{admin_failure, all_tried, connect};
 use crate::Common;
 use crate::failure::Failure;
 
@@ -71,9 +71,8 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
         Command::Lag { group } => offsets::lag(common, &admin, &group).await?,
         Command::ResetOffsets(args) => reset::run(common, &client, args).await?,
         Command::Delete { groups } => {
-            for group in groups {
-                admin.delete_group(&group).await.map_err(admin_failure)?;
-            }
+            let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+            all_tried(admin.delete_groups(&groups).await.into_values())?;
         }
         Command::DeleteOffsets {
             group,

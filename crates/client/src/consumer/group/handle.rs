@@ -241,7 +241,8 @@ impl Consumer {
     }
 
     /// Commits the positions of all assigned partitions: everything that was handed out so far counts as dealt with.
-    /// Retries until it is stored, refused, or the client's `api_timeout` is over.
+    /// Retries until it is stored, refused, or the client's `api_timeout` is over. The offset of a topic that does not
+    /// exist is refused after a second at most; what else the commit has is stored.
     ///
     /// ```
     /// # tokio::runtime::Runtime::new()?.block_on(async {
@@ -343,6 +344,8 @@ impl Consumer {
 
     /// Leaves the group, and stops reading its partitions: commits if auto commit is on, tells the listener, and says
     /// goodbye, so that others have the partitions at once. A static member (`group_instance_id`) does not say goodbye.
+    /// Of partitions that are lost already the listener is told so, and nothing is committed; nor is the offset of a
+    /// topic that is gone.
     ///
     /// # Errors
     /// The last commit failed; the group is left all the same.

@@ -161,8 +161,8 @@ pub trait RebalanceListener: Send + 'static {
         async {}
     }
 
-    /// Partitions are gone already, because the coordinator took this member for dead. Others may have read on; nothing
-    /// can be committed.
+    /// Partitions are gone already, because the coordinator took this member for dead, or it left: it failed, or the
+    /// program did not poll within `max_poll_interval`. Others may have read on; nothing can be committed.
     fn lost(&mut self, partitions: &[TopicPartition]) -> impl Future<Output = ()> + Send {
         let _ = partitions;
         async {}
