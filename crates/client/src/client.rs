@@ -209,7 +209,25 @@ impl Client {
     pub(crate) async fn connection(&self, node: NodeId) -> Result<Connection, RequestError> {
         let address = self.cluster().brokers.get(&node).map(crate::metadata::Broker::address);
         let address = address.ok_or(RequestError::UnknownBroker { node: node.0 })?;
-        self.inner.pool.get(&address).await.map_err(RequestError::Connect)
+        self.connection_at(&address).await
+    }
+
+    /// The shared connection to a broker at this address.
+    pub(crate) async fn connection_at(&self, address: &HostPort) -> Result<Connection, RequestError> {
+        self.inner.pool.get(address).await.map_err(RequestError::Connect)
+    }
+
+    /// Where brokers are: those in the picture, then the bootstrap list.
+    pub(crate) fn addresses(&self) -> Vec<HostPort> {
+        let cluster = self.cluster();
+        let known = cluster.brokers.values().map(crate::metadata::Broker::address);
+        let mut addresses: Vec<HostPort> = known.collect();
+        for address in &self.inner.bootstrap {
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
     }
 
     /// Sends a short request to one broker.
@@ -226,13 +244,8 @@ impl Client {
         let first = first
             .and_then(|id| cluster.brokers.get(&id))
             .map(crate::metadata::Broker::address);
-        let known = cluster.brokers.values().map(crate::metadata::Broker::address);
         let mut failure = None;
-        for address in first
-            .into_iter()
-            .chain(known)
-            .chain(self.inner.bootstrap.iter().cloned())
-        {
+        for address in first.into_iter().chain(self.addresses()) {
             match self.inner.pool.get(&address).await {
                 Ok(connection) => return Ok(connection),
                 Err(cause) => failure = Some(cause),

@@ -6,6 +6,7 @@ pub(crate) mod address;
 pub(crate) mod backoff;
 pub(crate) mod connection;
 pub(crate) mod dial;
+pub(crate) mod hedge;
 pub(crate) mod pool;
 mod reply;
 mod segments;

@@ -16,7 +16,8 @@ use super::link::Link;
 use crate::client::Client;
 use crate::error::RequestError;
 use crate::metadata::Broker;
-use crate::net::Connection;
+use crate::net::hedge::ask_in_turn;
+use crate::net::{Connection, HostPort};
 
 /// The connection for what waits, while nothing waits on it.
 type Slot = Arc<Mutex<Option<Connection>>>;
@@ -68,11 +69,17 @@ async fn at_once(
     node: Option<NodeId>,
     call: &Call,
 ) -> Result<Answer, RequestError> {
-    let connection = match node {
-        Some(node) => client.connection(node).await?,
-        None => client.any_connection(None).await?,
+    if let Some(node) = node {
+        let connection = client.connection(node).await?;
+        return perform(&connection, exchange, call).await;
+    }
+    // Any broker will do, so one without power must not be what the group waits for.
+    let ask = |address: HostPort| async move {
+        let connection = client.connection_at(&address).await?;
+        perform(&connection, exchange, call).await
     };
-    perform(&connection, exchange, call).await
+    let answer = ask_in_turn(client.addresses(), ask).await;
+    answer.unwrap_or(Err(RequestError::UnknownBroker { node: -1 }))
 }
 
 async fn wait_at(
