@@ -1,20 +1,23 @@
-//! Group APIs: coordinators, heartbeats, descriptions, deletions and lists of groups that do not exist.
-//!
-//! Groups with members, their offsets and the KIP-848 protocol have no cases yet.
+//! Group APIs: coordinators, classic and KIP-848 groups with their members, and their offsets.
 
-use anyhow::Result;
-use klamm_wire::{
-    ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, ListGroupsRequest,
-    Tree,
-};
+mod join;
+mod join_static;
+mod living;
+mod members;
+mod sync;
+
+use klamm_wire::{ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, ListGroupsRequest, Tree};
 
 use crate::case::{ALL, Case, Cases, from};
 use crate::cluster::{list, number};
-use crate::session::Session;
+use living::to_coordinator;
 
 pub fn cases() -> Vec<Case> {
     let mut list = find_coordinator();
-    list.extend(members());
+    list.extend(join::cases());
+    list.extend(join_static::cases());
+    list.extend(sync::cases());
+    list.extend(members::cases());
     list.extend(administration());
     list
 }
@@ -25,32 +28,6 @@ fn ready(tree: &Tree) -> bool {
         .first()
         .map_or_else(|| number(tree, "error_code"), |one| number(one, "error_code"));
     code != 15
-}
-
-/// Sends what follows to the coordinator of a group.
-fn to_coordinator(session: &mut Session<'_>, group: &str) -> Result<()> {
-    let request = FindCoordinatorRequest {
-        key: group,
-        ..Default::default()
-    };
-    let tree = session
-        .cluster
-        .until(1, 1, &request, |tree| number(tree, "error_code") == 0)?;
-    let coordinator = number(&tree, "node_id");
-    // A coordinator that has just become one says so to everybody, or answers a heartbeat with 0.
-    let loaded = |tree: &Tree| {
-        let code = list(tree, "groups")
-            .first()
-            .map_or(-1, |group| number(group, "error_code"));
-        ![14, 15, 16].contains(&code)
-    };
-    let request = DescribeGroupsRequest {
-        groups: vec![group],
-        ..Default::default()
-    };
-    session.cluster.until(coordinator, 0, &request, loaded)?;
-    session.to(coordinator);
-    Ok(())
 }
 
 fn find_coordinator() -> Vec<Case> {
@@ -77,28 +54,6 @@ fn find_coordinator() -> Vec<Case> {
             session.ask_until(version, &request, ready)?;
             Ok(())
         });
-    }
-    cases.list
-}
-
-fn members() -> Vec<Case> {
-    let mut cases = Cases::of(ApiKey::Heartbeat);
-    for (group, member) in [("", ""), ("", "m"), ("no-such-group", ""), ("no-such-group", "m")] {
-        cases.add(
-            format!("group {group:?}, member {member:?}"),
-            ALL,
-            move |session, version| {
-                to_coordinator(session, group)?;
-                let request = HeartbeatRequest {
-                    group_id: group,
-                    generation_id: 1,
-                    member_id: member,
-                    ..Default::default()
-                };
-                session.ask(version, &request)?;
-                Ok(())
-            },
-        );
     }
     cases.list
 }
