@@ -157,6 +157,13 @@ pub const ACCEPTED: &[Accepted] = &[
         page: "docs/compatibility.md: aborted transactions of Fetch errors",
     },
     Accepted {
+        case: "",
+        field: "heartbeat_interval_ms",
+        kafka: "5000",
+        klamm: "*",
+        page: "docs/compatibility.md: heartbeat interval of a KIP-848 member",
+    },
+    Accepted {
         case: "Fetch: session",
         field: "session_id",
         kafka: "*",

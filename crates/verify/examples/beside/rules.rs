@@ -102,6 +102,16 @@ const RULES: &[(&str, Rule, &str)] = &[
         "the answer's order is free, Kafka's is that of a hash map",
     ),
     (
+        "OffsetCommit.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetDelete.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
         "FindCoordinator.node_id",
         Rule::Broker,
         "any broker may lead the group's partition",

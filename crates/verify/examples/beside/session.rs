@@ -170,6 +170,18 @@ impl<'c> Session<'c> {
         Ok(self)
     }
 
+    /// Keeps of a list in the last answer only some items.
+    pub fn keep_items(&mut self, name: &str, keep: impl Fn(&Tree) -> bool) {
+        let Some(Answer::Message(Tree::Fields(fields))) = self.exchanges.last_mut().map(|last| &mut last.answer) else {
+            return;
+        };
+        for (_, tree) in fields.iter_mut().filter(|(field, _)| *field == name) {
+            if let Tree::List(items) = tree {
+                items.retain(&keep);
+            }
+        }
+    }
+
     /// The answer that was kept last.
     pub fn answer(&self) -> Result<&Tree> {
         match self.exchanges.last().map(|exchange| &exchange.answer) {

@@ -181,12 +181,10 @@ pub fn commit<'a>(group: &'a str, member: &'a Member, topic: &'a str, offset: i6
 }
 
 /// Whoever is no member: a simple consumer, or an administrator.
-pub fn nobody() -> Member {
-    Member {
-        id: String::new(),
-        generation: -1,
-    }
-}
+pub static NOBODY: Member = Member {
+    id: String::new(),
+    generation: -1,
+};
 
 impl Member {
     pub fn with(&self, generation: i32) -> Member {

@@ -1,16 +1,22 @@
 //! Group APIs: coordinators, classic and KIP-848 groups with their members, and their offsets.
 
+mod administration;
+mod commit;
+mod consumer;
+mod consumer_static;
+mod delete_offsets;
+mod fetch_offsets;
+mod heartbeat;
 mod join;
 mod join_static;
 mod living;
 mod members;
 mod sync;
 
-use klamm_wire::{ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, FindCoordinatorRequest, ListGroupsRequest, Tree};
+use klamm_wire::{ApiKey, FindCoordinatorRequest, Tree};
 
-use crate::case::{ALL, Case, Cases, from};
+use crate::case::{Case, Cases, from};
 use crate::cluster::{list, number};
-use living::to_coordinator;
 
 pub fn cases() -> Vec<Case> {
     let mut list = find_coordinator();
@@ -18,7 +24,12 @@ pub fn cases() -> Vec<Case> {
     list.extend(join_static::cases());
     list.extend(sync::cases());
     list.extend(members::cases());
-    list.extend(administration());
+    list.extend(commit::cases());
+    list.extend(fetch_offsets::cases());
+    list.extend(delete_offsets::cases());
+    list.extend(administration::cases());
+    list.extend(consumer::cases());
+    list.extend(consumer_static::cases());
     list
 }
 
@@ -56,49 +67,4 @@ fn find_coordinator() -> Vec<Case> {
         });
     }
     cases.list
-}
-
-fn administration() -> Vec<Case> {
-    let mut describe = Cases::of(ApiKey::DescribeGroups);
-    let mut delete = Cases::of(ApiKey::DeleteGroups);
-    for group in ["", "no-such-group"] {
-        describe.add(format!("group {group:?}"), ALL, move |session, version| {
-            to_coordinator(session, group)?;
-            session.ask(
-                version,
-                &DescribeGroupsRequest {
-                    groups: vec![group],
-                    ..Default::default()
-                },
-            )?;
-            Ok(())
-        });
-        delete.add(format!("group {group:?}"), ALL, move |session, version| {
-            to_coordinator(session, group)?;
-            session.ask(
-                version,
-                &DeleteGroupsRequest {
-                    groups_names: vec![group],
-                },
-            )?;
-            Ok(())
-        });
-    }
-    let mut all = Cases::of(ApiKey::ListGroups);
-    all.add("no groups of an unknown state or type", from(4), |session, version| {
-        let mut request = ListGroupsRequest {
-            states_filter: vec!["NoSuchState"],
-            ..Default::default()
-        };
-        session.ask(version, &request)?;
-        if version >= 5 {
-            request = ListGroupsRequest {
-                types_filter: vec!["nosuchtype"],
-                ..Default::default()
-            };
-            session.ask(version, &request)?;
-        }
-        Ok(())
-    });
-    describe.list.into_iter().chain(delete.list).chain(all.list).collect()
 }
