@@ -90,6 +90,11 @@ impl<'c> Session<'c> {
         self
     }
 
+    /// The broker that requests go to.
+    pub fn broker(&self) -> i64 {
+        self.broker
+    }
+
     /// Sends a request and keeps the answer for comparison.
     pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> Result<&mut Self> {
         self.ask_as("", version, request)

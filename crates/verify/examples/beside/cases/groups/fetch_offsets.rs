@@ -18,10 +18,10 @@ pub fn cases() -> Vec<Case> {
     cases.list
 }
 
-type Wanted<'w, 'a> = Option<&'w [(&'a Topic, &'w [i32])]>;
+pub type Wanted<'w, 'a> = Option<&'w [(&'a Topic, &'w [i32])]>;
 
 /// Partitions of a group in the form that the version has; `None` asks for all.
-fn fetch<'a>(version: i16, group: &'a str, wanted: Wanted<'_, 'a>) -> OffsetFetchRequest<'a> {
+pub fn fetch<'a>(version: i16, group: &'a str, wanted: Wanted<'_, 'a>) -> OffsetFetchRequest<'a> {
     if version <= 7 {
         let topics = wanted.map(|wanted| {
             let one = |(topic, partitions): &(&'a Topic, &[i32])| asked(&topic.name, partitions);

@@ -2,7 +2,7 @@
 //!
 //! Whatever a member is answered is kept for comparison, also where the story is about something else.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use klamm_wire::join_group_request::JoinGroupRequestProtocol;
 use klamm_wire::leave_group_request::MemberIdentity;
@@ -274,7 +274,12 @@ pub fn two(session: &mut Session<'_>, group: &str, topics: &[&str]) -> Result<[M
 }
 
 /// Takes a group's members out, so that nobody is left to wait for.
-pub fn close<'m>(session: &mut Session<'_>, group: &str, members: &[&'m Member]) -> Result<()> {
+pub fn close(session: &mut Session<'_>, group: &str, members: &[&Member]) -> Result<()> {
+    close_by(session, LEAVE, group, members)
+}
+
+/// The same in a version from 3 on.
+pub fn close_by<'m>(session: &mut Session<'_>, version: i16, group: &str, members: &[&'m Member]) -> Result<()> {
     let identity = |member: &&'m Member| MemberIdentity {
         member_id: &member.id,
         ..Default::default()
@@ -284,6 +289,6 @@ pub fn close<'m>(session: &mut Session<'_>, group: &str, members: &[&'m Member])
         members: members.iter().map(identity).collect(),
         ..Default::default()
     };
-    session.ask_as("all leave", LEAVE, &request).context("leaving")?;
+    session.ask_as("all leave", version, &request)?;
     Ok(())
 }
