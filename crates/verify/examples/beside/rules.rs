@@ -111,6 +111,7 @@ const RULES: &[(&str, Rule, &str)] = &[
         Rule::Unordered,
         "the answer's order is free, Kafka's is that of a hash map",
     ),
+    (".subscribed_topic_names", Rule::Unordered, "a set"),
     (
         "FindCoordinator.node_id",
         Rule::Broker,

@@ -263,7 +263,15 @@ fn epochs(cases: &mut Cases) {
         session.ask_as("owning what it has", version, &owning(&group, &before, &kept))?;
         let more = [(topic.id, vec![0, 1, 2])];
         session.ask_as("owning more", version, &owning(&group, &before, &more))?;
-        session.ask_as("saying nothing", version, &beat(&group, &before))?;
+        leave(session, &group, "one")?;
+        leave(session, &group, "two")
+    });
+    cases.add("a previous epoch without what is owned", ALL, |session, version| {
+        let topic = topic(session)?;
+        let group = living::group(session, version)?;
+        let [(one, _), _] = pair(session, &group, &topic.name)?;
+        let before = one.with(one.generation - 1);
+        session.ask(version, &beat(&group, &before))?;
         leave(session, &group, "one")?;
         leave(session, &group, "two")
     });

@@ -55,8 +55,15 @@ fn empty_groups(cases: &mut Cases) {
         session.ask_as("no topics", version, &delete(&group, &[]))?;
         session.ask_as("no partitions", version, &delete(&group, &[(name, &[])]))?;
         session.ask_as("twice in one request", version, &delete(&group, &[(name, &[0, 0])]))?;
-        fetched(session, &group)?;
-        session.ask_as("and once more", version, &delete(&group, &[(name, &[0])]))?;
+        fetched(session, &group)
+    });
+    cases.add("a group that has lost its last offset", ALL, |session, version| {
+        let topic = topic(session)?;
+        let group = living::group(session, version)?;
+        session.ask_as("commits", COMMIT, &of(COMMIT, &group, &NOBODY, &topic))?;
+        for what in ["once", "once more"] {
+            session.ask_as(what, version, &delete(&group, &[(&topic.name, &[0])]))?;
+        }
         Ok(())
     });
     cases.add("a group that has become empty", ALL, |session, version| {

@@ -152,6 +152,7 @@ fn changed(cases: &mut Cases) {
 
 fn replaced(cases: &mut Cases) {
     cases.add("what a replaced static member hears", from(5), |session, version| {
+        let topic = living::topic(session)?.name;
         let group = living::group(session, version)?;
         let old = settled(session, &group, version)?;
         session.ask_as("it returns", version, &static_join(&group, ""))?;
@@ -168,7 +169,6 @@ fn replaced(cases: &mut Cases) {
             ..sync(&group, &old, &[])
         };
         session.ask_as("sync", SYNC, &request)?;
-        let topic = living::topic(session)?.name;
         let request = OffsetCommitRequest {
             group_instance_id: INSTANCE,
             ..commit(&group, &old, &topic, 1)

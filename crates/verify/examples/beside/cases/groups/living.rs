@@ -2,6 +2,8 @@
 //!
 //! Whatever a member is answered is kept for comparison, also where the story is about something else.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use klamm_wire::join_group_request::JoinGroupRequestProtocol;
@@ -13,6 +15,7 @@ use klamm_wire::{
     OffsetCommitRequest, SyncGroupRequest, Tree,
 };
 
+use super::heartbeat::{beat, full};
 use crate::cluster::{Topic, list, number, text};
 use crate::session::Session;
 
@@ -63,7 +66,33 @@ pub fn to_coordinator(session: &mut Session<'_>, group: &str) -> Result<()> {
 
 /// The topic to which groups subscribe: three partitions, shared by the cases of an API.
 pub fn topic(session: &mut Session<'_>) -> Result<Topic> {
-    Ok(session.shared("topic", 3)?.0)
+    let (topic, fresh) = session.shared("topic", 3)?;
+    if fresh {
+        known_to_coordinators(session, &topic)?;
+    }
+    Ok(topic)
+}
+
+/// Waits until the coordinators on all brokers know a topic, by groups that get its partitions.
+fn known_to_coordinators(session: &mut Session<'_>, topic: &Topic) -> Result<()> {
+    let mut brokers = BTreeSet::new();
+    for number in 0.. {
+        let group = format!("probe-{}-{number}", topic.name);
+        to_coordinator(session, &group)?;
+        if !brokers.insert(session.broker()) {
+            continue;
+        }
+        let given = |tree: &Tree| {
+            let assignment = tree.field("assignment");
+            assignment.is_some_and(|assignment| !list(assignment, "topic_partitions").is_empty())
+        };
+        session.wait(1, &full(&group, "probe", &[&topic.name]), given)?;
+        session.set_up(1, &beat(&group, &Member::named("probe", -1)))?;
+        if brokers.len() == 3 {
+            break;
+        }
+    }
+    Ok(())
 }
 
 pub fn described(group: &str) -> DescribeGroupsRequest<'_> {

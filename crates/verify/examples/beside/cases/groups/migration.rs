@@ -119,6 +119,7 @@ fn classic_joins(cases: &mut Cases) {
             let mut request = join(&group, "", &[&topic.name]);
             request.group_instance_id = Some("instance");
             session.ask_as("another of its instance", version, &request)?;
+            joined(session, "refused")?;
             let one = Member::named("one", -2);
             let mut away = beat(&group, &one);
             away.instance_id = Some("instance");
@@ -184,7 +185,8 @@ fn consumer_joins(cases: &mut Cases) {
     cases.add("into a classic group that rebalances", ALL, |session, version| {
         let topic = topic(session)?;
         let group = living::group(session, version)?;
-        let classic = living::enter(session, &group, &[&topic.name], "first")?;
+        // Who subscribes to what is not there leaves all to the other.
+        let classic = living::enter(session, &group, &["no-such-topic"], "first")?;
         session.ask_as("before it syncs", version, &full(&group, "one", &[&topic.name]))?;
         leave_both(session, &group, &classic)
     });
