@@ -14,6 +14,7 @@ use crate::session::Session;
 pub fn cases() -> Vec<Case> {
     let mut describe = Cases::of(ApiKey::DescribeGroups);
     describe_groups(&mut describe);
+    describe_several(&mut describe);
     let mut lists = Cases::of(ApiKey::ListGroups);
     list_groups(&mut lists);
     let mut delete = Cases::of(ApiKey::DeleteGroups);
@@ -75,6 +76,9 @@ fn describe_groups(cases: &mut Cases) {
         session.ask_as("commits", COMMIT, &of(COMMIT, &group, &NOBODY, &topic))?;
         ask_described(session, "", version, &group)
     });
+}
+
+fn describe_several(cases: &mut Cases) {
     cases.add(
         "several groups, with authorized operations",
         from(3),

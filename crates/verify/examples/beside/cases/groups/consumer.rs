@@ -2,16 +2,18 @@
 
 use klamm_wire::{ApiKey, ConsumerGroupHeartbeatRequest};
 
+use super::consumer_patterns;
 use super::heartbeat::{BEAT, CONSUMER_DESCRIBE, beat, describe, epoch, full, leave, owning, pair, settled};
 use super::living::{self, Member, topic};
-use crate::case::{ALL, Case, Cases, from, until};
+use crate::case::{ALL, Case, Cases, until};
 use crate::session::Session;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::ConsumerGroupHeartbeat);
     missing(&mut cases);
     subscriptions(&mut cases);
-    patterns(&mut cases);
+    assignors_and_changes(&mut cases);
+    consumer_patterns::patterns(&mut cases);
     strangers(&mut cases);
     epochs(&mut cases);
     departures(&mut cases);
@@ -114,6 +116,9 @@ fn subscriptions(cases: &mut Cases) {
             leave(session, &group, "member")
         },
     );
+}
+
+fn assignors_and_changes(cases: &mut Cases) {
     for assignor in ["uniform", "range", "UNIFORM"] {
         cases.add(format!("the assignor {assignor:?}"), ALL, move |session, version| {
             let topic = topic(session)?;
@@ -149,54 +154,10 @@ fn subscriptions(cases: &mut Cases) {
     });
 }
 
-fn leave_if_in_named(session: &mut Session<'_>, group: &str) -> anyhow::Result<()> {
+pub fn leave_if_in_named(session: &mut Session<'_>, group: &str) -> anyhow::Result<()> {
     let gone = Member::named("member", -1);
     session.ask_as("leaves", BEAT, &beat(group, &gone))?;
     Ok(())
-}
-
-fn patterns(cases: &mut Cases) {
-    for pattern in ["", "(", "[a", "a{2,1}", "*", "(?<=a)b", "no-such-.*"] {
-        cases.add(format!("the pattern {pattern:?}"), from(1), move |session, version| {
-            let group = living::group(session, version)?;
-            let mut request = full(&group, "member", &[]);
-            request.subscribed_topic_names = None;
-            request.subscribed_topic_regex = Some(pattern);
-            session.ask(version, &request)?;
-            leave_if_in_named(session, &group)
-        });
-    }
-    cases.add("a pattern that topics match", from(1), |session, version| {
-        let topic = topic(session)?;
-        let group = living::group(session, version)?;
-        let mut request = full(&group, "member", &[]);
-        request.subscribed_topic_names = None;
-        request.subscribed_topic_regex = Some(&topic.name);
-        session.ask_as("joins", version, &request)?;
-        let member = epoch(session, "member")?;
-        let whole = |tree: &klamm_wire::Tree| {
-            let groups = crate::cluster::list(tree, "groups");
-            let members = groups
-                .first()
-                .map_or(&[][..], |group| crate::cluster::list(group, "members"));
-            let target = members.first().and_then(|member| member.field("target_assignment"));
-            target.is_some_and(|target| !crate::cluster::list(target, "topic_partitions").is_empty())
-        };
-        // Kafka resolves in the background, and computes the target in the heartbeat that follows.
-        let request = super::heartbeat::consumer_described(&group);
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        let mut member = member;
-        while !whole(&session.set_up(CONSUMER_DESCRIBE, &request)?) && std::time::Instant::now() < until {
-            let answer = session.set_up(version, &beat(&group, &member))?;
-            member.generation = crate::cluster::number(&answer, "member_epoch") as i32;
-        }
-        let owned = [(topic.id, vec![0, 1, 2])];
-        session.ask_as("owns it", version, &owning(&group, &member, &owned))?;
-        let mut request = beat(&group, &member);
-        request.subscribed_topic_regex = Some("(");
-        session.ask_as("a bad pattern then", version, &request)?;
-        leave(session, &group, "member")
-    });
 }
 
 fn strangers(cases: &mut Cases) {

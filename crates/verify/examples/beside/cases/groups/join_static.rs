@@ -19,6 +19,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = Cases::of(ApiKey::JoinGroup);
     returning(&mut cases);
     changed(&mut cases);
+    instances(&mut cases);
     replaced(&mut cases);
     cases.list
 }
@@ -116,6 +117,9 @@ fn changed(cases: &mut Cases) {
             close(session, &group, &[&new])
         },
     );
+}
+
+fn instances(cases: &mut Cases) {
     cases.add("an empty instance id", from(5), |session, version| {
         let group = living::group(session, version)?;
         let mut request = static_join(&group, "");

@@ -1,21 +1,15 @@
-//! Groups that live: how a case comes to one, and the requests of which its story is made.
+//! Groups that live: how a case comes to one, and the steps of which its story is made.
 //!
 //! Whatever a member is answered is kept for comparison, also where the story is about something else.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
-use bytes::{BufMut, Bytes, BytesMut};
-use klamm_wire::join_group_request::JoinGroupRequestProtocol;
 use klamm_wire::leave_group_request::MemberIdentity;
-use klamm_wire::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use klamm_wire::sync_group_request::SyncGroupRequestAssignment;
-use klamm_wire::{
-    DescribeGroupsRequest, FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
-    OffsetCommitRequest, SyncGroupRequest, Tree,
-};
+use klamm_wire::{FindCoordinatorRequest, LeaveGroupRequest, Tree};
 
 use super::heartbeat::{beat, full};
+pub use super::requests::{commit, described, heartbeat, join, protocol, sync};
 use crate::cluster::{Topic, list, number, text};
 use crate::session::Session;
 
@@ -95,13 +89,6 @@ fn known_to_coordinators(session: &mut Session<'_>, topic: &Topic) -> Result<()>
     Ok(())
 }
 
-pub fn described(group: &str) -> DescribeGroupsRequest<'_> {
-    DescribeGroupsRequest {
-        groups: vec![group],
-        ..Default::default()
-    }
-}
-
 /// Describes a group that lives. Kafka describes what is in its log, and a new group is there only in a moment.
 pub fn describe(session: &mut Session<'_>, what: &str, group: &str) -> Result<()> {
     let known = |tree: &Tree| {
@@ -128,85 +115,6 @@ pub fn await_state(session: &mut Session<'_>, group: &str, state: &str) -> Resul
             .is_some_and(|group| text(group, "group_state") == state)
     })?;
     Ok(())
-}
-
-/// A consumer's subscription as clients write it, version 0.
-pub fn subscription(topics: &[&str]) -> Bytes {
-    let mut bytes = BytesMut::new();
-    bytes.put_i16(0);
-    bytes.put_i32(topics.len() as i32);
-    for topic in topics {
-        bytes.put_i16(topic.len() as i16);
-        bytes.put_slice(topic.as_bytes());
-    }
-    bytes.put_i32(-1);
-    bytes.freeze()
-}
-
-pub fn protocol<'a>(name: &'a str, topics: &[&str]) -> JoinGroupRequestProtocol<'a> {
-    JoinGroupRequestProtocol {
-        name,
-        metadata: subscription(topics),
-    }
-}
-
-/// A consumer's request to join, with one protocol.
-pub fn join<'a>(group: &'a str, member: &'a str, topics: &[&str]) -> JoinGroupRequest<'a> {
-    JoinGroupRequest {
-        group_id: group,
-        session_timeout_ms: 30_000,
-        rebalance_timeout_ms: 30_000,
-        member_id: member,
-        protocol_type: "consumer",
-        protocols: vec![protocol("range", topics)],
-        ..Default::default()
-    }
-}
-
-/// What a member sends once it has joined; leaders give everyone two bytes to do.
-pub fn sync<'a>(group: &'a str, member: &'a Member, assigned: &[&'a Member]) -> SyncGroupRequest<'a> {
-    let assignment = |to: &&'a Member| SyncGroupRequestAssignment {
-        member_id: &to.id,
-        assignment: Bytes::from_static(b"do"),
-    };
-    SyncGroupRequest {
-        group_id: group,
-        generation_id: member.generation,
-        member_id: &member.id,
-        protocol_type: Some("consumer"),
-        protocol_name: Some("range"),
-        assignments: assigned.iter().map(assignment).collect(),
-        ..Default::default()
-    }
-}
-
-pub fn heartbeat<'a>(group: &'a str, member: &'a Member) -> HeartbeatRequest<'a> {
-    HeartbeatRequest {
-        group_id: group,
-        generation_id: member.generation,
-        member_id: &member.id,
-        ..Default::default()
-    }
-}
-
-/// One offset of the topic's first partition.
-pub fn commit<'a>(group: &'a str, member: &'a Member, topic: &'a str, offset: i64) -> OffsetCommitRequest<'a> {
-    let partition = OffsetCommitRequestPartition {
-        partition_index: 0,
-        committed_offset: offset,
-        ..Default::default()
-    };
-    OffsetCommitRequest {
-        group_id: group,
-        generation_id_or_member_epoch: member.generation,
-        member_id: &member.id,
-        topics: vec![OffsetCommitRequestTopic {
-            name: topic,
-            partitions: vec![partition],
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
 }
 
 /// Whoever is no member: a simple consumer, or an administrator.

@@ -13,8 +13,10 @@ use crate::session::Session;
 pub fn cases() -> Vec<Case> {
     let mut joins = Cases::of(ApiKey::JoinGroup);
     classic_joins(&mut joins);
+    classic_refusals(&mut joins);
     let mut beats = Cases::of(ApiKey::ConsumerGroupHeartbeat);
     consumer_joins(&mut beats);
+    consumer_takes_over(&mut beats);
     joins.list.into_iter().chain(beats.list).collect()
 }
 
@@ -81,6 +83,9 @@ fn classic_joins(cases: &mut Cases) {
             close(session, &group, &[&classic])
         },
     );
+}
+
+fn classic_refusals(cases: &mut Cases) {
     cases.add("what a KIP-848 group refuses", ALL, |session, version| {
         let topic = topic(session)?;
         let group = living::group(session, version)?;
@@ -190,6 +195,9 @@ fn consumer_joins(cases: &mut Cases) {
         session.ask_as("before it syncs", version, &full(&group, "one", &[&topic.name]))?;
         leave_both(session, &group, &classic)
     });
+}
+
+fn consumer_takes_over(cases: &mut Cases) {
     cases.add("into a classic group that is empty", ALL, |session, version| {
         let topic = topic(session)?;
         let group = living::group(session, version)?;

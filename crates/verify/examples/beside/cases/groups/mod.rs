@@ -4,6 +4,7 @@ mod administration;
 mod commit;
 mod consumer;
 mod consumer_offsets;
+mod consumer_patterns;
 mod consumer_static;
 mod delete_offsets;
 mod elsewhere;
@@ -14,6 +15,7 @@ mod join_static;
 mod living;
 mod members;
 mod migration;
+mod requests;
 mod sync;
 
 use crate::case::Case;
