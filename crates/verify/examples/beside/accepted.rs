@@ -255,6 +255,20 @@ pub const ACCEPTED: &[Accepted] = &[
         page: "docs/compatibility.md: transactional ids",
     },
     Accepted {
+        case: "DescribeGroups: several groups",
+        field: "groups",
+        kafka: "[*",
+        klamm: "[*",
+        page: "docs/compatibility.md: a group that DescribeGroups",
+    },
+    Accepted {
+        case: "ConsumerGroupDescribe: several groups",
+        field: "groups",
+        kafka: "[*",
+        klamm: "[*",
+        page: "docs/compatibility.md: a group that DescribeGroups",
+    },
+    Accepted {
         case: "Fetch: session",
         field: "session_id",
         kafka: "*",

@@ -4,9 +4,7 @@ use klamm_wire::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDele
 use klamm_wire::{ApiKey, OffsetDeleteRequest};
 
 use super::commit::{fetched, of};
-use super::living::{
-    self, COMMIT, JOIN, NOBODY, SYNC, alone, await_state, close, enter, join, joined, knock, sync, topic,
-};
+use super::living::{self, COMMIT, JOIN, NOBODY, SYNC, alone, close, enter, join, joined, knock, sync, topic};
 use crate::case::{ALL, Case, Cases};
 
 pub fn cases() -> Vec<Case> {
@@ -113,7 +111,6 @@ fn living_groups(cases: &mut Cases) {
         session.ask_as("joins", JOIN, &request)?;
         let member = joined(session, "first")?;
         session.ask_as("syncs", SYNC, &sync(&group, &member, &[&member]))?;
-        await_state(session, &group, "Stable")?;
         session.ask(version, &delete(&group, &[(&topic.name, &[0])]))?;
         close(session, &group, &[&member])
     });
