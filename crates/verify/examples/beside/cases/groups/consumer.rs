@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
     consumer_patterns::patterns(&mut cases);
     strangers(&mut cases);
     epochs(&mut cases);
+    sharing(&mut cases);
     departures(&mut cases);
     cases.list
 }
@@ -246,6 +247,9 @@ fn epochs(cases: &mut Cases) {
         describe(session, "the group then", CONSUMER_DESCRIBE, &group)?;
         leave(session, &group, "member")
     });
+}
+
+fn sharing(cases: &mut Cases) {
     cases.add("two members share", ALL, |session, version| {
         let topic = topic(session)?;
         let group = living::group(session, version)?;

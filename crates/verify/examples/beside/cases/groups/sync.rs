@@ -11,6 +11,7 @@ pub fn cases() -> Vec<Case> {
     refused(&mut cases);
     protocols(&mut cases);
     assigned(&mut cases);
+    rebalances(&mut cases);
     cases.list
 }
 
@@ -138,6 +139,9 @@ fn assigned(cases: &mut Cases) {
         session.ask(version, &request)?;
         close(session, &group, &[&member])
     });
+}
+
+fn rebalances(cases: &mut Cases) {
     cases.add("while the group rebalances", ALL, |session, version| {
         let group = living::group(session, version)?;
         let [first, second] = two(session, &group, &["t"])?;
