@@ -50,6 +50,7 @@ pub fn cases() -> Vec<Case> {
     let mut list = topics();
     list.extend(partitions());
     list.extend(acknowledgements());
+    list.extend(transactions());
     list
 }
 
@@ -211,6 +212,11 @@ fn acknowledgements() -> Vec<Case> {
         session.ask_until(version, &asked, late)?;
         Ok(())
     });
+    cases.list
+}
+
+fn transactions() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::Produce);
     cases.add("a transactional id", ALL, |session, version| {
         let topic = session.topic_with(version, &[])?;
         let mut asked = request(&topic, -1, vec![part(0, batches::plain(1))]);
