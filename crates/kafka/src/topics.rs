@@ -10,7 +10,7 @@ use klamm_types::{ErrorCode, PartitionId, TopicId, TopicPartition, Uuid};
 
 /// Bits of the operations that a client may carry out, without an authorizer: all that fit.
 pub(crate) const TOPIC_OPERATIONS: i32 = 3576;
-pub(crate) const GROUP_OPERATIONS: i32 = 328;
+pub(crate) const GROUP_OPERATIONS: i32 = 3400;
 pub(crate) const CLUSTER_OPERATIONS: i32 = 8096;
 /// The operations when nobody asked for them.
 pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;

@@ -278,17 +278,22 @@ impl Group {
         call.protocol_type == CONSUMER_PROTOCOL_TYPE && call.protocols.iter().any(|(name, _)| common(name))
     }
 
-    fn classic_member(&self, id: &str, instance: Option<&str>) -> Result<&Member, ErrorCode> {
-        let member = match instance {
-            None => self.members.get(id).ok_or(ErrorCode::UnknownMemberId)?,
+    fn either_member(&self, id: &str, instance: Option<&str>) -> Result<&Member, ErrorCode> {
+        match instance {
+            None => Ok(self.members.get(id).ok_or(ErrorCode::UnknownMemberId)?),
             Some(instance) => {
                 let (bearer, member) = self.static_member(instance).ok_or(ErrorCode::UnknownMemberId)?;
-                if bearer != id {
-                    return Err(ErrorCode::FencedInstanceId);
+                if bearer == id {
+                    Ok(member)
+                } else {
+                    Err(ErrorCode::FencedInstanceId)
                 }
-                member
             }
-        };
+        }
+    }
+
+    fn classic_member(&self, id: &str, instance: Option<&str>) -> Result<&Member, ErrorCode> {
+        let member = self.either_member(id, instance)?;
         if member.is_classic() {
             Ok(member)
         } else {
@@ -296,14 +301,14 @@ impl Group {
         }
     }
 
-    /// An operator names a static member by its instance id alone.
+    /// An operator names a static member by its instance id alone, and takes members of either protocol out.
     fn leaving(&self, leaving: &LeavingMember) -> Result<&str, ErrorCode> {
         let instance = leaving.instance.as_deref();
         let id = match instance.and_then(|instance| self.index.instances.get(instance)) {
             Some(bearer) if leaving.member.is_empty() => bearer,
             _ => &leaving.member,
         };
-        self.classic_member(id, instance)?;
+        self.either_member(id, instance)?;
         let (id, _) = self.members.get_key_value(id).ok_or(ErrorCode::UnknownMemberId)?;
         Ok(id)
     }

@@ -31,12 +31,13 @@ pub fn subscription(metadata: &Bytes, topics: &Topics) -> Option<Subscription> {
     })
 }
 
-/// The partitions of an assignment that exist; none if the bytes are no assignment, as of a member that has not got
-/// one yet.
-pub fn assigned(assignment: &Bytes, topics: &Topics) -> PartitionsByTopic {
-    let Ok(assignment) = decode_consumer_protocol::<ConsumerProtocolAssignment<'_>>(assignment) else {
-        return PartitionsByTopic::new();
-    };
+/// The partitions of an assignment that exist; of no bytes none, as of a member that has not got one yet. `None` if the
+/// bytes are no assignment.
+pub fn assigned(assignment: &Bytes, topics: &Topics) -> Option<PartitionsByTopic> {
+    if assignment.is_empty() {
+        return Some(PartitionsByTopic::new());
+    }
+    let assignment = decode_consumer_protocol::<ConsumerProtocolAssignment<'_>>(assignment).ok()?;
     let partitions = assignment.assigned_partitions.iter();
     let mut assigned = by_topic_id(
         partitions.map(|assigned| (assigned.topic, assigned.partitions.as_slice())),
@@ -46,7 +47,7 @@ pub fn assigned(assignment: &Bytes, topics: &Topics) -> PartitionsByTopic {
         partitions.retain(|partition| topics.by_id(*id).is_some_and(|(_, topic)| topic.has(*partition)));
     }
     assigned.retain(|_, partitions| !partitions.is_empty());
-    assigned
+    Some(assigned)
 }
 
 /// An assignment in the version in which the member wrote its subscription.

@@ -1,5 +1,6 @@
 //! ConsumerGroupHeartbeat: who may speak, what it says anew, and what that leads to.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use klamm_types::{ErrorCode, Moment, Uuid};
@@ -49,16 +50,26 @@ pub fn heartbeat(draft: &mut Draft<'_>, id: CallId, call: &ConsumerHeartbeat) {
     });
     let reply = answer.unwrap_or_else(|refusal| {
         draft.abandon();
-        ConsumerHeartbeatReply {
-            error: refusal.error,
-            message: Some(refusal.message),
-            member: None,
-            member_epoch: 0,
-            heartbeat_interval_ms: 0,
-            assignment: None,
-        }
+        refused(refusal)
     });
     draft.reply(id, Reply::ConsumerHeartbeat(Box::new(reply)));
+}
+
+/// The answer to a request that is wrong whatever group it is for; `None` if only its coordinator can tell. A broker
+/// that is not the coordinator need not send the client there.
+pub fn refuse_heartbeat(call: &ConsumerHeartbeat) -> Option<ConsumerHeartbeatReply> {
+    validate(call).err().map(refused)
+}
+
+fn refused(refusal: Refusal) -> ConsumerHeartbeatReply {
+    ConsumerHeartbeatReply {
+        error: refusal.error,
+        message: Some(refusal.message),
+        member: None,
+        member_epoch: 0,
+        heartbeat_interval_ms: 0,
+        assignment: None,
+    }
 }
 
 /// What can be said of the request without looking at the group.
@@ -182,8 +193,10 @@ fn nothing_new(draft: &mut Draft<'_>, call: &ConsumerHeartbeat) -> Option<Consum
 }
 
 fn says_nothing_new(member: &Member, call: &ConsumerHeartbeat) -> bool {
+    // A name may come twice.
     let names = call.subscribed_names.as_ref().is_none_or(|names| {
-        names.len() == member.subscribed_names.len() && names.iter().all(|name| member.subscribed_names.contains(name))
+        let names: BTreeSet<&String> = names.iter().collect();
+        names.into_iter().eq(&member.subscribed_names)
     });
     // A dynamic member that says it is a static one, or the other way round, is another matter.
     call.instance == member.instance

@@ -47,7 +47,7 @@ pub(super) fn to_consumer(draft: &mut Draft<'_>, group: &classic::Group) -> Resu
         return refuse("the classic group of this name has too many members");
     }
     let Some(members) = converted(group, draft.topics) else {
-        return refuse("the subscriptions of the classic group of this name cannot be read");
+        return refuse("what the members of the classic group of this name read cannot be told");
     };
     classic::answer_all(draft, ErrorCode::RebalanceInProgress);
     draft.record(tombstone);
@@ -71,7 +71,7 @@ fn converted(group: &classic::Group, topics: &Topics) -> Option<BTreeMap<String,
         let metadata = chosen.or_else(|| classic.protocols.first().map(|(_, metadata)| metadata))?;
         let subscription = consumer_protocol::subscription(metadata, topics)?;
         let mut assigned = AssignedPartitions::new();
-        for (topic, partitions) in consumer_protocol::assigned(&classic.assignment, topics) {
+        for (topic, partitions) in consumer_protocol::assigned(&classic.assignment, topics)? {
             for partition in partitions {
                 // A leader may have given one partition to two; here it has one owner.
                 if taken.insert((topic, partition)) {

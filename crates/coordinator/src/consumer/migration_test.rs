@@ -110,18 +110,21 @@ fn a_classic_group_that_cannot_be_converted_stays() {
     let Record::ClassicGroup { value: Some(value), .. } = classic_group() else {
         panic!("a group");
     };
-    let with = |protocol_type: &str, subscription: Bytes| {
+    let unreadable = Bytes::from_static(b"\0\0\0");
+    let with = |protocol_type: &str, subscription: Bytes, assignment: Bytes| {
         let mut value = value.clone();
         value.protocol_type = protocol_type.to_owned();
         value.members[1].subscription = subscription;
+        value.members[1].assignment = assignment;
         Record::ClassicGroup {
             group: group(),
             value: Some(value),
         }
     };
     for record in [
-        with("connect", metadata(&["t"], &[])),
-        with("consumer", Bytes::from_static(b"\0\0\0")),
+        with("connect", metadata(&["t"], &[]), Bytes::new()),
+        with("consumer", unreadable.clone(), Bytes::new()),
+        with("consumer", metadata(&["t"], &[]), unreadable.clone()),
     ] {
         world.write(record);
         assert_eq!(refused(&mut world, &join("a", &["t"])), ErrorCode::GroupIdNotFound);

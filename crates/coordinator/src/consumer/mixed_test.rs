@@ -203,7 +203,7 @@ impl Scene {
                     };
                 }
                 Reply::Sync(synced) if synced.error == ErrorCode::None => {
-                    client.owned = consumer_protocol::assigned(&synced.assignment, &self.world.topics);
+                    client.owned = consumer_protocol::assigned(&synced.assignment, &self.world.topics).unwrap();
                     client.phase = Phase::Reading;
                 }
                 Reply::Sync(synced) => {

@@ -36,7 +36,7 @@ pub use classic::{classic_heartbeat, classic_join, classic_leave, classic_sync};
 pub use commit::CommitScope;
 pub use describe::describe;
 pub use group::Group;
-pub use heartbeat::heartbeat;
+pub use heartbeat::{heartbeat, refuse_heartbeat};
 pub use refresh::{tick, topics_changed};
 
 /// A group without members is no group of this kind any more, or none at all. Its offsets stay.

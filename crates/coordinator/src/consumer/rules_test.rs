@@ -121,6 +121,18 @@ fn a_member_that_subscribes_to_nothing_is_at_the_first_epoch() {
     assert_eq!(world.group().unwrap().state(), "Stable");
 }
 
+/// Two names of which one comes twice are not the two that the member had.
+#[test]
+fn a_name_that_comes_twice_is_one_name() {
+    let mut world = world();
+    world.beat(&join("a", &["t", "none"]));
+    let narrower = ConsumerHeartbeat {
+        subscribed_names: Some(vec!["t".to_owned(), "t".to_owned()]),
+        ..heartbeat("a", 2)
+    };
+    assert_eq!(world.beat(&narrower), told("a", 3, 5000, None));
+}
+
 /// Takes, gives up, gets: every answer and every record on the way.
 #[test]
 fn a_second_member_gets_its_part_when_the_first_has_given_it_up() {

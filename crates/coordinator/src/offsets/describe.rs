@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use klamm_types::ErrorCode;
 
-use super::{Offsets, is_visible};
+use super::Offsets;
 use crate::call::{CallId, ListGroups};
 use crate::classic;
 use crate::draft::{Decision, Draft};
@@ -25,8 +25,8 @@ pub fn list_groups(shard: &Shard, id: CallId, filter: &ListGroups) -> Decision {
         (states.is_empty() || states.contains(&group.state.to_lowercase()))
             && (types.is_empty() || types.contains(&group.kind))
     };
-    let visible = shard.groups().filter(|(_, group)| is_visible(group));
-    let names: BTreeSet<&str> = visible.map(|(name, _)| name).chain(shard.offsets().groups()).collect();
+    let groups = shard.groups().map(|(name, _)| name);
+    let names: BTreeSet<&str> = groups.chain(shard.offsets().groups()).collect();
     let groups = names
         .into_iter()
         .map(|name| listed(name, shard.group(name)))
@@ -54,7 +54,7 @@ fn listed(name: &str, group: Option<&Group>) -> ListedGroup {
 /// DescribeGroups, of one group; one of the other kind is described as if there were none.
 pub fn describe_group(draft: &mut Draft<'_>, offsets: &Offsets, id: CallId) {
     let name = draft.name();
-    let described = match draft.group().filter(|group| is_visible(group)) {
+    let described = match draft.group() {
         Some(Group::Classic(group)) => described(name, group),
         Some(Group::Consumer(_)) => dead(name, format!("Group {name} is not a classic group.")),
         None if offsets.has_group(name) => DescribedGroup {

@@ -39,13 +39,3 @@ pub use expiry::{RECORDS_PER_DECISION_MAX, expire, forget_deleted_topics};
 pub use fetch::fetch;
 pub use pending::{Pending, TransactionEnd};
 pub use store::Offsets;
-
-use crate::group::Group;
-
-/// Whether clients see the group: one whose only trace is a member id that was given out and not used is none yet.
-fn is_visible(group: &Group) -> bool {
-    match group {
-        Group::Classic(group) => !group.is_empty() || group.protocol_type().is_some() || group.pending_count() == 0,
-        Group::Consumer(_) => true,
-    }
-}

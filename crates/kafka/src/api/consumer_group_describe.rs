@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use klamm_broker::group::reply::{DescribedConsumerGroup, DescribedConsumerMember, MemberKind, NamedPartitions};
 use klamm_broker::group::{Call, Reply};
+use klamm_types::ErrorCode;
 use klamm_wire::consumer_group_describe_request::ConsumerGroupDescribeRequest;
 use klamm_wire::consumer_group_describe_response::{
     Assignment, ConsumerGroupDescribeResponse, DescribedGroup, Member, TopicPartitions,
@@ -53,6 +54,9 @@ async fn describe(client: &Client, group: &str) -> DescribedConsumerGroup {
         assignor: String::new(),
         members: Vec::new(),
     };
+    if group.is_empty() {
+        return failed(ErrorCode::InvalidGroupId);
+    }
     let call = Call::DescribeConsumerGroup {
         group: group.to_owned(),
     };

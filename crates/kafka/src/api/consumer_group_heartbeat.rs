@@ -1,6 +1,7 @@
 //! ConsumerGroupHeartbeat (68): joins, keeps and leaves a group of the KIP-848 protocol.
 
 use klamm_broker::group::call::{ConsumerHeartbeat, MemberIdChoice, PartitionsByTopic};
+use klamm_broker::group::consumer::refuse_heartbeat;
 use klamm_broker::group::reply::ConsumerHeartbeatReply;
 use klamm_broker::group::{Call, Reply};
 use klamm_types::{ErrorCode, TopicId};
@@ -16,11 +17,10 @@ const CLIENT_CHOOSES_FROM: i16 = 1;
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: ConsumerGroupHeartbeatRequest<'_> = request.decode(&body)?;
-    let call = Call::ConsumerHeartbeat(Box::new(heartbeat(client, request, &asked)));
-    let reply = match coordinator::call(client, call).await {
-        Ok(Reply::ConsumerHeartbeat(reply)) => *reply,
-        Ok(_) => failed(coordinator::wrong_reply()),
-        Err(code) => failed(code),
+    let call = heartbeat(client, request, &asked);
+    let reply = match refuse_heartbeat(&call) {
+        Some(refused) => refused,
+        None => coordinated(client, call).await,
     };
     let assignment = reply.assignment.as_ref().map(|assignment| Assignment {
         topic_partitions: assignment
@@ -40,6 +40,14 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         assignment,
         ..Default::default()
     })
+}
+
+async fn coordinated(client: &Client, call: ConsumerHeartbeat) -> ConsumerHeartbeatReply {
+    match coordinator::call(client, Call::ConsumerHeartbeat(Box::new(call))).await {
+        Ok(Reply::ConsumerHeartbeat(reply)) => *reply,
+        Ok(_) => failed(coordinator::wrong_reply()),
+        Err(code) => failed(code),
+    }
 }
 
 fn heartbeat(client: &Client, request: &Request, asked: &ConsumerGroupHeartbeatRequest<'_>) -> ConsumerHeartbeat {

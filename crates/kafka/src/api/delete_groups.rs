@@ -1,5 +1,7 @@
 //! DeleteGroups (42): deletes groups that have no members, and their offsets.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use klamm_broker::group::{Call, Reply};
 use klamm_types::ErrorCode;
@@ -13,11 +15,14 @@ use crate::net::request::{Answer, Request};
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: DeleteGroupsRequest<'_> = request.decode(&body)?;
-    let mut codes = Vec::with_capacity(asked.groups_names.len());
-    for names in asked.groups_names.chunks(CALLS_AT_A_TIME) {
+    // Who names a group twice is answered once.
+    let groups: BTreeSet<&str> = asked.groups_names.iter().copied().collect();
+    let groups = Vec::from_iter(groups);
+    let mut codes = Vec::with_capacity(groups.len());
+    for names in groups.chunks(CALLS_AT_A_TIME) {
         codes.extend(join_all(names.iter().map(|group| delete(client, group))).await);
     }
-    let results = asked.groups_names.iter().zip(codes);
+    let results = groups.iter().zip(codes);
     let results = results.map(|(&group_id, code)| DeletableGroupResult {
         group_id,
         error_code: code.code(),

@@ -58,8 +58,7 @@ async fn describe(client: &Client, group: &str) -> DescribedGroup {
 }
 
 fn to_wire(group: &DescribedGroup, version: i16, operations: i32) -> wire::DescribedGroup<'_> {
-    let not_found = group.error == ErrorCode::GroupIdNotFound;
-    let hidden = not_found && version < NOT_FOUND_FROM;
+    let hidden = group.error == ErrorCode::GroupIdNotFound && version < NOT_FOUND_FROM;
     let members = group.members.iter().map(|member| DescribedGroupMember {
         member_id: &member.member,
         group_instance_id: member.instance.as_deref(),
@@ -80,7 +79,7 @@ fn to_wire(group: &DescribedGroup, version: i16, operations: i32) -> wire::Descr
         protocol_type: &group.protocol_type,
         protocol_data: &group.protocol,
         members: members.collect(),
-        authorized_operations: if group.error.is_error() && !not_found {
+        authorized_operations: if group.error.is_error() && !hidden {
             OPERATIONS_NOT_ASKED
         } else {
             operations

@@ -22,8 +22,8 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let call = Call::Join(Box::new(join(client, request, &asked)));
     let joined = match coordinator::call(client, call).await {
         Ok(Reply::Join(joined)) => *joined,
-        Ok(_) => failed(coordinator::wrong_reply(), asked.member_id),
-        Err(code) => failed(code, asked.member_id),
+        Ok(_) => failed(coordinator::wrong_reply()),
+        Err(code) => failed(code),
     };
     let protocol = joined.protocol.as_deref();
     let members = joined.members.iter().map(|member| JoinGroupResponseMember {
@@ -79,7 +79,8 @@ fn join(client: &Client, request: &Request, asked: &JoinGroupRequest<'_>) -> Joi
     }
 }
 
-fn failed(error: ErrorCode, member: &str) -> Joined {
+/// What no coordinator has answered names no member.
+fn failed(error: ErrorCode) -> Joined {
     Joined {
         error,
         generation: -1,
@@ -87,7 +88,7 @@ fn failed(error: ErrorCode, member: &str) -> Joined {
         protocol: None,
         leader: String::new(),
         skip_assignment: false,
-        member: member.to_owned(),
+        member: String::new(),
         members: Vec::new(),
     }
 }

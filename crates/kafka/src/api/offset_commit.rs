@@ -1,11 +1,15 @@
 //! OffsetCommit (8): stores the offsets up to which a group has consumed. Topics come by name, from version 10 on by id.
+//!
+//! What no topic has is refused here, whoever asks; all else is the coordinator's to decide.
+
+use std::collections::BTreeMap;
 
 use klamm_broker::group::call::{CommitOffsets, CommitPartition, CommitTopic};
 use klamm_broker::group::reply::CommittedTopic;
 use klamm_broker::group::{Call, Reply};
 use klamm_broker::metadata::Image;
-use klamm_types::{ErrorCode, TopicId};
-use klamm_wire::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestTopic};
+use klamm_types::{ErrorCode, PartitionId, TopicId};
+use klamm_wire::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use klamm_wire::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -17,72 +21,90 @@ use crate::topics::TopicKey;
 
 const IDS_FROM: i16 = 10;
 
+/// What is answered, by name and id: a topic that is named twice is answered once.
+#[derive(Default)]
+struct Answered(BTreeMap<(String, TopicId), Vec<(i32, ErrorCode)>>);
+
+impl Answered {
+    fn add(&mut self, name: &str, id: TopicId, partition: i32, code: ErrorCode) {
+        self.0.entry((name.to_owned(), id)).or_default().push((partition, code));
+    }
+}
+
 pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let body = request.body();
     let asked: OffsetCommitRequest<'_> = request.decode(&body)?;
     let image = client.image();
-    let mut answered = Vec::new();
+    let mut answered = Answered::default();
     let mut topics = Vec::with_capacity(asked.topics.len());
     for topic in &asked.topics {
-        match resolve(&image, request.version, topic) {
-            Ok((name, id)) => topics.push(commit_topic(topic, name, id)),
-            Err(code) => answered.push(refused(topic, code)),
-        }
+        let topic = resolve(&image, request.version, topic, &mut answered);
+        topics.extend(topic.filter(|topic| !topic.partitions.is_empty()));
     }
     if !topics.is_empty() {
-        answered.extend(commit(client, request, &asked, topics).await);
+        for topic in commit(client, request, &asked, topics).await {
+            for (partition, code) in topic.partitions {
+                answered.add(&topic.name, topic.id, partition, code);
+            }
+        }
     }
-    let topics = answered.iter().map(|topic| OffsetCommitResponseTopic {
-        name: &topic.name,
-        topic_id: topic.id.0,
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|&(partition_index, error)| OffsetCommitResponsePartition {
-                partition_index,
-                error_code: error.code(),
-            })
-            .collect(),
-    });
+    let topics = answered
+        .0
+        .iter()
+        .map(|((name, id), partitions)| OffsetCommitResponseTopic {
+            name,
+            topic_id: id.0,
+            partitions: partitions
+                .iter()
+                .map(|&(partition_index, error)| OffsetCommitResponsePartition {
+                    partition_index,
+                    error_code: error.code(),
+                })
+                .collect(),
+        });
     request.answer(&OffsetCommitResponse {
         topics: topics.collect(),
         ..Default::default()
     })
 }
 
-/// Name and id. A name that nobody has goes to the coordinator with the zero id, which answers it per partition.
-fn resolve(image: &Image, version: i16, topic: &OffsetCommitRequestTopic<'_>) -> Result<(String, TopicId), ErrorCode> {
-    let key = TopicKey::new(version, IDS_FROM, topic.name, topic.topic_id);
-    match (key.find(image), key) {
-        (Ok(found), _) => Ok((found.name.to_string(), found.id)),
-        (Err(_), TopicKey::Name(name)) => Ok((name.to_owned(), TopicId::ZERO)),
-        (Err(code), TopicKey::Id(_)) => Err(code),
+/// The partitions that exist; the others are answered.
+fn resolve(
+    image: &Image,
+    version: i16,
+    asked: &OffsetCommitRequestTopic<'_>,
+    answered: &mut Answered,
+) -> Option<CommitTopic> {
+    let topic = match TopicKey::new(version, IDS_FROM, asked.name, asked.topic_id).find(image) {
+        Ok(topic) => topic,
+        Err(code) => {
+            for partition in &asked.partitions {
+                answered.add(asked.name, TopicId(asked.topic_id), partition.partition_index, code);
+            }
+            return None;
+        }
+    };
+    let (known, unknown): (Vec<_>, Vec<_>) = asked
+        .partitions
+        .iter()
+        .partition(|partition| topic.partition(PartitionId(partition.partition_index)).is_some());
+    for partition in unknown {
+        let code = ErrorCode::UnknownTopicOrPartition;
+        answered.add(&topic.name, topic.id, partition.partition_index, code);
     }
+    Some(CommitTopic {
+        name: topic.name.to_string(),
+        id: topic.id,
+        partitions: known.into_iter().map(commit_partition).collect(),
+    })
 }
 
-fn commit_topic(topic: &OffsetCommitRequestTopic<'_>, name: String, id: TopicId) -> CommitTopic {
-    let partitions = topic.partitions.iter().map(|partition| CommitPartition {
+fn commit_partition(partition: &OffsetCommitRequestPartition<'_>) -> CommitPartition {
+    CommitPartition {
         partition: partition.partition_index,
         offset: partition.committed_offset,
         leader_epoch: partition.committed_leader_epoch,
         metadata: owned(partition.committed_metadata),
-    });
-    CommitTopic {
-        name,
-        id,
-        partitions: partitions.collect(),
-    }
-}
-
-fn refused(topic: &OffsetCommitRequestTopic<'_>, code: ErrorCode) -> CommittedTopic {
-    let partitions = topic
-        .partitions
-        .iter()
-        .map(|partition| (partition.partition_index, code));
-    CommittedTopic {
-        name: topic.name.to_owned(),
-        id: TopicId(topic.topic_id),
-        partitions: partitions.collect(),
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     let topics = deleted
         .topics
         .iter()
+        .filter(|(_, partitions)| !partitions.is_empty())
         .map(|(name, partitions)| OffsetDeleteResponseTopic {
             name,
             partitions: partitions

@@ -103,6 +103,51 @@ async fn a_commit_names_topics_by_name_or_id() {
     }
 }
 
+/// What no topic has is answered without the coordinator; a topic is answered once; one without partitions not at all.
+#[tokio::test]
+async fn a_commit_is_answered_topic_by_topic() {
+    let committed = CommittedTopic {
+        name: "t".to_owned(),
+        id: TopicId::from_u128(20),
+        partitions: vec![(0, ErrorCode::UnknownMemberId), (1, ErrorCode::UnknownMemberId)],
+    };
+    let front = front([Ok(Reply::CommitOffsets(vec![committed]))]).await;
+    let topic = |name, partitions: &[i32]| offset_commit_request::OffsetCommitRequestTopic {
+        name,
+        partitions: partitions
+            .iter()
+            .map(|&partition_index| offset_commit_request::OffsetCommitRequestPartition {
+                partition_index,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let request = OffsetCommitRequest {
+        group_id: "g",
+        member_id: "nobody",
+        topics: vec![
+            topic("t", &[0, 7]),
+            topic("none", &[0]),
+            topic("t", &[1]),
+            topic("t", &[]),
+        ],
+        ..Default::default()
+    };
+    let answer = front.call(&request, 9).await;
+    let answer = answer.read::<OffsetCommitRequest<'_>>();
+    let codes = |topic: &offset_commit_response::OffsetCommitResponseTopic<'_>| {
+        let codes = topic.partitions.iter();
+        let codes = codes.map(|partition| (partition.partition_index, partition.error_code));
+        (topic.name.to_owned(), codes.collect::<Vec<_>>())
+    };
+    let expected = [
+        ("none".to_owned(), vec![(0, 3)]),
+        ("t".to_owned(), vec![(7, 3), (0, 25), (1, 25)]),
+    ];
+    assert_eq!(answer.topics.iter().map(codes).collect::<Vec<_>>(), expected);
+}
+
 fn fetched() -> FetchedOffsets {
     FetchedOffsets {
         error: ErrorCode::None,
@@ -212,7 +257,10 @@ async fn offsets_are_deleted() {
     let replies = [
         Ok(Reply::DeleteOffsets(DeletedOffsets {
             error: ErrorCode::None,
-            topics: vec![("t".to_owned(), vec![(0, ErrorCode::GroupSubscribedToTopic)])],
+            topics: vec![
+                ("u".to_owned(), Vec::new()),
+                ("t".to_owned(), vec![(0, ErrorCode::GroupSubscribedToTopic)]),
+            ],
         })),
         Err(ErrorCode::NotCoordinator),
     ];

@@ -158,7 +158,7 @@ async fn a_join_in_every_version() {
         let refused = refused.read::<JoinGroupRequest<'_>>();
         assert_eq!(
             (refused.error_code, refused.generation_id, refused.member_id),
-            (16, -1, "m")
+            (16, -1, "")
         );
         assert_eq!(refused.protocol_name, if version >= 7 { None } else { Some("") });
     }
@@ -337,9 +337,13 @@ async fn groups_are_described_and_a_missing_one_is_an_error_only_to_new_clients(
                 group.authorized_operations,
             ));
         }
-        let (none, all) = (i32::MIN, if version >= 3 { 328 } else { i32::MIN });
-        let missing = if version >= 6 { 69 } else { 0 };
-        let expected = [(0, "Stable", all), (missing, "Dead", all), (16, "", none)];
+        let (none, all) = (i32::MIN, if version >= 3 { 3400 } else { i32::MIN });
+        let missing = if version >= 6 {
+            (69, "Dead", none)
+        } else {
+            (0, "Dead", all)
+        };
+        let expected = [(0, "Stable", all), missing, (16, "", none)];
         assert_eq!(seen, expected.map(|(code, state, bits)| (code, state.to_owned(), bits)));
     }
 }
@@ -391,7 +395,7 @@ async fn groups_are_deleted_one_by_one() {
         ])
         .await;
         let request = DeleteGroupsRequest {
-            groups_names: vec!["g", "h"],
+            groups_names: vec!["g", "h", "g"],
         };
         let answer = front.call(&request, version).await;
         let answer = answer.read::<DeleteGroupsRequest<'_>>();
@@ -468,5 +472,25 @@ async fn a_consumer_heartbeat_carries_what_has_changed() {
             (refused.error_code, refused.member_id, refused.assignment),
             (16, None, None)
         );
+        // What is wrong anywhere need not go to the coordinator.
+        let request = ConsumerGroupHeartbeatRequest {
+            member_epoch: -3,
+            ..request
+        };
+        let wrong = front.call(&request, version).await;
+        assert_eq!(wrong.read::<ConsumerGroupHeartbeatRequest<'_>>().error_code, 42);
     }
+}
+
+#[tokio::test]
+async fn a_consumer_group_without_a_name_is_not_described() {
+    let front = front([]).await;
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec![""],
+        include_authorized_operations: true,
+    };
+    let answer = front.call(&request, 1).await;
+    let answer = answer.read::<ConsumerGroupDescribeRequest<'_>>();
+    assert_eq!(answer.groups[0].error_code, 24);
+    assert_eq!(answer.groups[0].authorized_operations, i32::MIN);
 }

@@ -88,14 +88,19 @@ impl Cluster {
     /// The connection to a broker, opened if there is none.
     pub fn connection(&mut self, broker: i64) -> Result<&mut Connection> {
         if !self.connections.contains_key(&broker) {
-            let address = self
-                .brokers
-                .get(&broker)
-                .with_context(|| format!("no broker {broker}"))?;
-            let opened = Connection::open(address).with_context(|| format!("connecting to {address}"))?;
+            let opened = self.another_connection(broker)?;
             self.connections.insert(broker, opened);
         }
         self.connections.get_mut(&broker).context("was inserted above")
+    }
+
+    /// One more connection to a broker, for a request that waits.
+    pub fn another_connection(&self, broker: i64) -> Result<Connection> {
+        let address = self
+            .brokers
+            .get(&broker)
+            .with_context(|| format!("no broker {broker}"))?;
+        Connection::open(address).with_context(|| format!("connecting to {address}"))
     }
 
     /// Forgets a connection that is of no further use.

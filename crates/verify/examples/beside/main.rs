@@ -120,6 +120,6 @@ fn answers(case: &Case, cluster: &mut Cluster, names: [&str; 2], version: i16) -
             answer,
         });
     }
-    let exchanges = session.exchanges;
-    (exchanges, Names::of(cluster))
+    let (exchanges, called) = (session.exchanges, session.called);
+    (exchanges, Names::of(cluster, called))
 }

@@ -45,6 +45,74 @@ const RULES: &[(&str, Rule, &str)] = &[
         "unset in a quorum of fixed voters",
     ),
     (
+        "JoinGroup.members",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "DescribeGroups.groups.members",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "ConsumerGroupDescribe.groups.members",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (".topic_partitions", Rule::Unordered, "a set"),
+    (".topic_partitions.partitions", Rule::Unordered, "a set"),
+    (
+        "ListGroups.groups",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "DeleteGroups.results",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetFetch.topics",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetFetch.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetFetch.groups.topics",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetFetch.groups.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetCommit.topics",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetDelete.topics",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetCommit.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (
+        "OffsetDelete.topics.partitions",
+        Rule::Unordered,
+        "the answer's order is free, Kafka's is that of a hash map",
+    ),
+    (".subscribed_topic_names", Rule::Unordered, "a set"),
+    (
         "FindCoordinator.node_id",
         Rule::Broker,
         "any broker may lead the group's partition",

@@ -1,11 +1,13 @@
 //! What a case may do with a cluster: make topics, send requests or bytes, and leave what was answered for comparison.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use bytes::{BufMut, Bytes};
 use klamm_wire::{ApiKey, MetadataRequest, Reader, Request, Tree, encode_request, read_response};
 
 use crate::cluster::{CLIENT, Cluster, Topic};
-use crate::connection::Reply;
+use crate::connection::{Connection, Reply};
 
 /// What a cluster did with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +34,17 @@ pub struct Session<'c> {
     /// Begins the names of topics that the cases of one API share.
     shared: String,
     broker: i64,
+    /// Requests that were sent on connections of their own and are not answered yet.
+    pending: BTreeMap<&'static str, Pending>,
+    /// What texts that the cluster has drawn are called: the same in both clusters.
+    pub called: BTreeMap<String, String>,
     pub exchanges: Vec<Exchange>,
+}
+
+struct Pending {
+    connection: Connection,
+    key: ApiKey,
+    version: i16,
 }
 
 impl<'c> Session<'c> {
@@ -42,6 +54,8 @@ impl<'c> Session<'c> {
             prefix,
             shared,
             broker: 1,
+            pending: BTreeMap::new(),
+            called: BTreeMap::new(),
             exchanges: Vec::new(),
         }
     }
@@ -76,6 +90,11 @@ impl<'c> Session<'c> {
         self
     }
 
+    /// The broker that requests go to.
+    pub fn broker(&self) -> i64 {
+        self.broker
+    }
+
     /// Sends a request and keeps the answer for comparison.
     pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> Result<&mut Self> {
         self.ask_as("", version, request)
@@ -94,14 +113,86 @@ impl<'c> Session<'c> {
         request: &R,
         done: impl Fn(&Tree) -> bool,
     ) -> Result<&mut Self> {
+        self.ask_until_as("", version, request, done)
+    }
+
+    /// The same with a name.
+    pub fn ask_until_as<R: Request>(
+        &mut self,
+        what: &str,
+        version: i16,
+        request: &R,
+        done: impl Fn(&Tree) -> bool,
+    ) -> Result<&mut Self> {
         let tree = self.cluster.until(self.broker, version, request, done)?;
         self.cluster.sent += 1;
         self.exchanges.push(Exchange {
-            what: String::new(),
+            what: what.to_owned(),
             key: R::KEY,
             answer: Answer::Message(tree),
         });
         Ok(self)
+    }
+
+    /// Repeats a request that is compared with nothing until the answer satisfies.
+    pub fn wait<R: Request>(&mut self, version: i16, request: &R, done: impl Fn(&Tree) -> bool) -> Result<Tree> {
+        self.cluster.until(self.broker, version, request, done)
+    }
+
+    /// Sends a request on a connection of its own and does not wait: its answer is to come with what follows.
+    pub fn begin<R: Request>(&mut self, lane: &'static str, version: i16, request: &R) -> Result<()> {
+        let mut connection = self.cluster.another_connection(self.broker)?;
+        connection.send(&frame(request, version)?);
+        let key = R::KEY;
+        self.pending.insert(
+            lane,
+            Pending {
+                connection,
+                key,
+                version,
+            },
+        );
+        self.cluster.sent += 1;
+        Ok(())
+    }
+
+    /// Waits for the answer to what was begun, and keeps it for comparison.
+    pub fn end(&mut self, lane: &'static str) -> Result<&mut Self> {
+        let mut pending = self
+            .pending
+            .remove(lane)
+            .with_context(|| format!("nothing was begun as {lane}"))?;
+        let answer = match pending.connection.receive() {
+            Reply::Closed => Answer::Closed,
+            Reply::Silence => Answer::Silence,
+            Reply::Frame(bytes) => read(pending.key, pending.version, None, &bytes),
+        };
+        self.exchanges.push(Exchange {
+            what: lane.to_owned(),
+            key: pending.key,
+            answer,
+        });
+        Ok(self)
+    }
+
+    /// Keeps of a list in the last answer only some items.
+    pub fn keep_items(&mut self, name: &str, keep: impl Fn(&Tree) -> bool) {
+        let Some(Answer::Message(Tree::Fields(fields))) = self.exchanges.last_mut().map(|last| &mut last.answer) else {
+            return;
+        };
+        for (_, tree) in fields.iter_mut().filter(|(field, _)| *field == name) {
+            if let Tree::List(items) = tree {
+                items.retain(&keep);
+            }
+        }
+    }
+
+    /// The answer that was kept last.
+    pub fn answer(&self) -> Result<&Tree> {
+        match self.exchanges.last().map(|exchange| &exchange.answer) {
+            Some(Answer::Message(tree)) => Ok(tree),
+            other => anyhow::bail!("goes on only after an answer, not {other:?}"),
+        }
     }
 
     /// Sends a request that is compared with nothing.
@@ -164,7 +255,7 @@ pub fn framed(body: &[u8]) -> Vec<u8> {
 fn read(key: ApiKey, version: i16, correlation_id: Option<&[u8]>, frame: &Bytes) -> Answer {
     let mut reader = Reader::new(frame);
     let header = klamm_wire::read_response_header(&mut reader, key, version);
-    if header.is_err() || frame.get(..4) != correlation_id {
+    if header.is_err() || (correlation_id.is_some() && frame.get(..4) != correlation_id) {
         return Answer::Unreadable("another correlation id".into());
     }
     match read_response(key, version, &mut reader) {

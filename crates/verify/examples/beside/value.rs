@@ -30,14 +30,17 @@ pub struct Difference {
 pub struct Names {
     topics: BTreeMap<Uuid, String>,
     cluster_id: String,
+    /// Texts that a cluster has drawn, as member ids.
+    called: BTreeMap<String, String>,
 }
 
 impl Names {
-    pub fn of(cluster: &Cluster) -> Names {
+    pub fn of(cluster: &Cluster, called: BTreeMap<String, String>) -> Names {
         let topics = cluster.topics.values().map(|topic| (topic.id, topic.name.clone()));
         Names {
             topics: topics.collect(),
             cluster_id: cluster.cluster_id.clone(),
+            called,
         }
     }
 
@@ -53,6 +56,8 @@ impl Names {
     fn text(&self, text: &str) -> String {
         if !text.is_empty() && text == self.cluster_id {
             "the cluster's id".into()
+        } else if let Some(name) = self.called.get(text) {
+            name.clone()
         } else {
             format!("{text:?}")
         }
@@ -209,6 +214,7 @@ mod tests {
         Names {
             topics: BTreeMap::from([(topic, "t".into())]),
             cluster_id: "c1".into(),
+            called: BTreeMap::new(),
         }
     }
 

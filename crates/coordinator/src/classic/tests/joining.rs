@@ -67,6 +67,13 @@ fn a_new_member_gets_its_id_first_and_joins_with_it() {
     assert_eq!(records(&first), [empty_record(0, 0, "")]);
     assert_eq!(state(&bench), ("Empty", 0));
     assert_eq!(group(&bench).pending_count(), 1);
+    // It is described and listed as what is written of it.
+    let (_, described) = bench.call(Call::DescribeGroup { group: "g".into() });
+    let described = replies(&described);
+    let [Reply::DescribeGroup(shown)] = described.as_slice() else {
+        panic!("{described:?}");
+    };
+    assert_eq!((shown.error, shown.state.as_str()), (ErrorCode::None, "Empty"));
 
     let (again, second) = call_join(&mut bench, join("a", &id("a", 1)));
     assert_eq!(second.replies, []);

@@ -5,12 +5,12 @@ use anyhow::Result;
 use bytes::Bytes;
 use klamm_types::Uuid;
 use klamm_wire::produce_request::{PartitionProduceData, TopicProduceData};
-use klamm_wire::{ApiKey, ProduceRequest};
+use klamm_wire::{ApiKey, ProduceRequest, Tree};
 
 use super::{bad_names, unknown_id};
 use crate::batches;
 use crate::case::{ALL, Case, Cases, from, until};
-use crate::cluster::Topic;
+use crate::cluster::{Topic, list, number};
 use crate::session::{Session, frame};
 
 /// One partition of a topic.
@@ -50,6 +50,7 @@ pub fn cases() -> Vec<Case> {
     let mut list = topics();
     list.extend(partitions());
     list.extend(acknowledgements());
+    list.extend(transactions());
     list
 }
 
@@ -200,12 +201,22 @@ fn acknowledgements() -> Vec<Case> {
         });
     }
     cases.add("a time-out of 0 with acks -1", ALL, |session, version| {
-        let (topic, _) = session.shared("topic", 1)?;
+        let topic = session.topic_with(version, &[])?;
         let mut asked = request(&topic, -1, vec![part(0, batches::plain(1))]);
         asked.timeout_ms = 0;
-        session.ask(version, &asked)?;
+        // Followers may be faster than that.
+        let late = |tree: &Tree| {
+            let partitions = list(&list(tree, "responses")[0], "partition_responses");
+            partitions.iter().all(|partition| number(partition, "error_code") != 0)
+        };
+        session.ask_until(version, &asked, late)?;
         Ok(())
     });
+    cases.list
+}
+
+fn transactions() -> Vec<Case> {
+    let mut cases = Cases::of(ApiKey::Produce);
     cases.add("a transactional id", ALL, |session, version| {
         let topic = session.topic_with(version, &[])?;
         let mut asked = request(&topic, -1, vec![part(0, batches::plain(1))]);
