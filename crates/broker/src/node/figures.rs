@@ -1,17 +1,17 @@
 //! A node's metrics: what its parts have counted, and how partitions, groups and quorum stand when somebody asks.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use klamm_coordinator::call::{FetchOffsets, ListGroups, Stability};
 use klamm_coordinator::{Call, Reply};
 use klamm_metadata::Image;
-use klamm_types::NodeId;
+use klamm_types::Offset;
 
 use super::{Broker, Node};
 use crate::api::{PartitionRole, PartitionStatus};
 use crate::coordinator::{self, Coordinators};
-use crate::metrics::{self, Definition, Family, Value};
+use crate::metrics::{self, Definition, Family, Sample, Value};
 
 crate::definitions! {
     "klamm_";
@@ -65,8 +65,10 @@ crate::definitions! {
     GROUPS_LEFT_OUT = "groups_left_out": Gauge, "groups", [];
 }
 
-/// Samples of committed offsets that one answer has at most.
+/// Samples of committed offsets that one answer has at most: a group is as large as its clients make it.
 const GROUP_SAMPLES_MAX: usize = 20_000;
+/// Groups that are not reached in this time are left out, and counted.
+const SURVEY_MAX: Duration = Duration::from_secs(1);
 /// Parts that do not answer for so long are left out.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -123,14 +125,14 @@ impl Node {
                 ("observer".to_owned(), observers as u64),
             ],
         ));
-        let own_end = quorum
+        let log_end = quorum
             .members
             .iter()
             .map(|member| member.log_end_offset)
             .max()
             .unwrap_or(0);
         let lags = quorum.members.iter().filter(|member| member.log_end_offset >= 0);
-        let lags = lags.map(|member| (member.node_id.to_string(), own_end.abs_diff(member.log_end_offset)));
+        let lags = lags.map(|member| (member.node_id.to_string(), log_end.abs_diff(member.log_end_offset)));
         families.push(with(&MEMBER_LAG, lags));
         families
     }
@@ -195,7 +197,8 @@ fn replicas(statuses: &[PartitionStatus]) -> Vec<Family> {
 
 /// Partitions led here, one by one.
 fn led(image: &Image, statuses: &[PartitionStatus]) -> Vec<Family> {
-    let mut families = [&HIGH_WATERMARK, &LOG_START, &PARTITION_BYTES, &REPLICA_LAG].map(Family::new);
+    let mut families = [&HIGH_WATERMARK, &LOG_START, &PARTITION_BYTES].map(Family::new);
+    let mut lags = Family::new(&REPLICA_LAG);
     for status in statuses.iter().filter(|status| status.role == PartitionRole::Leader) {
         let Some(topic) = image.topic(status.partition.topic) else {
             continue;
@@ -210,22 +213,16 @@ fn led(image: &Image, statuses: &[PartitionStatus]) -> Vec<Family> {
             family.push(labels(), Value::Gauge(figure as f64));
         }
         for (follower, written) in &status.followers {
-            families[3].push(
-                follower_labels(labels(), *follower),
-                Value::Gauge(lag(status, *written)),
-            );
+            let mut labels = labels();
+            labels.push(follower.to_string());
+            lags.push(labels, Value::Gauge(lag(status, *written)));
         }
     }
-    families.into()
-}
-
-fn follower_labels(mut labels: Vec<String>, follower: NodeId) -> Vec<String> {
-    labels.push(follower.to_string());
-    labels
+    families.into_iter().chain([lags]).collect()
 }
 
 /// Who has acknowledged nothing may lack everything.
-fn lag(status: &PartitionStatus, written: Option<klamm_types::Offset>) -> f64 {
+fn lag(status: &PartitionStatus, written: Option<Offset>) -> f64 {
     let from = written.map_or(status.log_start_offset.0, |offset| offset.0);
     (status.log_end_offset.0 - from).max(0) as f64
 }
@@ -243,33 +240,125 @@ async fn survey(coordinators: &Coordinators) -> Option<Vec<Family>> {
     for group in &listed {
         *states.entry(group.state.clone()).or_default() += 1;
     }
-    let (mut offsets, mut left_out) = (Family::new(&GROUP_OFFSET), 0);
-    for listed in listed {
-        if offsets.samples.len() >= GROUP_SAMPLES_MAX {
-            left_out += 1;
-            continue;
+    let (mut offsets, mut told) = (Family::new(&GROUP_OFFSET), 0);
+    let begun = Instant::now();
+    for listed in &listed {
+        if begun.elapsed() >= SURVEY_MAX {
+            break;
         }
-        push_committed(&mut offsets, coordinators, listed.group).await;
+        let committed = committed(coordinators, &listed.group).await;
+        if offsets.samples.len() + committed.len() <= GROUP_SAMPLES_MAX {
+            offsets.samples.extend(committed);
+            told += 1;
+        }
     }
-    Some(vec![with(&GROUPS, states), offsets, gauge(&GROUPS_LEFT_OUT, left_out)])
+    let left_out = listed.len() - told;
+    Some(vec![
+        with(&GROUPS, states),
+        offsets,
+        gauge(&GROUPS_LEFT_OUT, left_out as u64),
+    ])
 }
 
-async fn push_committed(family: &mut Family, coordinators: &Coordinators, group: String) {
+/// A group's offsets as samples; none of a group that has just gone, or moved.
+async fn committed(coordinators: &Coordinators, group: &str) -> Vec<Sample> {
     let call = Call::FetchOffsets(FetchOffsets {
-        group: group.clone(),
+        group: group.to_owned(),
         member: None,
         member_epoch: -1,
         topics: None,
         stability: Stability::Any,
     });
-    // A group that has just gone, or moved, has no offsets here.
     let Ok(Reply::FetchOffsets(fetched)) = coordinators.call(call).await else {
-        return;
+        return Vec::new();
     };
-    for topic in fetched.topics {
-        for partition in topic.partitions {
-            let labels = vec![group.clone(), topic.name.clone(), partition.partition.to_string()];
-            family.push(labels, Value::Gauge(partition.offset as f64));
+    let topics = fetched.topics.iter();
+    let samples = topics.flat_map(|topic| {
+        topic.partitions.iter().map(|partition| Sample {
+            labels: vec![group.to_owned(), topic.name.clone(), partition.partition.to_string()],
+            value: Value::Gauge(partition.offset as f64),
+        })
+    });
+    samples.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, NodeId};
+
+    use super::*;
+    use crate::api::{LeaderHint, topic_partition};
+    use crate::partitions::tests::harness::Meta;
+
+    fn status(role: PartitionRole, isr: &[i32]) -> PartitionStatus {
+        PartitionStatus {
+            partition: topic_partition(klamm_types::TopicId::from_u128(1), 0),
+            role,
+            leader: LeaderHint {
+                leader: Some(NodeId(1)),
+                leader_epoch: LeaderEpoch(0),
+            },
+            log_start_offset: LogStartOffset(5),
+            log_end_offset: Offset(50),
+            flushed_offset: Offset(40),
+            high_watermark: HighWatermark(45),
+            size_bytes: 1000,
+            waiting_produces: 2,
+            isr: isr.iter().map(|node| NodeId(*node)).collect(),
+            replicas: 3,
+            min_isr: 2,
+            followers: vec![(NodeId(2), Some(Offset(48))), (NodeId(3), None)],
+            unflushed_bytes: 10,
         }
+    }
+
+    fn values(family: &Family) -> Vec<(String, f64)> {
+        let value = |sample: &Sample| match sample.value {
+            Value::Gauge(value) => (sample.labels.join(" "), value),
+            ref other => panic!("{other:?}"),
+        };
+        family.samples.iter().map(value).collect()
+    }
+
+    fn named<'a>(families: &'a [Family], name: &str) -> &'a Family {
+        let named = |family: &&Family| family.definition.name == name;
+        families.iter().find(named).unwrap()
+    }
+
+    #[test]
+    fn only_partitions_that_are_led_here_lack_replicas() {
+        let families = replicas(&[
+            status(PartitionRole::Leader, &[1, 2, 3]),
+            status(PartitionRole::Leader, &[1, 2]),
+            status(PartitionRole::Leader, &[1]),
+            status(PartitionRole::Follower, &[1]),
+        ]);
+        let value = |name| values(named(&families, name))[0].1;
+        assert_eq!(value("klamm_broker_under_replicated_partitions"), 2.0);
+        assert_eq!(value("klamm_broker_under_min_isr_partitions"), 1.0);
+        assert_eq!(value("klamm_broker_waiting_produces"), 8.0);
+        assert_eq!(value("klamm_broker_log_bytes"), 4000.0);
+        assert_eq!(value("klamm_broker_unflushed_bytes"), 40.0);
+        let roles = values(named(&families, "klamm_broker_replicas"));
+        assert_eq!(roles[..2], [("leader".to_owned(), 3.0), ("follower".to_owned(), 1.0)]);
+    }
+
+    #[test]
+    fn a_leader_tells_how_far_each_follower_is() {
+        let mut meta = Meta::default();
+        meta.create_topic(1, "orders", &[1, 2, 3], &[]);
+        let image = meta.image();
+        let families = led(&image, &[status(PartitionRole::Leader, &[1, 2, 3])]);
+        let value = |name| values(named(&families, name));
+        assert_eq!(value("klamm_partition_high_watermark"), [("orders 0".to_owned(), 45.0)]);
+        assert_eq!(
+            value("klamm_partition_log_start_offset"),
+            [("orders 0".to_owned(), 5.0)]
+        );
+        assert_eq!(value("klamm_partition_log_bytes"), [("orders 0".to_owned(), 1000.0)]);
+        let lags = [("orders 0 2".to_owned(), 2.0), ("orders 0 3".to_owned(), 45.0)];
+        assert_eq!(value("klamm_replica_lag"), lags);
+        let followed = led(&image, &[status(PartitionRole::Follower, &[1, 2, 3])]);
+        assert!(followed.iter().all(|family| family.samples.is_empty()));
     }
 }

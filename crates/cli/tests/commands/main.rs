@@ -7,5 +7,6 @@ mod consume;
 mod doctor;
 mod exit_codes;
 mod groups;
+mod metrics;
 mod shapes;
 mod support;
