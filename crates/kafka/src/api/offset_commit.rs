@@ -26,8 +26,8 @@ const IDS_FROM: i16 = 10;
 struct Answered(BTreeMap<(String, TopicId), Vec<(i32, ErrorCode)>>);
 
 impl Answered {
-    fn add(&mut self, name: &str, id: TopicId, partition: i32, code: ErrorCode) {
-        self.0.entry((name.to_owned(), id)).or_default().push((partition, code));
+    fn of_topic(&mut self, name: &str, id: TopicId) -> &mut Vec<(i32, ErrorCode)> {
+        self.0.entry((name.to_owned(), id)).or_default()
     }
 }
 
@@ -43,9 +43,7 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
     }
     if !topics.is_empty() {
         for topic in commit(client, request, &asked, topics).await {
-            for (partition, code) in topic.partitions {
-                answered.add(&topic.name, topic.id, partition, code);
-            }
+            answered.of_topic(&topic.name, topic.id).extend(topic.partitions);
         }
     }
     let topics = answered
@@ -77,10 +75,15 @@ fn resolve(
 ) -> Option<CommitTopic> {
     let topic = match TopicKey::new(version, IDS_FROM, asked.name, asked.topic_id).find(image) {
         Ok(topic) => topic,
+        Err(_) if asked.partitions.is_empty() => return None,
         Err(code) => {
-            for partition in &asked.partitions {
-                answered.add(asked.name, TopicId(asked.topic_id), partition.partition_index, code);
-            }
+            let partitions = asked
+                .partitions
+                .iter()
+                .map(|partition| (partition.partition_index, code));
+            answered
+                .of_topic(asked.name, TopicId(asked.topic_id))
+                .extend(partitions);
             return None;
         }
     };
@@ -88,9 +91,11 @@ fn resolve(
         .partitions
         .iter()
         .partition(|partition| topic.partition(PartitionId(partition.partition_index)).is_some());
-    for partition in unknown {
-        let code = ErrorCode::UnknownTopicOrPartition;
-        answered.add(&topic.name, topic.id, partition.partition_index, code);
+    if !unknown.is_empty() {
+        let refused = unknown
+            .iter()
+            .map(|partition| (partition.partition_index, ErrorCode::UnknownTopicOrPartition));
+        answered.of_topic(&topic.name, topic.id).extend(refused);
     }
     Some(CommitTopic {
         name: topic.name.to_string(),

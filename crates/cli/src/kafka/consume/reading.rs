@@ -163,11 +163,13 @@ impl Reading {
         if now.duration_since(without.since) >= WITHOUT_PARTITIONS_MAX {
             return Ok(true);
         }
-        let looked_at = without.looked_at.replace(now);
-        if looked_at.is_some_and(|looked_at| now.duration_since(looked_at) < COMMIT_INTERVAL) {
-            without.looked_at = looked_at;
+        if without
+            .looked_at
+            .is_some_and(|looked_at| now.duration_since(looked_at) < COMMIT_INTERVAL)
+        {
             return Ok(false);
         }
+        without.looked_at = Some(now);
         let committed = match self.consumer.committed(ends.keys().cloned()).await {
             Ok(committed) => committed,
             Err(error) if error.is_retriable() => return Ok(false),
