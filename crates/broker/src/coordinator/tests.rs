@@ -81,9 +81,7 @@ impl Bench {
     async fn call(&self, call: Call) -> Result<Reply, ErrorCode> {
         loop {
             match self.coordinators.call(call.clone()).await {
-                Err(ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator) => {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                Err(ErrorCode::CoordinatorLoadInProgress | ErrorCode::NotCoordinator) => a_moment().await,
                 outcome => return outcome,
             }
         }
@@ -121,6 +119,11 @@ impl Bench {
         self.coordinators.stop();
         self.cluster.stop().await;
     }
+}
+
+/// Between two looks at what nothing tells of.
+async fn a_moment() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 fn at() -> TopicPartition {
@@ -217,10 +220,10 @@ async fn what_waits_for_its_commit_is_loaded_by_the_next_shard_of_the_epoch() {
     // What is committed has been read, and it still loads.
     let loaded = &bench.coordinators.metrics().loaded_records;
     while loaded.get() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        a_moment().await;
     }
     for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        a_moment().await;
         let refused = bench.coordinators.call(fetch()).await.unwrap_err();
         assert_eq!(refused, ErrorCode::CoordinatorLoadInProgress);
     }
@@ -282,14 +285,14 @@ async fn by_an_older_image_no_offset_is_deleted() {
     bench.image.store(older);
     bench.index.send_modify(|index| *index += 1);
     while bench.coordinators.metrics().loads.get() < 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        a_moment().await;
     }
     assert_eq!(bench.committed().await, Ok(1));
     bench.show();
     assert_eq!(bench.committed().await, Ok(1));
     bench.change(without).await;
     while bench.committed().await != Ok(-1) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        a_moment().await;
     }
     bench.stop().await;
 }

@@ -207,19 +207,25 @@ mod tests {
 
     use super::*;
 
+    fn at(topic: u128) -> TopicPartition {
+        TopicPartition {
+            topic: TopicId::from_u128(topic),
+            partition: PartitionId(0),
+        }
+    }
+
+    fn marks(recovery_point: i64, high_watermark: i64, log_start: i64) -> Marks {
+        Marks {
+            recovery_point: Offset(recovery_point),
+            high_watermark: Offset(high_watermark),
+            log_start: Offset(log_start),
+        }
+    }
+
     #[test]
     fn survives_and_goes_back_durably() {
         let temporary = tempfile::tempdir().unwrap();
         let open = || Checkpoints::open(Arc::new(RealDisk), temporary.path()).unwrap();
-        let marks = |recovery_point, high_watermark, log_start| Marks {
-            recovery_point: Offset(recovery_point),
-            high_watermark: Offset(high_watermark),
-            log_start: Offset(log_start),
-        };
-        let at = |topic| TopicPartition {
-            topic: TopicId::from_u128(topic),
-            partition: PartitionId(0),
-        };
         let first = open();
         assert_eq!(first.get(at(1)), None);
         first.update(at(1), marks(10, 9, 1));
@@ -244,15 +250,7 @@ mod tests {
     fn no_mark_lies_above_a_log_that_was_cut() {
         let temporary = tempfile::tempdir().unwrap();
         let open = || Checkpoints::open(Arc::new(RealDisk), temporary.path()).unwrap();
-        let marks = |recovery_point, high_watermark, log_start| Marks {
-            recovery_point: Offset(recovery_point),
-            high_watermark: Offset(high_watermark),
-            log_start: Offset(log_start),
-        };
-        let at = TopicPartition {
-            topic: TopicId::from_u128(1),
-            partition: PartitionId(0),
-        };
+        let at = at(1);
         let first = open();
         first.update(at, marks(5, 58, 8));
         first.write().unwrap();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use klamm_client::{Assignor, GroupProtocol, Start, TopicPartition};
+use klamm_client::{Assignor, Client, GroupProtocol, Start, TopicPartition};
 
-use crate::member::{Seen, Troupe, WAIT, config, fill, protocols, read, with};
+use crate::member::{Member, Seen, Troupe, WAIT, config, fill, protocols, read, with};
 use crate::support::{client, fresh_name, fresh_topic, read_all};
 
 const PARTITIONS: i32 = 6;
@@ -99,24 +99,30 @@ async fn what_a_member_keeps_is_never_taken_from_it() {
     }
 }
 
+/// Member one has read ten records of two partitions each, and rests until member two has both.
+async fn one_rests_too_long(client: &Client, protocol: GroupProtocol) -> (Troupe, Seen, Member, Member) {
+    let (topic, group) = (fresh_topic(client, "rest", 2).await, fresh_name("group"));
+    let hasty = with(config(&group, protocol), |group| {
+        group.max_poll_interval = Duration::from_secs(2)
+    });
+    fill(client, &topic, 2, 10).await;
+    let (mut troupe, mut seen) = (Troupe::new(client, &topic), Seen::default());
+    let one = troupe.join("one", hasty.clone());
+    troupe.until_read(&mut seen, 2, 10).await;
+    one.rest().await;
+    troupe.book.strike("one");
+    let two = troupe.join("two", hasty);
+    let all_two = |book: &crate::member::Book| book.loads() == [("two".to_owned(), 2)].into();
+    troupe.book.until("two has all", all_two).await;
+    (troupe, seen, one, two)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_rests_too_long_loses_its_partitions_and_comes_back() {
     let client = client().await;
     for protocol in protocols(&client).await {
-        let (topic, group) = (fresh_topic(&client, "rest", 2).await, fresh_name("group"));
-        let hasty = with(config(&group, protocol), |group| {
-            group.max_poll_interval = Duration::from_secs(2)
-        });
-        fill(&client, &topic, 2, 10).await;
-        let mut troupe = Troupe::new(&client, &topic);
-        let mut seen = Seen::default();
-        let one = troupe.join("one", hasty.clone());
-        troupe.until_read(&mut seen, 2, 10).await;
-        one.rest().await;
-        troupe.book.strike("one");
-        let two = troupe.join("two", hasty);
-        let all_two = |book: &crate::member::Book| book.loads() == [("two".to_owned(), 2)].into();
-        troupe.book.until("two has all", all_two).await;
+        let (mut troupe, mut seen, one, two) = one_rests_too_long(&client, protocol).await;
+        let topic = troupe.topic.clone();
         fill(&client, &topic, 2, 10).await;
         troupe.until_read(&mut seen, 2, 20).await;
         one.wake();
@@ -141,20 +147,8 @@ async fn a_program_that_rests_too_long_loses_its_partitions_and_comes_back() {
 async fn a_program_that_rests_too_long_and_ends_is_told_that_its_partitions_are_lost() {
     let client = client().await;
     for protocol in protocols(&client).await {
-        let (topic, group) = (fresh_topic(&client, "end", 2).await, fresh_name("group"));
-        let hasty = with(config(&group, protocol), |group| {
-            group.max_poll_interval = Duration::from_secs(2)
-        });
-        fill(&client, &topic, 2, 10).await;
-        let mut troupe = Troupe::new(&client, &topic);
-        let mut seen = Seen::default();
-        let one = troupe.join("one", hasty.clone());
-        troupe.until_read(&mut seen, 2, 10).await;
-        one.rest().await;
-        troupe.book.strike("one");
-        let two = troupe.join("two", hasty);
-        let all_two = |book: &crate::member::Book| book.loads() == [("two".to_owned(), 2)].into();
-        troupe.book.until("two has all", all_two).await;
+        let (troupe, _, one, two) = one_rests_too_long(&client, protocol).await;
+        let topic = &troupe.topic;
         troupe.book.forget_lines();
         one.close().await.unwrap();
         assert_eq!(troupe.book.lines(), [format!("one ! {topic}-0 {topic}-1")]);

@@ -117,12 +117,7 @@ fn living_groups(cases: &mut Cases) {
     cases.add("a living group of another protocol type", ALL, |session, version| {
         let topic = topic(session)?;
         let group = living::group(session, version)?;
-        let mut request = join(&group, "", &[]);
-        request.protocol_type = "connect";
-        session.ask_as("gets an id", JOIN, &request)?;
-        let member = joined(session, "first")?;
-        request.member_id = &member.id;
-        session.ask_as("joins", JOIN, &request)?;
+        let member = living::of_another_kind(session, &group)?;
         session.ask(
             version,
             &delete(&group, &[(&topic.name, &[0]), ("no-such-topic", &[0])]),

@@ -10,6 +10,7 @@ use klamm_wire::{FindCoordinatorRequest, LeaveGroupRequest, Tree};
 
 use super::heartbeat::{beat, full};
 pub use super::requests::{commit, described, heartbeat, join, protocol, sync};
+use crate::case::{ALL, Cases};
 use crate::cluster::{Topic, list, number, text};
 use crate::session::Session;
 
@@ -34,6 +35,23 @@ pub fn group(session: &mut Session<'_>, version: i16) -> Result<String> {
     let group = session.name(format!("group-{version}"));
     to_coordinator(session, &group)?;
     Ok(group)
+}
+
+/// A case for each pair of a group and a member that nobody knows.
+pub fn unknown(
+    cases: &mut Cases,
+    ask: impl Fn(&mut Session<'_>, i16, &'static str, &'static str) -> Result<()> + Copy + 'static,
+) {
+    for (group, member) in [("", ""), ("", "m"), ("no-such-group", ""), ("no-such-group", "m")] {
+        cases.add(
+            format!("group {group:?}, member {member:?}"),
+            ALL,
+            move |session, version| {
+                to_coordinator(session, group)?;
+                ask(session, version, group, member)
+            },
+        );
+    }
 }
 
 /// Sends what follows to the coordinator of a group.
@@ -169,6 +187,17 @@ pub fn enter(session: &mut Session<'_>, group: &str, topics: &[&str], name: &str
     session.ask_as("joins", JOIN, &join(group, &member.id, topics))?;
     good(session)?;
     joined(session, name)
+}
+
+/// The only member of a classic group that is none of consumers; it has not synced.
+pub fn of_another_kind(session: &mut Session<'_>, group: &str) -> Result<Member> {
+    let mut request = join(group, "", &[]);
+    request.protocol_type = "connect";
+    session.ask_as("gets an id", JOIN, &request)?;
+    let member = joined(session, "first")?;
+    request.member_id = &member.id;
+    session.ask_as("joins", JOIN, &request)?;
+    joined(session, "first")
 }
 
 /// A group with one member, Stable.

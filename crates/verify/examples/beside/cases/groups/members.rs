@@ -22,17 +22,10 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn unknown_groups(cases: &mut Cases) {
-    for (group, member) in [("", ""), ("", "m"), ("no-such-group", ""), ("no-such-group", "m")] {
-        cases.add(
-            format!("group {group:?}, member {member:?}"),
-            ALL,
-            move |session, version| {
-                living::to_coordinator(session, group)?;
-                session.ask(version, &heartbeat(group, &Member::named(member, 1)))?;
-                Ok(())
-            },
-        );
-    }
+    living::unknown(cases, |session, version, group, member| {
+        session.ask(version, &heartbeat(group, &Member::named(member, 1)))?;
+        Ok(())
+    });
 }
 
 fn heartbeats(cases: &mut Cases) {
@@ -137,17 +130,10 @@ fn leave<'a>(version: i16, group: &'a str, member: &'a str) -> LeaveGroupRequest
 }
 
 fn leave_one(cases: &mut Cases) {
-    for (group, member) in [("", ""), ("", "m"), ("no-such-group", ""), ("no-such-group", "m")] {
-        cases.add(
-            format!("group {group:?}, member {member:?}"),
-            ALL,
-            move |session, version| {
-                living::to_coordinator(session, group)?;
-                session.ask(version, &leave(version, group, member))?;
-                Ok(())
-            },
-        );
-    }
+    living::unknown(cases, |session, version, group, member| {
+        session.ask(version, &leave(version, group, member))?;
+        Ok(())
+    });
     cases.add("the only member, twice", ALL, |session, version| {
         let group = living::group(session, version)?;
         let member = alone(session, &group, &["t"])?;

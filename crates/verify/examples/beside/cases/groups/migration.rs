@@ -175,13 +175,7 @@ fn consumer_joins(cases: &mut Cases) {
     cases.add("into a classic group of another kind", ALL, |session, version| {
         let topic = topic(session)?;
         let group = living::group(session, version)?;
-        let mut request = join(&group, "", &[]);
-        request.protocol_type = "connect";
-        session.ask_as("gets an id", JOIN, &request)?;
-        let member = joined(session, "first")?;
-        request.member_id = &member.id;
-        session.ask_as("joins", JOIN, &request)?;
-        let member = joined(session, "first")?;
+        let member = living::of_another_kind(session, &group)?;
         session.ask_as("a KIP-848 member", version, &full(&group, "one", &[&topic.name]))?;
         let one = Member::named("one", 1);
         session.ask_as("goes on", version, &beat(&group, &one))?;

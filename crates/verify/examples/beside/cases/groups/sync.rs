@@ -16,17 +16,10 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn refused(cases: &mut Cases) {
-    for (group, member) in [("", ""), ("", "m"), ("no-such-group", ""), ("no-such-group", "m")] {
-        cases.add(
-            format!("group {group:?}, member {member:?}"),
-            ALL,
-            move |session, version| {
-                living::to_coordinator(session, group)?;
-                session.ask(version, &sync(group, &Member::named(member, 1), &[]))?;
-                Ok(())
-            },
-        );
-    }
+    living::unknown(cases, |session, version, group, member| {
+        session.ask(version, &sync(group, &Member::named(member, 1), &[]))?;
+        Ok(())
+    });
     cases.add("wrong members and generations", ALL, |session, version| {
         let group = living::group(session, version)?;
         let member = alone(session, &group, &["t"])?;
