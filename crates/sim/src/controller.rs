@@ -88,6 +88,7 @@ impl Controller {
                     setting("min.insync.replicas", plan.min_insync_replicas.to_string()),
                     setting("klamm.durability", durability.to_owned()),
                 ],
+                ..CreatableTopic::default()
             }],
             validate_only: false,
         });

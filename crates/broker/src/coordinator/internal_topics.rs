@@ -66,6 +66,7 @@ impl InternalTopics {
             replication_factor: i32::try_from(factor).unwrap_or(1),
             assignments: Vec::new(),
             configs: configs(),
+            ..CreatableTopic::default()
         });
     }
 
@@ -87,6 +88,7 @@ impl InternalTopics {
             replication_factor: -1,
             assignments: assignments.collect(),
             configs: configs(),
+            ..CreatableTopic::default()
         });
     }
 

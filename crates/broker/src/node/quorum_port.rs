@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use klamm_controller::{ControllerClient, SubmitError};
+use klamm_schema::id_bytes;
 use klamm_schema::requests::ControllerReply;
 use klamm_schema::requests::controller_request::Request;
 use klamm_types::ErrorCode;
@@ -21,6 +22,7 @@ pub(crate) struct QuorumPort(pub ControllerClient);
 impl Controllers for QuorumPort {
     fn submit(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Result<Decided, RequestError>> {
         let client = self.0.clone();
+        let request = repeatable(request);
         async move {
             let until = Instant::now() + timeout;
             loop {
@@ -30,7 +32,7 @@ impl Controllers for QuorumPort {
                     .await
                     .map_err(|error| refused(&error))?;
                 match decided(reply) {
-                    // Unknown whether it happened: every request may be repeated safely.
+                    // Unknown whether it happened.
                     Err(error) if error.code == ErrorCode::RequestTimedOut && Instant::now() + RETRY_PAUSE < until => {
                         tokio::time::sleep(RETRY_PAUSE).await;
                     }
@@ -40,6 +42,17 @@ impl Controllers for QuorumPort {
         }
         .boxed()
     }
+}
+
+/// What may be repeated without being told that it cannot be done twice: topics are created under ids of this request's
+/// own, by which the controller knows them again.
+fn repeatable(mut request: Request) -> Request {
+    if let Request::CreateTopics(creation) = &mut request {
+        for topic in &mut creation.topics {
+            topic.topic_id = id_bytes(&rand::random());
+        }
+    }
+    request
 }
 
 fn decided(reply: ControllerReply) -> Result<Decided, RequestError> {
@@ -78,5 +91,25 @@ fn refused(error: &SubmitError) -> RequestError {
     RequestError {
         code,
         message: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_schema::requests::{CreatableTopic, CreateTopicsRequest};
+
+    use super::*;
+
+    #[test]
+    fn every_topic_of_a_creation_has_an_id_of_its_own() {
+        let creation = CreateTopicsRequest {
+            topics: vec![CreatableTopic::default(); 2],
+            validate_only: false,
+        };
+        let Request::CreateTopics(creation) = repeatable(Request::CreateTopics(creation)) else {
+            panic!("it stays a creation");
+        };
+        let ids: Vec<&[u8]> = creation.topics.iter().map(|topic| &*topic.topic_id).collect();
+        assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 16), "{ids:?}");
     }
 }

@@ -66,6 +66,7 @@ fn translated(asked: &CreateTopicsRequest<'_>) -> requests::CreateTopicsRequest 
                 value: config.value.map(str::to_owned),
             })
             .collect(),
+        ..CreatableTopic::default()
     });
     requests::CreateTopicsRequest {
         topics: topics.collect(),

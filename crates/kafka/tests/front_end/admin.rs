@@ -144,6 +144,7 @@ async fn a_creation_goes_to_the_controller_whole() {
             replicas: vec![2, 3],
         }],
         configs: vec![setting("retention.ms", Some("5")), setting("null", None)],
+        ..requests::CreatableTopic::default()
     };
     let other = requests::CreatableTopic {
         name: "t".into(),

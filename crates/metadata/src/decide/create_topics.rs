@@ -66,6 +66,15 @@ fn too_many_partitions(image: &Image, request: &CreateTopicsRequest) -> bool {
 }
 
 fn create(overlay: &mut Overlay, asked: &CreatableTopic) -> Result<TopicId, Refusal> {
+    let wanted = TopicId::from_slice(&asked.topic_id).filter(|id| *id != TopicId::ZERO);
+    let holder = wanted.and_then(|id| overlay.image().topic(id));
+    if let (Some(id), Some(topic)) = (wanted, holder)
+        && *topic.name == asked.name
+    {
+        // The same request was carried out before, and its answer was lost.
+        return Ok(id);
+    }
+    let free = wanted.filter(|_| holder.is_none());
     check_name(overlay.image(), &asked.name)?;
     let settings = read_settings(asked)?;
     let assignments = if asked.assignments.is_empty() {
@@ -73,7 +82,7 @@ fn create(overlay: &mut Overlay, asked: &CreatableTopic) -> Result<TopicId, Refu
     } else {
         read_assignments(overlay.image(), asked)?
     };
-    let id = draw_topic_id(overlay);
+    let id = free.unwrap_or_else(|| draw_topic_id(overlay));
     overlay.write(Record::Topic(schema::Topic {
         topic_id: id_bytes(id.as_bytes()),
         name: asked.name.clone(),

@@ -20,6 +20,7 @@ fn topic(name: &str) -> CreatableTopic {
         replication_factor: -1,
         assignments: vec![],
         configs: vec![],
+        ..CreatableTopic::default()
     }
 }
 
@@ -309,4 +310,32 @@ fn defaults_of_the_cluster() {
     let state = world.partition("more-brokers-0");
     let live: Vec<NodeId> = state.replicas.iter().copied().filter(|id| id.0 < 3).collect();
     assert_eq!(state.isr, live, "fenced brokers hold replicas but are not in sync");
+}
+
+/// The answer to the first may have been lost: whoever asks again must not be told that another was faster.
+#[test]
+fn a_creation_that_is_repeated_finds_its_own_topic() {
+    let mut world = World::with_brokers(3);
+    let asked = |name: &str, id: u128| CreatableTopic {
+        topic_id: id_bytes(TopicId::from_u128(id).as_bytes()),
+        num_partitions: 2,
+        ..topic(name)
+    };
+    let first = create(&mut world, vec![asked("mine", 7)], false);
+    assert_eq!(codes(&first), [("mine", "NONE")]);
+    assert_eq!(TopicId::from_slice(&first[0].topic_id), Some(TopicId::from_u128(7)));
+    let before = world.image.to_records();
+    assert_eq!(create(&mut world, vec![asked("mine", 7)], false), first);
+    let others = vec![asked("mine", 8), topic("mine")];
+    for other in others {
+        assert_eq!(
+            codes(&create(&mut world, vec![other], false)),
+            [("mine", "TOPIC_ALREADY_EXISTS")]
+        );
+    }
+    assert_eq!(world.image.to_records(), before);
+    // An id that another topic has is drawn anew.
+    let second = create(&mut world, vec![asked("yours", 7)], false);
+    assert_eq!(codes(&second), [("yours", "NONE")]);
+    assert_ne!(second[0].topic_id, first[0].topic_id);
 }

@@ -419,6 +419,7 @@ fn create_request(name: &str, arguments: &Arguments<'_>) -> r::CreateTopicsReque
                     value: Some((*value).to_string()),
                 })
                 .collect(),
+            ..r::CreatableTopic::default()
         }],
         validate_only: false,
     }
