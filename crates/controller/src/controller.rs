@@ -1,8 +1,13 @@
 //! One controller: starts its tasks, offers its services, and ends. Nothing is decided here.
+//!
+//! What leads to Raft returns boxed futures: the body of an async function is compiled in the crate that polls it, so
+//! that without the box each crate above would compile Raft once more.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use klamm_metadata::image::Image;
 use klamm_types::{ClusterId, ErrorCode, NodeId, Uuid};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -45,27 +50,8 @@ impl Controller {
     /// [`Controller::services`] to the node's gRPC server at once, because the others ask for this node.
     ///
     /// Everything runs on the runtime that this is called on; give it one of its own.
-    pub async fn start(config: ControllerConfig) -> Result<Controller, StartError> {
-        let owner = Owner {
-            node_id: config.identity.node_id(),
-            cluster_id: config.identity.cluster_id(),
-            fresh_store_id: Uuid::from_u128(rand::random()),
-        };
-        let folder = config.folder.clone();
-        let opened = tokio::task::spawn_blocking(move || store::open(&folder, &owner)).await;
-        let opened = opened.map_err(StartError::Thread)??;
-        if let Some(damage) = &opened.damage {
-            tracing::error!(
-                damage,
-                "the quorum's store was lost; this node joins again with a fresh one"
-            );
-        }
-        if let Some(cluster_id) = opened.identity.cluster_id {
-            config.identity.agree(cluster_id)?;
-        }
-        let (node, queues) = Node::new(config, opened.log, opened.identity);
-        tokio::spawn(run(node.clone(), queues));
-        Ok(Controller { node })
+    pub fn start(config: ControllerConfig) -> BoxFuture<'static, Result<Controller, StartError>> {
+        start(config).boxed()
     }
 
     /// What to add to the node's gRPC server. [`crate::IdentityService`] belongs there too, on every node.
@@ -74,13 +60,13 @@ impl Controller {
     }
 
     /// The quorum as its leader sees it.
-    pub async fn describe_quorum(&self) -> Result<QuorumDescription, DescribeError> {
-        describe(&self.node).await
+    pub fn describe_quorum(&self) -> BoxFuture<'_, Result<QuorumDescription, DescribeError>> {
+        describe(&self.node).boxed()
     }
 
     /// Adds or removes a voter, through the leader.
-    pub async fn change_voters(&self, change: VoterChange) -> Result<(), VoterChangeError> {
-        members_change(&self.node, change).await
+    pub fn change_voters(&self, change: VoterChange) -> BoxFuture<'_, Result<(), VoterChangeError>> {
+        members_change(&self.node, change).boxed()
     }
 
     /// The metadata as far as this node has applied it.
@@ -135,21 +121,8 @@ impl Controller {
     }
 
     /// Stops in order: hands the leadership over, says goodbye to those that watch, ends Raft.
-    pub async fn shutdown(&self) {
-        let running = self.node.running();
-        if let Some(running) = &running
-            && running.leadership().is_some()
-        {
-            hand_over(running).await;
-        }
-        self.node.stopping.send_replace(true);
-        if let Some(running) = running
-            && tokio::time::timeout(SHUTDOWN_TIMEOUT, running.raft.shutdown())
-                .await
-                .is_err()
-        {
-            tracing::warn!("Raft did not end in time");
-        }
+    pub fn shutdown(&self) -> BoxFuture<'_, ()> {
+        shutdown(&self.node).boxed()
     }
 }
 
@@ -159,6 +132,46 @@ impl Controller {
 pub struct VoterChangeError {
     pub code: ErrorCode,
     pub message: String,
+}
+
+async fn start(config: ControllerConfig) -> Result<Controller, StartError> {
+    let owner = Owner {
+        node_id: config.identity.node_id(),
+        cluster_id: config.identity.cluster_id(),
+        fresh_store_id: Uuid::from_u128(rand::random()),
+    };
+    let folder = config.folder.clone();
+    let opened = tokio::task::spawn_blocking(move || store::open(&folder, &owner)).await;
+    let opened = opened.map_err(StartError::Thread)??;
+    if let Some(damage) = &opened.damage {
+        tracing::error!(
+            damage,
+            "the quorum's store was lost; this node joins again with a fresh one"
+        );
+    }
+    if let Some(cluster_id) = opened.identity.cluster_id {
+        config.identity.agree(cluster_id)?;
+    }
+    let (node, queues) = Node::new(config, opened.log, opened.identity);
+    tokio::spawn(run(node.clone(), queues));
+    Ok(Controller { node })
+}
+
+async fn shutdown(node: &Node) {
+    let running = node.running();
+    if let Some(running) = &running
+        && running.leadership().is_some()
+    {
+        hand_over(running).await;
+    }
+    node.stopping.send_replace(true);
+    if let Some(running) = running
+        && tokio::time::timeout(SHUTDOWN_TIMEOUT, running.raft.shutdown())
+            .await
+            .is_err()
+    {
+        tracing::warn!("Raft did not end in time");
+    }
 }
 
 /// Gives the lead to the voter with the longest log among those that answer.

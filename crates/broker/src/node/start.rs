@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use klamm_controller::{
     Controller, ControllerClient, ControllerConfig, IdentityService, NodeIdentity, StartError as ControllerStartError,
     Timing,
@@ -78,35 +80,40 @@ struct Starting {
 
 impl Node {
     /// Starts a node; returns when it works, not when it has been registered. Call it on the control runtime.
-    pub async fn start(
+    ///
+    /// Boxed, so that the parts of a node are compiled in this crate, not again in the one that polls this.
+    pub fn start(
         config: NodeConfig,
         listeners: Vec<AdvertisedListener>,
         runtimes: Runtimes,
-    ) -> Result<Node, StartError> {
-        let (failure, failed) = watch::channel(None);
-        let id = NodeId(config.node_id);
-        let boot_id = kernel_boot_id();
-        let mut directory =
-            DataDirectory::open(&config.data_dir, id, DirectoryId::from_u128(rand::random()), &boot_id)?;
-        if let Ok(cluster) = config.cluster_id.parse::<ClusterId>() {
-            directory.join(cluster)?;
-        }
-        let identity = NodeIdentity::new(id, Incarnation::from_u128(rand::random()), directory.cluster);
-        let grpc = TcpListener::bind(&config.grpc_bind).await;
-        let grpc = grpc.map_err(|source| StartError::Bind {
-            address: config.grpc_bind.clone(),
-            source,
-        })?;
-        let starting = Starting {
-            config,
-            listeners,
-            runtimes,
-            identity,
-            boot_id,
-            failure,
-        };
-        starting.assemble(id, directory, grpc, failed).await
+    ) -> BoxFuture<'static, Result<Node, StartError>> {
+        start(config, listeners, runtimes).boxed()
     }
+}
+
+async fn start(config: NodeConfig, listeners: Vec<AdvertisedListener>, runtimes: Runtimes) -> Result<Node, StartError> {
+    let (failure, failed) = watch::channel(None);
+    let id = NodeId(config.node_id);
+    let boot_id = kernel_boot_id();
+    let mut directory = DataDirectory::open(&config.data_dir, id, DirectoryId::from_u128(rand::random()), &boot_id)?;
+    if let Ok(cluster) = config.cluster_id.parse::<ClusterId>() {
+        directory.join(cluster)?;
+    }
+    let identity = NodeIdentity::new(id, Incarnation::from_u128(rand::random()), directory.cluster);
+    let grpc = TcpListener::bind(&config.grpc_bind).await;
+    let grpc = grpc.map_err(|source| StartError::Bind {
+        address: config.grpc_bind.clone(),
+        source,
+    })?;
+    let starting = Starting {
+        config,
+        listeners,
+        runtimes,
+        identity,
+        boot_id,
+        failure,
+    };
+    starting.assemble(id, directory, grpc, failed).await
 }
 
 impl Starting {

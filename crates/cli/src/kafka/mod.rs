@@ -15,14 +15,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use klamm_client::admin::AdminError;
 use klamm_client::{Client, ClientConfig};
 
 use crate::Common;
 use crate::failure::Failure;
 
-/// Runs one command to its end.
-pub fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+/// Runs one command to its end. Boxed, so that the runtime's part is compiled once and not for each command.
+pub fn block_on<'a>(command: impl Future<Output = Result<ExitCode, Failure>> + 'a) -> Result<ExitCode, Failure> {
+    block_on_boxed(command.boxed_local())
+}
+
+fn block_on_boxed(command: LocalBoxFuture<'_, Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -133,8 +133,7 @@ impl Connection {
         expect: Expect,
     ) -> Result<PendingReply, RequestError> {
         let (outgoing, reply) = self.prepare(request, version, expect)?;
-        self.requests.send(outgoing).await.map_err(|_| self.not_sent(R::KEY))?;
-        Ok(reply)
+        self.queue(outgoing, reply).await
     }
 
     /// As `submit`, but a full queue counts as a connection that is not there. For callers that bound what they send.
@@ -172,11 +171,8 @@ impl Connection {
         version: i16,
         timeout: Duration,
     ) -> Result<Reply, RequestError> {
-        let exchange = async { self.submit(request, version, Expect::Answer).await?.wait().await };
-        match tokio::time::timeout(timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) => Err(self.timed_out(R::KEY, timeout)),
-        }
+        let (outgoing, reply) = self.prepare(request, version, Expect::Answer)?;
+        self.exchange(outgoing, reply, timeout).await
     }
 
     /// The version in which to send an `R`.
@@ -213,6 +209,29 @@ impl Connection {
                 connection: self.clone(),
             },
         ))
+    }
+
+    // What follows is the same for every kind of request, and so compiled once.
+
+    async fn queue(&self, outgoing: Outgoing, reply: PendingReply) -> Result<PendingReply, RequestError> {
+        match self.requests.send(outgoing).await {
+            Ok(()) => Ok(reply),
+            Err(_) => Err(self.not_sent(reply.api)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        outgoing: Outgoing,
+        reply: PendingReply,
+        timeout: Duration,
+    ) -> Result<Reply, RequestError> {
+        let api = reply.api;
+        let exchange = async { self.queue(outgoing, reply).await?.wait().await };
+        match tokio::time::timeout(timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(self.timed_out(api, timeout)),
+        }
     }
 
     fn not_sent(&self, api: ApiKey) -> RequestError {
