@@ -125,18 +125,8 @@ impl Connection {
         self.shared.closed.send_replace(true);
     }
 
-    /// Encodes a request and queues it, waiting for a place in the queue if there is none.
-    pub async fn submit<R: Request>(
-        &self,
-        request: &R,
-        version: i16,
-        expect: Expect,
-    ) -> Result<PendingReply, RequestError> {
-        let (outgoing, reply) = self.prepare(request, version, expect)?;
-        self.queue(outgoing, reply).await
-    }
-
-    /// As `submit`, but a full queue counts as a connection that is not there. For callers that bound what they send.
+    /// Encodes a request and queues it. A full queue counts as a connection that is not there: for callers that bound what
+    /// they send.
     pub fn submit_now<R: Request>(
         &self,
         request: &R,
@@ -211,15 +201,7 @@ impl Connection {
         ))
     }
 
-    // What follows is the same for every kind of request, and so compiled once.
-
-    async fn queue(&self, outgoing: Outgoing, reply: PendingReply) -> Result<PendingReply, RequestError> {
-        match self.requests.send(outgoing).await {
-            Ok(()) => Ok(reply),
-            Err(_) => Err(self.not_sent(reply.api)),
-        }
-    }
-
+    /// Waits for a place in the queue, then for the answer. The same for every kind of request, and so compiled once.
     async fn exchange(
         &self,
         outgoing: Outgoing,
@@ -227,7 +209,12 @@ impl Connection {
         timeout: Duration,
     ) -> Result<Reply, RequestError> {
         let api = reply.api;
-        let exchange = async { self.queue(outgoing, reply).await?.wait().await };
+        let exchange = async {
+            match self.requests.send(outgoing).await {
+                Ok(()) => reply.wait().await,
+                Err(_) => Err(self.not_sent(api)),
+            }
+        };
         match tokio::time::timeout(timeout, exchange).await {
             Ok(result) => result,
             Err(_) => Err(self.timed_out(api, timeout)),

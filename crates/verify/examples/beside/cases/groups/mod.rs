@@ -8,6 +8,7 @@ mod consumer_patterns;
 mod consumer_static;
 mod delete_offsets;
 mod elsewhere;
+mod expiry;
 mod fetch_offsets;
 mod heartbeat;
 mod join;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         consumer_static::cases(),
         consumer_offsets::cases(),
         migration::cases(),
+        expiry::cases(),
     ];
     parts.into_iter().flatten().collect()
 }
