@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_wire::ApiKey;
 
-use crate::accepted::ACCEPTED;
+use crate::accepted::{ACCEPTED, PAGE, Place, explanation, places};
 use crate::case::Case;
 use crate::session::Exchange;
 use crate::value::{Difference, Names, differences, normalise};
@@ -32,7 +32,7 @@ pub struct Report {
     cases: BTreeSet<String>,
     skipped: BTreeMap<ApiKey, usize>,
     lines: BTreeMap<Line, Vec<i16>>,
-    accepted: BTreeMap<usize, BTreeMap<Line, Vec<i16>>>,
+    accepted: BTreeMap<Place, BTreeMap<Line, Vec<i16>>>,
 }
 
 impl Report {
@@ -68,7 +68,7 @@ impl Report {
 
     /// Whether the difference is one that nothing explains.
     fn note(&mut self, case: &Case, version: i16, what: &str, found: Difference) -> bool {
-        let accepted = ACCEPTED.iter().position(|accepted| accepted.covers(&case.name, &found));
+        let accepted = explanation(&case.name, &found);
         let line = Line {
             case: case.name.clone(),
             what: what.to_owned(),
@@ -77,7 +77,7 @@ impl Report {
             klamm: found.klamm,
         };
         let lines = match accepted {
-            Some(number) => self.accepted.entry(number).or_default(),
+            Some(place) => self.accepted.entry(place).or_default(),
             None => &mut self.lines,
         };
         if accepted.is_none() && !lines.contains_key(&line) {
@@ -99,9 +99,16 @@ impl Report {
         for (line, versions) in &self.lines {
             print(line, versions);
         }
-        for (number, lines) in &self.accepted {
-            println!("accepted, {}: {} places", ACCEPTED[*number].page, lines.len());
-            for (line, versions) in lines.iter().filter(|_| show_accepted) {
+        for (number, explained) in ACCEPTED.iter().enumerate() {
+            let lines = || {
+                self.accepted
+                    .range((number, 0)..(number + 1, 0))
+                    .flat_map(|(_, lines)| lines)
+            };
+            if lines().next().is_some() {
+                println!("accepted, {PAGE}: {}: {} places", explained.line, lines().count());
+            }
+            for (line, versions) in lines().filter(|_| show_accepted) {
                 print(line, versions);
             }
         }
@@ -120,10 +127,13 @@ impl Report {
 
     /// Whether nothing is unexplained and, in a whole run, no explanation is without use.
     pub fn passed(&self, whole: bool) -> bool {
-        let unused = (0..ACCEPTED.len()).filter(|number| !self.accepted.contains_key(number));
-        let unused: Vec<&str> = unused.map(|number| ACCEPTED[number].case).collect();
+        let unused: Vec<_> = places()
+            .filter(|(place, _)| !self.accepted.contains_key(place))
+            .collect();
         if whole && !unused.is_empty() {
-            println!("accepted, but no longer there: {unused:?}");
+            for (_, difference) in &unused {
+                println!("accepted, but no longer there: {difference:?}");
+            }
         }
         self.lines.is_empty() && (!whole || unused.is_empty())
     }

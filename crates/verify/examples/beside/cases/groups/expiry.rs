@@ -179,6 +179,7 @@ fn full_classic(cases: &mut Cases) {
             session.wait(0, &living::described(&group), members)?;
         }
         session.ask_as("one more", version, &join(&group, "", &["t"]))?;
+        joined(session, "one more")?;
         let more = JoinGroupRequest {
             group_instance_id: Some("one-more"),
             ..join(&group, "", &["t"])
@@ -193,6 +194,7 @@ fn full_classic(cases: &mut Cases) {
             everyone.push(joined(session, lane)?);
         }
         session.ask_as("one more in the new generation", version, &join(&group, "", &["t"]))?;
+        joined(session, "yet one more")?;
         let everyone: Vec<&Member> = everyone.iter().collect();
         close(session, &group, &everyone)?;
         let member = enter(session, &group, &["t"], "in the empty group")?;
@@ -202,8 +204,8 @@ fn full_classic(cases: &mut Cases) {
 
 fn consumer_timeouts(cases: &mut Cases) {
     cases.add("a member falls silent", BEAT..=BEAT, |session, _| {
-        let group = living::group(session, BEAT)?;
         let topic = living::topic(session)?;
+        let group = living::group(session, BEAT)?;
         let (one, _) = beats::settled(session, &group, "one", &[&topic.name])?;
         await_state_of(session, &group, "Empty")?;
         session.ask_as("its heartbeat", BEAT, &beat(&group, &one))?;
@@ -251,8 +253,8 @@ fn await_state_of(session: &mut Session<'_>, group: &str, state: &str) -> Result
 
 fn full_consumer(cases: &mut Cases) {
     cases.add("a group that is full", BEAT..=BEAT, |session, _| {
-        let group = living::group(session, BEAT)?;
         let topic = living::topic(session)?;
+        let group = living::group(session, BEAT)?;
         let ids: Vec<String> = (1..=MEMBERS_MAX).map(|number| format!("member-{number}")).collect();
         for id in &ids {
             session.set_up(BEAT, &full(&group, id, &[&topic.name]))?;
