@@ -113,6 +113,10 @@ pub struct NodeSetting {
 pub struct DataDirectory {
     /// The absolute path, for people and tools.
     pub path: String,
+    /// The size of the disk on which it lies.
+    pub total_bytes: Option<u64>,
+    /// What is free there, without the reserve.
+    pub usable_bytes: Option<u64>,
     pub replicas: Vec<StoredReplica>,
 }
 

@@ -13,6 +13,7 @@ pub mod node;
 pub mod partitions;
 pub mod producer_ids;
 pub mod replica;
+pub mod space;
 
 pub use klamm_coordinator as group;
 pub use klamm_metadata as metadata;

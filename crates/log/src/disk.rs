@@ -44,6 +44,13 @@ pub enum EntryKind {
     Directory,
 }
 
+/// How large a file system is, and how much of it an ordinary user can still write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub capacity: u64,
+    pub available: u64,
+}
+
 /// One entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirectoryEntry {
@@ -76,6 +83,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// Makes the entries of a directory durable. MUST NOT return before they are.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The space of the file system on which `path` lies, in bytes.
+    fn space(&self, path: &Path) -> io::Result<Space>;
 }
 
 /// An open file. Shared by threads; no method moves a common position.
@@ -96,6 +106,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Cuts the file or extends it with zeros. Durable only after [`DiskFile::sync_data`].
     fn set_size(&self, size: u64) -> io::Result<()>;
+
+    /// Extends the file to `size` with zeros that have their place on the disk: writing over them never finds it full.
+    fn allocate(&self, size: u64) -> io::Result<()>;
 
     /// Makes the bytes and the length durable. MUST NOT return before they are. After an error the caller MUST NOT
     /// try again and take a success for the truth: the system may have dropped the unwritten pages.

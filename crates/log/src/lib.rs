@@ -64,7 +64,7 @@ mod tests;
 pub use checkpoint::{Checkpoint, CheckpointError, LOG_START, RECOVERY_POINT, REPLICATION};
 pub use compaction::{CompactedTo, CompactionJob, CompactionOutcome, Exchanged};
 pub use config::{CompactionRules, LogConfig};
-pub use disk::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode, RealDisk, SimDisk};
+pub use disk::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode, RealDisk, SimDisk, Space};
 pub use epochs::EpochStart;
 pub use error::{AppendError, ChangeError, Damage, DamageKind, DiskError, Failure, FlushError, OpenError, ReadError};
 pub use flush::{FlushJob, FlushedTo};

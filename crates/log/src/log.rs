@@ -207,6 +207,24 @@ impl Log {
         })
     }
 
+    /// Appends batches whose append failed because the disk was full, once there is room. They MUST be the very batches
+    /// of that call: a part of them may lie past the end of the log, and is written over.
+    pub fn append_again(&mut self, batches: &[Batch], now: Timestamp) -> Result<Appended, AppendError> {
+        if self.shared.failure() == Some(Failure::Write) {
+            self.shared.mend();
+        }
+        let end = self.log_end_offset();
+        let written = batches.iter().take_while(|batch| batch.base_offset() < end).count();
+        let (written, missing) = batches.split_at(written);
+        let bytes: usize = written.iter().map(Batch::size).sum();
+        let appended = self.append(missing, now)?;
+        self.unflushed_bytes += bytes as u64;
+        Ok(Appended {
+            bytes: bytes + appended.bytes,
+            ..appended
+        })
+    }
+
     /// Checks that the batches belong at the end of the log; returns their bytes.
     fn admit(&self, batches: &[Batch]) -> Result<usize, AppendError> {
         let mut expected = self.log_end_offset();

@@ -91,6 +91,8 @@ pub struct Produce {
     pub acks: Acks,
     pub timeout: Duration,
     pub origin: Origin,
+    /// The disk has no room for it; it may have some later.
+    pub disk_full: bool,
 }
 
 /// A follower asks for everything from `next_offset` on.

@@ -37,6 +37,7 @@ impl World {
             acks,
             timeout,
             origin: Origin::Client,
+            disk_full: false,
         };
         self.feed(index, process, Event::Produce(Box::new(produce)));
     }

@@ -92,6 +92,14 @@ settings! {
     http_bind: String = "0.0.0.0:7080".to_owned(), "", "HOST:PORT", |text| is_host_port(text);
     /// The rack of this node; replicas of a partition are spread over racks.
     rack: Option<String> = None, "", "text", |_| true;
+    /// Free space on the data directory's disk below which a warning is given; at most a fifth of the disk.
+    disk_low_bytes: u64 = 5 << 30, "bytes", "0 or more", |_| true;
+    /// Free space below which producers are refused until there is room; at most a tenth of the disk.
+    disk_full_bytes: u64 = 1 << 30, "bytes", "at most disk_low_bytes", |_| true;
+    /// Free space below which nothing is appended at all; at most a twentieth of the disk.
+    disk_read_only_bytes: u64 = 512 << 20, "bytes", "at most disk_full_bytes", |_| true;
+    /// Space that is kept free by a file, for what is under way when the disk runs full; at most a fiftieth of the disk.
+    disk_reserve_bytes: u64 = 32 << 20, "bytes", "0 or more", |_| true;
     /// Threads that own partitions: appends and decisions. 0: one per core, at most four.
     partition_threads: usize = 0, "threads", "0 to 64", |&count| count <= 64;
     /// Threads that flush logs to the disk.

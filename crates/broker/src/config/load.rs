@@ -179,6 +179,16 @@ fn check_together(config: &NodeConfig) -> Result<(), ConfigError> {
             "controllers is not set: name the voters, as in controllers = [\"1@10.0.0.1:9190\"]".into(),
         );
     }
+    let marks = [
+        config.disk_low_bytes,
+        config.disk_full_bytes,
+        config.disk_read_only_bytes,
+    ];
+    if !marks.is_sorted_by(|more, less| more >= less) {
+        return inconsistent(
+            "disk_low_bytes, disk_full_bytes and disk_read_only_bytes must not grow in this order".into(),
+        );
+    }
     for advertised in &config.advertised_listeners {
         if !config.listeners.iter().any(|listener| listener.name == advertised.name) {
             return inconsistent(format!(

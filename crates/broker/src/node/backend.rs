@@ -83,8 +83,11 @@ impl Backend for NodeBackend {
                 partition: status.partition,
                 size_bytes: status.size_bytes,
             });
+            let room = partitions.room();
             DataDirectory {
                 path: path.display().to_string(),
+                total_bytes: Some(room.capacity),
+                usable_bytes: Some(room.available),
                 replicas: replicas.collect(),
             }
         }

@@ -12,6 +12,7 @@ use super::{Broker, Node};
 use crate::api::{PartitionRole, PartitionStatus};
 use crate::coordinator::{self, Coordinators};
 use crate::metrics::{self, Definition, Family, Sample, Value};
+use crate::space::{Level, Room};
 
 crate::definitions! {
     "klamm_";
@@ -47,6 +48,14 @@ crate::definitions! {
     LOG_BYTES = "broker_log_bytes": Gauge, "bytes", [];
     /// Bytes of records that are written and not yet flushed; those of `klamm.durability=replicated` may be acknowledged.
     UNFLUSHED = "broker_unflushed_bytes": Gauge, "bytes", [];
+    /// How large the disk of the data directory is.
+    DISK_BYTES = "broker_disk_bytes": Gauge, "bytes", [];
+    /// What is free on that disk, without this node's reserve.
+    DISK_FREE = "broker_disk_free_bytes": Gauge, "bytes", [];
+    /// The free bytes below which a level begins: `low` warns, `full` refuses producers, `read-only` appends nothing.
+    DISK_MARK = "broker_disk_mark_bytes": Gauge, "bytes", ["level"];
+    /// 1 for the level that the disk is at.
+    DISK_LEVEL = "broker_disk_level": Gauge, "", ["level"];
     /// How long the oldest flush has been waiting or running; a disk that stalls shows here.
     OLDEST_FLUSH = "broker_oldest_flush_seconds": Gauge, "seconds", [];
     /// The high watermark of a partition led here: the offset of the next record that consumers will see.
@@ -94,6 +103,7 @@ impl Node {
                 families.extend(replicas(&statuses));
                 families.extend(led(&image, &statuses));
             }
+            families.extend(room(&broker.partitions.room()));
             let oldest = broker.partitions.oldest_flush().unwrap_or_default();
             families.push(Family::single(&OLDEST_FLUSH, Value::Gauge(oldest.as_secs_f64())));
             families.extend(groups(broker).await);
@@ -164,6 +174,21 @@ fn metadata(image: &Image, committed: u64) -> Vec<Family> {
             [("alive".to_owned(), alive as u64), ("fenced".to_owned(), fenced as u64)],
         ),
         gauge(&LEADERLESS, leaderless as u64),
+    ]
+}
+
+fn room(room: &Room) -> Vec<Family> {
+    let marks = [
+        (Level::Low, room.marks.low),
+        (Level::Full, room.marks.full),
+        (Level::ReadOnly, room.marks.read_only),
+    ];
+    let levels = Level::ALL.map(|level| (level.name().to_owned(), u64::from(level == room.level)));
+    vec![
+        gauge(&DISK_BYTES, room.capacity),
+        gauge(&DISK_FREE, room.available),
+        with(&DISK_MARK, marks.map(|(level, bytes)| (level.name().to_owned(), bytes))),
+        with(&DISK_LEVEL, levels),
     ]
 }
 

@@ -39,6 +39,7 @@ use crate::partitions::{
     LastStop, Partitions, PartitionsConfig, RecoveredReplica, RecoveryReport, StartError as PartitionsError,
 };
 use crate::producer_ids::ProducerIds;
+use crate::space::{Marks, SpaceConfig};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +187,14 @@ impl Starting {
             tail_bytes_max: self.config.tail_bytes_per_partition,
             checkpoint_interval: Duration::from_millis(self.config.checkpoint_interval_ms),
             retention_interval: Duration::from_millis(self.config.retention_check_interval_ms),
+            space: SpaceConfig {
+                marks: Marks {
+                    low: self.config.disk_low_bytes,
+                    full: self.config.disk_full_bytes,
+                    read_only: self.config.disk_read_only_bytes,
+                },
+                reserve_bytes: self.config.disk_reserve_bytes,
+            },
             limits: Limits::default(),
             data_runtime: self.runtimes.data.clone(),
         };

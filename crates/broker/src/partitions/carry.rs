@@ -5,7 +5,7 @@
 use klamm_log::Log;
 use klamm_record::Batch;
 use klamm_replication::{Alarm, AlterOutcome, AlterPartition, AppendId, Effect, Event, ReplaceReason, Role};
-use klamm_types::{LeaderEpoch, LogStartOffset, NodeId, Timestamp};
+use klamm_types::{ErrorCode, LeaderEpoch, LogStartOffset, NodeId, Timestamp};
 
 use super::command::AcceptedAt;
 use super::context::Context;
@@ -15,6 +15,7 @@ use super::requests::{Damage, ReplaceWish};
 use super::unflushed;
 use crate::api::{ProduceError, Produced};
 use crate::replica::convert::{self, Bounds, SubscriptionKey};
+use crate::space::Level;
 
 /// Carries out one effect. Gives the event that answers it, if it was answered at once.
 pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, effect: Effect) -> Option<Event> {
@@ -59,7 +60,22 @@ pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, e
 }
 
 fn append(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, append: AppendId, batches: &[Batch]) -> Event {
-    match log.append(batches, ctx.now.wall) {
+    let mut appended = log.append(batches, ctx.now.wall);
+    if let Err(error) = &appended
+        && error.is_full()
+    {
+        tracing::error!(
+            partition = &*hosted.name,
+            error = chain(error),
+            "the disk is full: nothing more is appended"
+        );
+        if let Err(error) = ctx.shared.space.ran_out() {
+            tracing::error!(error = chain(&error), "giving the reserve back failed");
+        }
+        // The same bytes at the same offsets: nobody has seen them yet.
+        appended = log.append_again(batches, ctx.now.wall);
+    }
+    match appended {
         Ok(appended) => {
             ctx.shared.metrics.appends.add(1);
             ctx.shared.metrics.appended_bytes.add(appended.bytes as u64);
@@ -133,8 +149,12 @@ fn complete_produce(
         }),
         Err(error) => {
             ctx.shared.metrics.produce_errors.add(1);
+            let mut told = hosted.error(error.code);
+            if error.code == ErrorCode::KafkaStorageError && ctx.shared.space.level() >= Level::Full {
+                told.message = Some("the disk is full; records are taken again when there is room".to_owned());
+            }
             Err(ProduceError {
-                error: hosted.error(error.code),
+                error: told,
                 base_offset: error.base_offset,
                 log_start_offset: error.log_start,
             })
@@ -225,6 +245,8 @@ fn subscribe(ctx: &Context, hosted: &mut Hosted, effect: &Effect) -> Option<Even
     let credit = credit_bytes.min(ctx.shared.credit_share());
     let message = convert::to_subscription(key, next_offset, last_epoch, credit);
     let target = ctx.shared.target(leader);
+    // Without room for what it would bring, there is no link.
+    let target = target.filter(|_| ctx.shared.space.level() < Level::ReadOnly);
     let link = target.and_then(|target| ctx.shared.links.link(&target, &ctx.shared));
     let lost = Event::StreamLost { leader, subscription };
     let Some(link) = link else {

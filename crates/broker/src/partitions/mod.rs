@@ -21,6 +21,7 @@ mod context;
 mod directory;
 mod fetch;
 mod hosted;
+mod housekeeping;
 mod image;
 mod inbox;
 mod logs;
@@ -55,6 +56,7 @@ use tokio::sync::{oneshot, watch};
 use crate::api::{PartitionRole, PartitionStatus};
 use crate::metrics::Metrics;
 use crate::replica::ReplicaService;
+use crate::space::Room;
 use command::{Command, applying, applying_for_thread};
 use image::Taken;
 use start::{join, lock};
@@ -184,6 +186,11 @@ impl Partitions {
     pub fn newer_leader_epoch(&self, partition: TopicPartition, leader_epoch: LeaderEpoch) {
         let event = Event::NewerLeaderEpoch { leader_epoch };
         self.shared.send_events([(partition, event)], None, None);
+    }
+
+    /// The room on the disk.
+    pub fn room(&self) -> Room {
+        self.shared.space.room()
     }
 
     /// This broker's role in a partition; `None` if it is not hosted.

@@ -28,6 +28,7 @@ use crate::flush::Pool;
 use crate::metrics::Metrics;
 use crate::replica::followers::{FollowerPair, Followers};
 use crate::replica::links::{Links, Target};
+use crate::space::{Space, SpaceConfig};
 
 /// However many partitions share, each gets this: enough for an ordinary batch or two.
 const CREDIT_BYTES_MIN: usize = 64 << 10;
@@ -51,6 +52,7 @@ pub struct PartitionsConfig {
     pub replica_bytes_max: usize,
     pub checkpoint_interval: Duration,
     pub retention_interval: Duration,
+    pub space: SpaceConfig,
     pub limits: Limits,
     /// Where replica streams run.
     pub data_runtime: Handle,
@@ -68,6 +70,7 @@ pub struct Identity {
 pub struct Shared {
     pub(crate) config: PartitionsConfig,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) space: Space,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) checkpoints: Checkpoints,

@@ -1,12 +1,11 @@
 //! Starting the data path: finding partitions on the disk, opening their logs, and starting the threads. And the
-//! thread that looks after checkpoints and retention.
+//! thread that keeps house.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use klamm_log::{Disk, DiskError, Log, LogConfig, RecoveryHint};
@@ -18,8 +17,9 @@ use super::board::Board;
 use super::carry::chain;
 use super::checkpoint::Checkpoints;
 use super::clock::Clock;
-use super::command::{Command, Host, HostOrigin, applying_for_thread};
+use super::command::{Command, Host, HostOrigin};
 use super::directory::{self, DirectoryError, Found};
+use super::housekeeping::keep_house;
 use super::image::Taken;
 use super::inbox::Inbox;
 use super::names::Names;
@@ -33,15 +33,12 @@ use crate::flush::{Pool, PoolConfig};
 use crate::metrics::Metrics;
 use crate::replica::followers::Followers;
 use crate::replica::links::Links;
+use crate::space::Space;
 
 /// Jobs that may wait for the background threads.
 const BACKGROUND_OPEN_MAX: usize = 65_536;
 /// Logs that may wait to be compacted; the others are looked at again a little later.
 const COMPACTIONS_OPEN_MAX: usize = 64;
-/// How often logs are looked at that are to be compacted.
-const COMPACTION_INTERVAL: Duration = Duration::from_secs(15);
-/// How long the housekeeper waits for workers to hand over their marks.
-const MARKS_WAIT_MAX: Duration = Duration::from_secs(1);
 const WORKER_THREADS_MAX: usize = 4;
 
 /// How the last run of this broker ended, as far as logs are concerned.
@@ -61,6 +58,8 @@ pub enum StartError {
     Checkpoints(#[from] DiskError),
     #[error("looking for partitions")]
     Directory(#[from] DirectoryError),
+    #[error("measuring the room on the disk of the data directory")]
+    Space(#[source] std::io::Error),
 }
 
 /// What recovery found, for the broker's registration.
@@ -160,7 +159,9 @@ fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Check
         count => count,
     };
     let inbox = || Arc::new(Inbox::new(config.inbox_bytes_max));
+    let space = Space::open(Arc::clone(&disk), &config.data_dir, config.space).map_err(StartError::Space)?;
     Ok(Shared {
+        space,
         disk,
         clock: Clock::new(),
         metrics: Metrics::default(),
@@ -303,46 +304,6 @@ fn describe(recovered: &Recovered) -> RecoveredReplica {
             unflushed: true,
         },
     }
-}
-
-/// Writes the checkpoints, has old segments deleted and logs compacted, until it is told to stop.
-fn keep_house(shared: &Arc<Shared>, stopped: &mpsc::Receiver<()>) {
-    let mut retention_due = Instant::now() + shared.config.retention_interval;
-    let mut compaction_due = Instant::now() + COMPACTION_INTERVAL;
-    loop {
-        match stopped.recv_timeout(shared.config.checkpoint_interval) {
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
-        }
-        gather_marks(shared);
-        if let Err(error) = shared.checkpoints.write() {
-            tracing::error!(error = chain(&error), "writing the checkpoints failed");
-        }
-        if Instant::now() >= retention_due {
-            retention_due = Instant::now() + shared.config.retention_interval;
-            for worker in &shared.workers {
-                let _ = worker.push(Command::Retain);
-            }
-        }
-        if Instant::now() >= compaction_due {
-            compaction_due = Instant::now() + COMPACTION_INTERVAL;
-            for worker in &shared.workers {
-                let _ = worker.push(Command::Compact);
-            }
-        }
-    }
-}
-
-/// Has every worker hand over the marks of what was written, and waits a moment for them.
-fn gather_marks(shared: &Shared) {
-    let (guard, done) = applying_for_thread();
-    for worker in &shared.workers {
-        let _ = worker.push(Command::Checkpoint {
-            applying: Arc::clone(&guard),
-        });
-    }
-    drop(guard);
-    let _ = done.recv_timeout(MARKS_WAIT_MAX);
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use klamm_replication::{Event, RequestId};
+use klamm_replication::{Event, Origin, RequestId};
 use klamm_types::{BrokerEpoch, TopicPartition};
 
 use super::carry;
@@ -18,6 +18,7 @@ use super::offsets;
 use super::push;
 use super::reads;
 use super::shared::Shared;
+use crate::space::Level;
 
 /// Commands of one round: after so many, flushes are started even if more wait.
 const ROUND_MAX: usize = 64;
@@ -219,6 +220,11 @@ impl Worker {
                 let metrics = &self.ctx.shared.metrics;
                 metrics.produced_batches.add(1);
                 metrics.produced_bytes.add(batch.size() as u64);
+                let level = self.ctx.shared.space.level();
+                let disk_full = match origin {
+                    Origin::Client => level >= Level::Full,
+                    Origin::Coordinator { .. } => level >= Level::ReadOnly,
+                };
                 let request = self.ctx.next_request();
                 hosted
                     .produces
@@ -229,6 +235,7 @@ impl Worker {
                     acks,
                     timeout,
                     origin,
+                    disk_full,
                 };
                 self.ctx.feed(hosted, log, Event::Produce(Box::new(produce)));
                 self.settle(partition);

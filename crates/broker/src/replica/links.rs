@@ -176,8 +176,13 @@ impl Links {
 
     /// Ends all links, for a stop.
     pub fn end_all(&self, shared: &Shared) {
+        lock(&self.slots).closed = true;
+        self.drop_all(shared);
+    }
+
+    /// Ends the links that there are; whoever subscribes again makes new ones.
+    pub fn drop_all(&self, shared: &Shared) {
         let mut slots = lock(&self.slots);
-        slots.closed = true;
         let links: Vec<_> = slots.by_leader.drain().filter_map(|(_, slot)| slot.link).collect();
         drop(slots);
         for link in links {

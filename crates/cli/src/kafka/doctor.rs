@@ -2,6 +2,8 @@
 //!
 //! The usual trouble with a cluster is an address that brokers tell their clients and that leads nowhere from there.
 
+mod space;
+
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -75,6 +77,9 @@ pub async fn run(common: &Common, args: Args) -> Result<ExitCode, Failure> {
     )];
     for broker in &cluster.brokers {
         findings.extend(check_broker(common, broker, &cluster.cluster_id, dial).await);
+        if !broker.fenced {
+            findings.extend(space::check(&admin, broker.id).await);
+        }
     }
     findings.push(check_controller(&admin).await);
     findings.push(check_partitions(&admin).await);

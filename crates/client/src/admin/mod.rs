@@ -10,6 +10,7 @@ mod describe;
 mod error;
 mod group_offsets;
 mod groups;
+mod log_dirs;
 mod offsets;
 mod quorum;
 mod topics;
@@ -25,6 +26,7 @@ pub use configs::{AlterConfig, ConfigEntry, ConfigResource, ConfigSource, Config
 pub use describe::{ClusterBroker, ClusterDescription, PartitionDescription, TopicDescription, TopicListing};
 pub use error::AdminError;
 pub use groups::{GroupDescription, GroupListing, GroupMember, GroupState, GroupType};
+pub use log_dirs::{LogDirDescription, LogDirReplica};
 pub use offsets::{EpochEnd, ListedOffset, OffsetSpec};
 pub use quorum::{QuorumDescription, QuorumNode, QuorumReplica, Voter};
 pub use topics::{CreateMode, CreatedTopic, NewTopic};

@@ -51,6 +51,25 @@ async fn the_cluster_and_its_quorum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn directories_with_their_replicas_and_the_room_there_is() {
+    let client = client().await;
+    let name = fresh_name("directories");
+    create(&client, &name).await;
+    let partition = &client.admin().describe_topic(&name).await.unwrap().partitions[0];
+    let directories = client.admin().describe_log_dirs(partition.replicas[0]).await.unwrap();
+    assert!(!directories.is_empty());
+    for directory in &directories {
+        let (total, usable) = (directory.total_bytes.unwrap(), directory.usable_bytes.unwrap());
+        assert!(
+            directory.path.starts_with('/') && total > 0 && usable <= total,
+            "{directory:?}"
+        );
+    }
+    let mut replicas = directories.iter().flat_map(|directory| &directory.replicas);
+    assert!(replicas.any(|replica| replica.topic == name && replica.partition.0 == partition.partition));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settings_of_a_topic() {
     let client = client().await;
     let (admin, name) = (client.admin(), fresh_name("settings"));

@@ -1,6 +1,6 @@
 //! DescribeLogDirs (35): this broker's data directory, and the replicas in it with their sizes.
 //!
-//! There is one directory per node. What its volume holds and has left is not told (-1: unknown).
+//! There is one directory per node. Free is what its disk has left without the node's reserve.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         if wanted.as_ref().is_none_or(is_wanted) {
             topics.entry(&topic.name).or_default().push(DescribeLogDirsPartition {
                 partition_index: partition,
-                partition_size: i64::try_from(replica.size_bytes).unwrap_or(i64::MAX),
+                partition_size: in_bytes(Some(replica.size_bytes)),
                 // How far a log is behind its own high watermark: it never is.
                 offset_lag: 0,
                 is_future_key: false,
@@ -43,10 +43,17 @@ pub(crate) async fn answer(client: &Client, request: &Request) -> Answer {
         results: vec![DescribeLogDirsResult {
             log_dir: &directory.path,
             topics: topics.collect(),
+            total_bytes: in_bytes(directory.total_bytes),
+            usable_bytes: in_bytes(directory.usable_bytes),
             ..Default::default()
         }],
         ..Default::default()
     })
+}
+
+/// -1 stands for what is not known.
+fn in_bytes(known: Option<u64>) -> i64 {
+    known.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX))
 }
 
 /// The partitions that were asked for; no topics means all.

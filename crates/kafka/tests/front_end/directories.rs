@@ -21,6 +21,8 @@ fn stored() -> DataDirectory {
     };
     DataDirectory {
         path: "/data/klamm".to_owned(),
+        total_bytes: Some(1000),
+        usable_bytes: Some(400),
         replicas: vec![replica(1, 0, 100), replica(1, 1, u64::MAX), replica(9, 0, 7)],
     }
 }
@@ -39,8 +41,8 @@ fn directory(topics: Vec<DescribeLogDirsTopic<'static>>) -> Vec<DescribeLogDirsR
         error_code: 0,
         log_dir: "/data/klamm",
         topics,
-        total_bytes: -1,
-        usable_bytes: -1,
+        total_bytes: 1000,
+        usable_bytes: 400,
         is_cordoned: false,
     }]
 }

@@ -7,12 +7,15 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use super::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode};
+use super::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode, Space};
 
 /// How many buffers the system takes in one call (IOV_MAX).
 const BUFFERS_MAX: usize = 1024;
+
+const ZEROS_BYTES: usize = 1 << 20;
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +68,14 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        let found = statvfs(path)?;
+        Ok(Space {
+            capacity: found.f_blocks.saturating_mul(found.f_frsize),
+            available: found.f_bavail.saturating_mul(found.f_frsize),
+        })
     }
 }
 
@@ -134,6 +145,22 @@ impl DiskFile for RealFile {
 
     fn set_size(&self, size: u64) -> io::Result<()> {
         self.0.set_len(size)
+    }
+
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        match fallocate(&self.0, FallocateFlags::empty(), 0, size) {
+            Ok(()) => Ok(()),
+            // File systems that cannot do it without writing are written to.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                let zeros = vec![0; ZEROS_BYTES];
+                for position in (self.size()?..size).step_by(ZEROS_BYTES) {
+                    let length = (size - position).min(ZEROS_BYTES as u64) as usize;
+                    self.0.write_all_at(&zeros[..length], position)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -20,7 +20,7 @@ pub use tree::SimState;
 use self::faults::Verdict;
 use self::file::SimFile;
 use self::tree::{Node, NodeId};
-use super::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode};
+use super::{DirectoryEntry, Disk, DiskFile, EntryKind, OpenMode, Space};
 
 /// A handle to a simulated disk. Copies of the handle are the same disk.
 #[derive(Clone, Default)]
@@ -218,6 +218,15 @@ impl Disk for SimDisk {
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>> {
         self.change(Operation::List, path, |state| state.list(path))
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Space> {
+        let state = self.lock();
+        let capacity = state.capacity.unwrap_or(u64::MAX);
+        Ok(Space {
+            capacity,
+            available: capacity.saturating_sub(state.used),
+        })
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

@@ -56,6 +56,35 @@ fn an_append_over_several_segments_may_end_in_between() {
 }
 
 #[test]
+fn what_a_full_disk_refused_is_appended_again_over_its_own_bytes() {
+    let batches: Vec<_> = (0..8).map(|base| batch(base, 1, 1, 230)).collect();
+    let segment = |base: i64| segment_path(base, ".log");
+    for (path, written) in [(segment(0), 0), (segment(3), 3), (segment(6), 6)] {
+        for keep in [0, 1, 300] {
+            let disk = SimDisk::new();
+            let (mut log, _) = open(&disk);
+            disk.inject(Fault::next(
+                Operation::Write,
+                path.to_str().unwrap(),
+                Effect::Full { keep },
+            ));
+            assert!(log.append(&batches, NOW).unwrap_err().is_full());
+            assert_eq!(log.log_end_offset(), Offset(written), "{path:?}");
+            let appended = log.append_again(&batches, NOW).unwrap();
+            assert_eq!(
+                (appended.log_end_offset, appended.bytes),
+                (Offset(8), 8 * batches[0].size())
+            );
+            log.flush().unwrap();
+            disk.crash(&mut |_| 0);
+            let (log, recovery) = open_with(&disk, config(), unclean(8));
+            assert_eq!((recovery.cut, recovery.damage), (None, None));
+            assert_eq!(read_all(&log, 0, 10_000), batches);
+        }
+    }
+}
+
+#[test]
 fn a_roll_that_finds_the_disk_full_can_be_tried_again() {
     let disk = SimDisk::new();
     let (mut log, _) = open(&disk);

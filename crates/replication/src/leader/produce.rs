@@ -70,6 +70,9 @@ impl Leader {
         {
             return Err(refusal(ErrorCode::NotLeaderOrFollower, LogStartOffset(-1)));
         }
+        if produce.disk_full {
+            return Err(refusal(ErrorCode::KafkaStorageError, ctx.log.log_start));
+        }
         let too_few = self.view.isr.len() < self.view.min_insync_effective();
         if produce.acks == Acks::All && too_few {
             return Err(refusal(ErrorCode::NotEnoughReplicas, ctx.log.log_start));

@@ -126,6 +126,12 @@ impl DiskFile for SimFile {
         result
     }
 
+    fn allocate(&self, size: u64) -> io::Result<()> {
+        let start = self.size()?;
+        let zeros = vec![0; index(size.saturating_sub(start))?];
+        self.write_at(&[IoSlice::new(&zeros)], start)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let id = self.disk.alive(self)?;
         let mut state = self.disk.lock();

@@ -129,6 +129,7 @@ fn no_time_at_all_is_over_at_once() {
         acks: Acks::All,
         timeout: Duration::ZERO,
         origin: Origin::Client,
+        disk_full: false,
     })));
     assert_eq!(completions(&effects), [failed(1, ErrorCode::RequestTimedOut, 0, 0)]);
 }
@@ -167,6 +168,27 @@ fn a_duplicate_is_answered_only_once_the_original_is_committed() {
     );
     let out_of_order = failed(4, ErrorCode::OutOfOrderSequenceNumber, -1, 0);
     assert_eq!(stage.produce(4, sequenced(3, 1), Acks::All), [out_of_order]);
+}
+
+#[test]
+fn a_full_disk_refuses_and_later_batches_do_not_come_before_the_refused() {
+    let mut stage = Stage::leading();
+    let produce = |request, batch, disk_full| {
+        Event::Produce(Box::new(Produce {
+            request: RequestId(request),
+            batch,
+            acks: Acks::All,
+            timeout: Duration::from_millis(100),
+            origin: Origin::Client,
+            disk_full,
+        }))
+    };
+    let refused = failed(1, ErrorCode::KafkaStorageError, -1, 0);
+    assert_eq!(stage.step(produce(1, sequenced(0, 2), true)), [refused]);
+    let out_of_order = failed(2, ErrorCode::OutOfOrderSequenceNumber, -1, 0);
+    assert_eq!(stage.step(produce(2, sequenced(2, 2), false)), [out_of_order]);
+    let effects = stage.step(produce(3, sequenced(0, 2), false));
+    assert!(matches!(effects[..], [Effect::Append { .. }, ..]), "{effects:?}");
 }
 
 #[test]
@@ -346,6 +368,7 @@ fn a_coordinator_appends_only_in_the_epoch_it_decided_in() {
             origin: Origin::Coordinator {
                 leader_epoch: LeaderEpoch(epoch),
             },
+            disk_full: false,
         })))
     };
     assert_eq!(append(1, 4), [failed(1, ErrorCode::NotLeaderOrFollower, -1, -1)]);

@@ -150,6 +150,7 @@ impl Stage {
             acks,
             timeout: Duration::from_millis(100),
             origin: Origin::Client,
+            disk_full: false,
         })))
     }
 
