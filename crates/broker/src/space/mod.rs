@@ -84,7 +84,8 @@ impl Space {
         }
     }
 
-    /// Measures the room, and takes the reserve back where there is enough for it. Returns the level before.
+    /// Measures the room; gives the reserve back where hardly anything else is left, and takes it where there is enough.
+    /// Returns the level before.
     pub fn look(&self) -> io::Result<Level> {
         let before = self.level();
         let mut reserve = lock(&self.reserve);
@@ -92,13 +93,16 @@ impl Space {
         // A reserve that is owed is not to be used for anything else.
         let available = found.available.saturating_sub(reserve.missing());
         let level = self.config.marks.on(found.capacity).level(before, available);
-        if level < Level::ReadOnly {
-            // Without it, the next look tries again.
-            reserve.take()?;
-        }
         self.capacity.store(found.capacity, Ordering::Relaxed);
         self.available.store(available, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);
+        if level < Level::ReadOnly {
+            // Without it, the next look tries again.
+            reserve.take()?;
+        } else if found.available < reserve.bytes() {
+            // Checkpoints and the controller's store need little, but they need it.
+            reserve.release()?;
+        }
         Ok(before)
     }
 
@@ -181,6 +185,21 @@ mod tests {
         fill(&disk, 5000);
         space.look().unwrap();
         assert_eq!(space.level(), Level::Ample);
+        assert_eq!(disk.file_size(Path::new("/data/reserve")), Some(200));
+    }
+
+    #[test]
+    fn the_last_room_is_for_those_who_need_little() {
+        let disk = disk();
+        let space = Space::open(disk.clone(), Path::new("/data"), CONFIG).unwrap();
+        fill(&disk, 9790);
+        space.look().unwrap();
+        assert_eq!((space.level(), space.room().available), (Level::ReadOnly, 10));
+        assert_eq!(disk.space(Path::new("/data")).unwrap().available, 210);
+        space.look().unwrap();
+        assert_eq!((space.level(), space.room().available), (Level::ReadOnly, 10));
+        fill(&disk, 0);
+        space.look().unwrap();
         assert_eq!(disk.file_size(Path::new("/data/reserve")), Some(200));
     }
 

@@ -34,6 +34,10 @@ impl Reserve {
         if self.held { 0 } else { self.bytes }
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes the room, unless it is held.
     pub fn take(&mut self) -> io::Result<()> {
         if self.held || self.bytes == 0 {
@@ -57,6 +61,7 @@ impl Reserve {
     /// Gives the room back.
     pub fn release(&mut self) -> io::Result<()> {
         self.held = false;
+        // Also what an earlier run has left.
         remove_if_present(self.disk.as_ref(), &self.path)
     }
 }
