@@ -14,6 +14,8 @@ pub enum Outcome {
     Acknowledged { offset: i64, at: Duration },
     /// Refused: it certainly had no effect.
     Failed,
+    /// Part of a transaction that was aborted: no reader of committed records may see it.
+    Aborted,
     /// Nobody knows; it may or may not be read.
     Unknown,
 }
