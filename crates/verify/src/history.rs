@@ -54,17 +54,6 @@ impl History {
         self.partitions.entry(partition).or_default()
     }
 
-    /// Takes over what another history holds: of another producer, or another reader.
-    pub fn merge(&mut self, other: History) {
-        for (partition, from) in other.partitions {
-            let into = self.partition(partition);
-            into.sent.extend(from.sent);
-            for (reader, reads) in from.reads {
-                into.reads.entry(reader).or_default().extend(reads);
-            }
-        }
-    }
-
     pub fn acknowledged(&self) -> u64 {
         let sent = self.partitions.values().flat_map(|partition| &partition.sent);
         sent.filter(|sent| matches!(sent.outcome, Outcome::Acknowledged { .. }))
