@@ -19,6 +19,8 @@ mod sends;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::anomaly::{Findings, Reader};
 use crate::history::Outcome;
 use crate::value::Value;
@@ -96,7 +98,7 @@ pub struct Audiences {
 }
 
 /// Counters of everything that passed the judge.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     pub sent: u64,
     pub acknowledged: u64,
