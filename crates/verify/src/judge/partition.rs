@@ -155,14 +155,9 @@ impl Partition {
             totals.unchecked += 1;
             return;
         }
-        if let Some(known) = self.log.get(&offset) {
-            if *known != value {
-                findings.note(Anomaly::InconsistentOffsets {
-                    partition,
-                    offset,
-                    expected: show(*known),
-                    found: show(value),
-                });
+        if let Some(&known) = self.log.get(&offset) {
+            if known != value {
+                self.contradicted(offset, known, value, findings);
             }
             return;
         }
@@ -182,6 +177,21 @@ impl Partition {
         if let Some(sends) = self.producers.get_mut(&value.producer) {
             let sign = sends.found(value.number, offset);
             self.note(sign, value, offset, findings, totals);
+        }
+    }
+
+    /// Somebody sees another value at an offset than others did before.
+    fn contradicted(&mut self, offset: i64, known: Option<Value>, value: Option<Value>, findings: &mut Findings) {
+        findings.note(Anomaly::InconsistentOffsets {
+            partition: self.number,
+            offset,
+            expected: show(known),
+            found: show(value),
+        });
+        if let Some(value) = value
+            && let Some(sends) = self.producers.get_mut(&value.producer)
+        {
+            sends.contradicted(value.number, offset);
         }
     }
 

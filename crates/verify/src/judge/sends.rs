@@ -119,6 +119,17 @@ impl Sends {
         }
     }
 
+    /// The value was seen where the log holds another one: that is told already, and it is not lost besides.
+    pub fn contradicted(&mut self, number: u64, offset: i64) {
+        let Some(entry) = self.open.get_mut(&number).filter(|entry| entry.place.is_none()) else {
+            return;
+        };
+        (entry.place, entry.passed) = (Some(offset), true);
+        if entry.is_settled() {
+            self.open.remove(&number);
+        }
+    }
+
     /// The value's offset leaves the window; offsets leave in order. The number of a later send that left before it.
     pub fn passed(&mut self, number: u64, offset: i64) -> Option<u64> {
         let entry = self.open.get_mut(&number)?;

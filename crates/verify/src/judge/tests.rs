@@ -226,6 +226,20 @@ fn inconsistent_offsets() {
     assert_eq!(found(&events), [differs]);
 }
 
+/// As after an election with loss: the one who reads late sees the new value where others saw the old one.
+#[test]
+fn a_value_that_took_another_ones_place_is_not_lost_besides() {
+    let mut events = without(good_run(9), |event| *event == read(SECOND, 8, 8));
+    events.extend([sent(9), acknowledged(9, 8), read(SECOND, 8, 9)]);
+    let differs = Anomaly::InconsistentOffsets {
+        partition: 0,
+        offset: 8,
+        expected: "1:8".into(),
+        found: "1:9".into(),
+    };
+    assert_eq!(found(&events), [differs]);
+}
+
 #[test]
 fn acknowledged_at_one_offset_and_read_at_another() {
     for late in [false, true] {

@@ -74,6 +74,19 @@ fn tiles(report: &Report) -> String {
             count(totals.redelivered)
         ),
     };
+    let bound = count(away.bound_ms);
+    let (spans, more) = match away.max_ms {
+        None => ("never".to_owned(), format!("for more than {bound} ms")),
+        max => (
+            gap(max),
+            format!(
+                "at most; p50 {}, p99 {}; {} spans of more than {bound} ms",
+                gap(away.p50_ms),
+                gap(away.p99_ms),
+                count(away.spans as u64 + away.not_listed)
+            ),
+        ),
+    };
     let tiles = [
         (
             "Anomalies",
@@ -92,25 +105,16 @@ fn tiles(report: &Report) -> String {
         ),
         ("Read", count(totals.read), group),
         (
-            "Acknowledgement p50",
+            "Latency p50",
             latency(|one| one.p50),
             format!("p99 {}, max {}", latency(|one| one.p99), latency(|one| one.max)),
         ),
         (
-            "Without writes, max",
-            gap(away.max_ms),
-            format!(
-                "p50 {}, p99 {}; {} spans",
-                gap(away.p50_ms),
-                gap(away.p99_ms),
-                away.spans as u64 + away.not_listed
-            ),
-        ),
-        (
             "Longest gap",
             milliseconds(away.longest_gap_ms),
-            format!("spans count from {} ms on", count(away.bound_ms)),
+            "between two acknowledgements of a partition".to_owned(),
         ),
+        ("Unavailable", spans, more),
     ];
     let tile = |(name, figure, more): &(&str, String, String)| {
         format!(

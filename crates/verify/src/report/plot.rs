@@ -151,7 +151,8 @@ impl Plot<'_> {
         let mut path = String::new();
         for (index, bucket) in self.report.throughput.buckets.iter().enumerate() {
             let from = index as f64 * width;
-            if from >= self.seconds {
+            // What began before the end and was cut off by it would look like a fall.
+            if index > 0 && from + width > self.seconds {
                 break;
             }
             let (from, to, y) = (self.x(from), self.x(from + width), y(bucket));
@@ -165,8 +166,11 @@ impl Plot<'_> {
         }
     }
 
+    /// Where the lines end.
     fn last_x(&self) -> f64 {
-        self.x(self.report.throughput.buckets.len() as f64 * self.report.throughput.width.as_secs_f64())
+        let width = self.report.throughput.width.as_secs_f64();
+        let whole = (self.seconds / width).floor().max(1.0);
+        self.x(whole.min(self.report.throughput.buckets.len() as f64) * width)
     }
 
     fn row(&mut self, row: usize) {

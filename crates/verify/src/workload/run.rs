@@ -118,7 +118,12 @@ impl Run {
         &self.client
     }
 
-    /// How long it runs; the recorder's times count from the same start.
+    /// What the recorder's times count from.
+    pub fn started(&self) -> Instant {
+        self.shared.started
+    }
+
+    /// How long it runs.
     pub fn elapsed(&self) -> Duration {
         self.shared.started.elapsed()
     }
