@@ -78,12 +78,17 @@ impl Limits {
     };
 }
 
-impl Default for Limits {
-    /// For a partition some 30 MB at most, and usually less than one.
-    fn default() -> Limits {
+/// Offsets and sends kept over all partitions at most: some 300 MB. A run in which everybody keeps up has a hundredth.
+const RETAINED_MAX: usize = 2_000_000;
+
+impl Limits {
+    /// What is allowed to each of so many partitions.
+    pub fn shared_by(partitions: usize) -> Limits {
+        let retained_max = RETAINED_MAX / partitions.max(1);
+        let quarter = i64::try_from(retained_max / 4).unwrap_or(i64::MAX);
         Limits {
-            window: 1000,
-            retained_max: 200_000,
+            window: quarter.min(1000),
+            retained_max,
         }
     }
 }

@@ -472,7 +472,7 @@ fn sends_that_nobody_reads_cost_checks_and_no_memory() {
 fn ten_million_records_are_judged_in_little_memory() {
     const RECORDS: u64 = 1_000_000;
     const UNDER_WAY: u64 = 100;
-    let mut judge = Judge::new(Limits::default());
+    let mut judge = Judge::new(Limits::shared_by(10));
     let readers = BTreeMap::from([(0, Some(0))]);
     for partition in 0..10 {
         let readers = readers.clone();

@@ -306,6 +306,7 @@ pub(super) fn count(number: u64) -> String {
 fn milliseconds(ms: f64) -> String {
     match ms {
         ms if ms < 100.0 => format!("{ms:.1} ms"),
+        ms if ms >= 10_000.0 => format!("{:.1} s", ms / 1000.0),
         ms => format!("{} ms", count(ms.round() as u64)),
     }
 }

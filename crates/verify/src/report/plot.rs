@@ -114,7 +114,12 @@ impl Plot<'_> {
         let rate = |records: u64| records as f64 / width;
         let buckets = &self.report.throughput.buckets;
         let most = |of: fn(&Bucket) -> u64| buckets.iter().map(of).max().unwrap_or(0);
-        let shown: [fn(&Bucket) -> u64; 3] = [|one| one.sent, |one| one.acknowledged, |one| one.read];
+        let shown: [fn(&Bucket) -> u64; 4] = [
+            |one| one.sent,
+            |one| one.acknowledged,
+            |one| one.read,
+            |one| one.read_by_group,
+        ];
         let most = shown.into_iter().map(most).max().unwrap_or(0);
         let step = nice_step(rate(most).max(1.0) / 4.0);
         let top = (rate(most).max(1.0) / step).ceil() * step;

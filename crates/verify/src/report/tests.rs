@@ -26,7 +26,7 @@ fn described(partition: i32, leader: i32, leader_epoch: i32, isr: &[i32]) -> Par
 
 /// Twenty seconds, six partitions; partition 0 and 3 lose their leader for a while, and `lost` records are lost.
 fn monitor(lost: u64) -> Monitor {
-    let mut judge = Judge::new(Limits::default());
+    let mut judge = Judge::new(Limits::shared_by(10));
     for partition in 0..6 {
         let readers = [(0, Some(0))].into();
         judge.expect(partition, Audiences { readers, group: None });
@@ -117,7 +117,7 @@ fn verdicts() {
     assert_eq!(good.sentence(), "nothing acknowledged was lost, doubled or reordered");
     good.totals.unchecked = 3;
     assert!(good.sentence().contains("3 could not be checked"));
-    let nothing = Monitor::new(Judge::new(Limits::default()), Outages::new(1, at(500)));
+    let nothing = Monitor::new(Judge::new(Limits::shared_by(10)), Outages::new(1, at(500)));
     let run = Description::default();
     let nothing = Report::new(run, &nothing, &Changes::default(), Vec::new(), Vec::new());
     assert_eq!((nothing.verdict, nothing.is_good()), ("nothing acknowledged", false));

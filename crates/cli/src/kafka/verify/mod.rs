@@ -159,7 +159,8 @@ async fn load(common: &Common, args: &Args, client: &Client) -> Result<Load, Fai
 }
 
 fn monitor(load: &Load, args: &Args) -> Monitor {
-    let mut judge = Judge::new(Limits::default());
+    let partitions = usize::try_from(load.partitions).unwrap_or(0);
+    let mut judge = Judge::new(Limits::shared_by(partitions));
     for partition in 0..load.partitions {
         let readers = [(0, Some(0))].into();
         let group = (load.group_members > 0).then_some(0);
@@ -168,10 +169,7 @@ fn monitor(load: &Load, args: &Args) -> Monitor {
     // What is sent to a partition less often than this cannot be acknowledged more often.
     let pace = Duration::from_secs_f64(f64::from(load.partitions) / f64::from(load.records_per_second));
     let bound = Duration::from_millis(args.gap_bound_ms).max(pace * 10);
-    Monitor::new(
-        judge,
-        Outages::new(usize::try_from(load.partitions).unwrap_or(0), bound),
-    )
+    Monitor::new(judge, Outages::new(partitions, bound))
 }
 
 /// Watches the load to its end, and judges it. Whatever goes wrong meanwhile is part of the report.
