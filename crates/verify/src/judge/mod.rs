@@ -61,6 +61,9 @@ pub enum Event {
     },
 }
 
+/// Offsets and sends kept over all partitions at most: some 300 MB. A run in which everybody keeps up has a hundredth.
+const RETAINED_MAX: usize = 2_000_000;
+
 /// How much a judge keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -76,12 +79,7 @@ impl Limits {
         window: i64::MAX,
         retained_max: usize::MAX,
     };
-}
 
-/// Offsets and sends kept over all partitions at most: some 300 MB. A run in which everybody keeps up has a hundredth.
-const RETAINED_MAX: usize = 2_000_000;
-
-impl Limits {
     /// What is allowed to each of so many partitions.
     pub fn shared_by(partitions: usize) -> Limits {
         let retained_max = RETAINED_MAX / partitions.max(1);

@@ -1,8 +1,9 @@
-//! One member of the workload's group: reads its share, commits what it has written down, leaves at the end.
+//! One member of the workload's group: reads its share and commits what it has written down. Now and then it leaves
+//! without committing what it read last, as a program that fails does, and comes back: others must get that again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use klamm_client::{
@@ -59,7 +60,9 @@ pub(super) struct Task {
 
 impl Task {
     pub async fn run(self) -> Result<(), WorkloadError> {
-        let mut consumer = self.join();
+        let leaving = Arc::new(AtomicBool::new(false));
+        let mut consumer = self.join(&leaving);
+        let mut rejoin_at = self.first_rejoin();
         let (mut committed_at, mut deadline, mut reason) = (Instant::now(), None, String::new());
         loop {
             let ends = self.until.borrow().clone();
@@ -76,6 +79,14 @@ impl Task {
                         reason,
                     });
                 }
+            }
+            if deadline.is_none() && rejoin_at.is_some_and(|at| Instant::now() >= at) {
+                leaving.store(true, Ordering::Relaxed);
+                // It left, whatever became of its goodbye.
+                let _ = consumer.close().await;
+                leaving.store(false, Ordering::Relaxed);
+                consumer = self.join(&leaving);
+                rejoin_at = self.round().map(|round| Instant::now() + round);
             }
             match consumer.poll(POLL).await {
                 Ok(records) => records.iter().for_each(|record| self.note(record)),
@@ -95,7 +106,18 @@ impl Task {
         Ok(())
     }
 
-    fn join(&self) -> Consumer {
+    /// One after another, the members have each left once.
+    fn round(&self) -> Option<Duration> {
+        let load = &self.shared.load;
+        load.rejoin_interval.map(|interval| interval * load.group_members)
+    }
+
+    fn first_rejoin(&self) -> Option<Instant> {
+        let interval = self.shared.load.rejoin_interval?;
+        Some(self.shared.started + interval * (self.number + 1))
+    }
+
+    fn join(&self, leaving: &Arc<AtomicBool>) -> Consumer {
         let group = GroupConfig {
             auto_commit_interval: None,
             group_protocol: self.shared.load.group_protocol,
@@ -109,6 +131,7 @@ impl Task {
         consumer.on_rebalance(Told {
             shared: self.shared.clone(),
             member: self.number,
+            leaving: leaving.clone(),
         });
         // Only a wrong setting is refused here, and these are right; what goes wrong later, `poll` tells.
         let _ = consumer.subscribe([self.shared.load.topic.as_str()]);
@@ -145,6 +168,7 @@ impl Task {
 struct Told {
     shared: Shared,
     member: u32,
+    leaving: Arc<AtomicBool>,
 }
 
 impl RebalanceListener for Told {
@@ -158,7 +182,10 @@ impl RebalanceListener for Told {
     async fn revoked(&mut self, revoked: &mut Revoked) {
         let (partitions, member): (Vec<_>, _) = (revoked.partitions().cloned().collect(), self.member);
         for partition in partitions {
-            if let Some(position) = revoked.position(&partition) {
+            let position = revoked
+                .position(&partition)
+                .filter(|_| !self.leaving.load(Ordering::Relaxed));
+            if let Some(position) = position {
                 revoked.commit(&partition, CommittedOffset::new(position));
             }
             self.shared.note(partition.partition.0, Event::Revoked { member });

@@ -44,6 +44,8 @@ pub struct Load {
     /// Members that read the topic together, under the topic's name as the group's. None: no group.
     pub group_members: u32,
     pub group_protocol: GroupProtocol,
+    /// So often one of the members, in turn, leaves the group and comes back.
+    pub rejoin_interval: Option<Duration>,
     /// How long the cluster may take to answer what is asked besides: the topic, its offsets.
     pub api_timeout: Duration,
 }
@@ -63,6 +65,7 @@ impl Load {
             delivery_timeout: Duration::from_secs(120),
             group_members: 0,
             group_protocol: GroupProtocol::Classic,
+            rejoin_interval: None,
             api_timeout: Duration::from_secs(60),
         }
     }

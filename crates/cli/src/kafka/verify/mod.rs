@@ -60,6 +60,9 @@ pub struct Args {
     /// The group's protocol: classic or consumer (KIP-848).
     #[arg(long, default_value = "classic", value_parser = group_protocol)]
     group_protocol: GroupProtocol,
+    /// So often one member of the group, in turn, leaves without committing what it read last, and comes back; 0: never.
+    #[arg(long, default_value_t = 20, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    rejoin_seconds: u64,
     /// A partition without an acknowledged write for so long counts as unavailable. At a slow rate it is longer.
     #[arg(long, default_value_t = 200, value_name = "MS")]
     gap_bound_ms: u64,
@@ -153,6 +156,7 @@ async fn load(common: &Common, args: &Args, client: &Client) -> Result<Load, Fai
         record_bytes: args.record_bytes,
         group_members: args.group_members,
         group_protocol: args.group_protocol,
+        rejoin_interval: (args.rejoin_seconds > 0).then(|| Duration::from_secs(args.rejoin_seconds)),
         api_timeout: Duration::from_secs(common.timeout.max(1)),
         ..Load::new(&common.bootstrap, args.topic.clone().unwrap_or_else(made))
     })
