@@ -1,7 +1,7 @@
 //! The page: nothing in it comes from elsewhere, and it needs no script.
 
-use super::plot;
-use super::{Report, plot::seconds};
+use super::plot::{self, seconds};
+use super::{Report, tiles};
 use crate::anomaly::Kind;
 use crate::changes::{Change, Standing};
 
@@ -13,7 +13,7 @@ const ROWS_MAX: usize = 200;
 pub fn to_html(report: &Report) -> String {
     let parts = [
         head(report),
-        tiles(report),
+        tiles::tiles(report),
         timeline(report),
         anomalies(report),
         troubles(report),
@@ -52,79 +52,6 @@ fn head(report: &Report) -> String {
         run.producers,
         count(u64::from(run.records_per_second)),
         count(run.record_bytes as u64),
-    )
-}
-
-fn tiles(report: &Report) -> String {
-    let totals = &report.totals;
-    let found: u64 = report.anomalies.values().sum();
-    let tone = if found == 0 { "good" } else { "bad" };
-    let unchecked = match totals.unchecked {
-        0 => "everything was checked".to_owned(),
-        unchecked => format!("<span class=\"warn\">{} not checked</span>", count(unchecked)),
-    };
-    let away = &report.unavailability;
-    let gap = |ms: Option<f64>| ms.map_or_else(|| "–".to_owned(), milliseconds);
-    let latency = |of: fn(&crate::LatencySummary) -> f64| gap(report.latency_ms.as_ref().map(of));
-    let group = match report.run.group_members {
-        0 => String::new(),
-        _ => format!(
-            "{} by the group, {} again",
-            count(totals.read_by_group),
-            count(totals.redelivered)
-        ),
-    };
-    let bound = count(away.bound_ms);
-    let (spans, more) = match away.max_ms {
-        None => ("never".to_owned(), format!("for more than {bound} ms")),
-        max => (
-            gap(max),
-            format!(
-                "at most; p50 {}, p99 {}; {} spans of more than {bound} ms",
-                gap(away.p50_ms),
-                gap(away.p99_ms),
-                count(away.spans as u64 + away.not_listed)
-            ),
-        ),
-    };
-    let tiles = [
-        (
-            "Anomalies",
-            format!("<span class=\"{tone}\">{}</span>", count(found)),
-            unchecked,
-        ),
-        (
-            "Acknowledged",
-            count(totals.acknowledged),
-            format!(
-                "of {} sent; {} unknown, {} refused",
-                count(totals.sent),
-                count(totals.unknown),
-                count(totals.refused)
-            ),
-        ),
-        ("Read", count(totals.read), group),
-        (
-            "Latency p50",
-            latency(|one| one.p50),
-            format!("p99 {}, max {}", latency(|one| one.p99), latency(|one| one.max)),
-        ),
-        (
-            "Longest gap",
-            milliseconds(away.longest_gap_ms),
-            "between two acknowledgements of a partition".to_owned(),
-        ),
-        ("Unavailable", spans, more),
-    ];
-    let tile = |(name, figure, more): &(&str, String, String)| {
-        format!(
-            "<div class=\"tile\"><div class=\"name\">{name}</div><div class=\"figure\">{figure}</div>\
-             <div class=\"more\">{more}</div></div>\n"
-        )
-    };
-    format!(
-        "<div class=\"tiles\">\n{}</div>\n",
-        tiles.iter().map(tile).collect::<String>()
     )
 }
 
@@ -303,7 +230,7 @@ pub(super) fn count(number: u64) -> String {
     out
 }
 
-fn milliseconds(ms: f64) -> String {
+pub(super) fn milliseconds(ms: f64) -> String {
     match ms {
         ms if ms < 100.0 => format!("{ms:.1} ms"),
         ms if ms >= 10_000.0 => format!("{:.1} s", ms / 1000.0),

@@ -2,6 +2,7 @@
 
 mod html;
 mod plot;
+mod tiles;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
