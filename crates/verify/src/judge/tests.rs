@@ -2,6 +2,7 @@
 
 mod group;
 mod memory;
+mod random;
 
 use std::time::Duration;
 
