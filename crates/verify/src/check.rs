@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::anomaly::{Anomaly, Findings, Kind, Reader};
 use crate::history::{History, PartitionHistory};
-use crate::judge::{Audiences, Event, Judge, Limits};
+use crate::judge::{Audiences, Ending, Event, Judge, Limits};
 
 /// The verdict on a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,7 +49,7 @@ pub fn check(history: &History) -> Verdict {
         judge.expect(partition, Audiences { readers, group: None });
         tell(&mut judge, partition, recorded);
     }
-    judge.finish();
+    judge.finish(Ending::Read);
     let totals = judge.totals();
     let mut verdict = Verdict {
         acknowledged: totals.acknowledged,

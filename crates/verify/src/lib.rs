@@ -23,7 +23,7 @@ pub use changes::{Change, Changes, Standing};
 pub use check::{Verdict, check};
 pub use gap::{Gap, GapSummary, longest_gap, summarize};
 pub use history::{History, Outcome, PartitionHistory, Read, Sent};
-pub use judge::{Audiences, Event, Judge, Limits, Totals};
+pub use judge::{Audiences, Ending, Event, Judge, Limits, Totals};
 pub use latency::{Latencies, LatencySummary};
 pub use mark::{Mark, MarkError};
 pub use monitor::{Monitor, Snapshot};

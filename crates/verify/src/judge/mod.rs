@@ -100,6 +100,15 @@ pub struct Audiences {
     pub group: Option<i64>,
 }
 
+/// How a run came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everybody had the time to read to the end: what they have not read, they have not seen.
+    Read,
+    /// Nobody waited for that: what was not read yet is unchecked.
+    CutShort,
+}
+
 /// Counters of everything that passed the judge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
@@ -113,7 +122,7 @@ pub struct Totals {
     pub read_by_group: u64,
     /// Records that the group got once more, as it may after a rebalance.
     pub redelivered: u64,
-    /// Sends and reads that could not be judged, because their partner had to be forgotten.
+    /// Sends and reads that could not be judged: their partner had to be forgotten, or the run was cut short.
     pub unchecked: u64,
 }
 
@@ -149,10 +158,10 @@ impl Judge {
         }
     }
 
-    /// Judges what is left. Everybody must have read to the end before; what they have not read, they have not seen.
-    pub fn finish(&mut self) {
+    /// Judges what is left.
+    pub fn finish(&mut self, ending: Ending) {
         for partition in self.partitions.values_mut() {
-            partition.finish(&mut self.findings);
+            partition.finish(ending, &mut self.findings, &mut self.totals);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::group::Group;
 use super::sends::{Sends, Sign, State};
-use super::{Audiences, Event, Limits, Totals};
+use super::{Audiences, Ending, Event, Limits, Totals};
 use crate::anomaly::{Anomaly, Audience, Findings, Reader};
 use crate::history::Outcome;
 use crate::value::{Value, show};
@@ -297,52 +297,55 @@ impl Partition {
             .count() as u64
     }
 
-    pub fn finish(&mut self, findings: &mut Findings) {
-        self.unseen_by_group(findings);
+    pub fn finish(&mut self, ending: Ending, findings: &mut Findings, totals: &mut Totals) {
+        let mut unseen = self.unseen_by_group();
         self.fold_below(i64::MAX, findings);
         let (partition, end) = (self.number, self.end);
         for (&producer, sends) in &self.producers {
+            totals.unknown += sends.under_way();
             for missing in sends.missing() {
                 let (number, offset) = (missing.number, missing.offset);
                 let value = Value { producer, number }.to_string();
                 let passed = if offset >= 0 { offset < end } else { missing.overtaken };
-                findings.note(if passed {
-                    Anomaly::LostWrite {
+                if passed {
+                    findings.note(Anomaly::LostWrite {
                         partition,
                         value,
                         offset,
-                    }
+                    });
                 } else {
                     let by = Audience::Anyone;
-                    Anomaly::Unseen {
+                    unseen.push(Anomaly::Unseen {
                         partition,
                         value,
                         offset,
                         by,
-                    }
-                });
+                    });
+                }
             }
+        }
+        match ending {
+            Ending::Read => unseen.into_iter().for_each(|anomaly| findings.note(anomaly)),
+            Ending::CutShort => totals.unchecked += unseen.len() as u64,
         }
     }
 
     /// What others have read and the group has not come to.
-    fn unseen_by_group(&self, findings: &mut Findings) {
-        let Some(group) = &self.group else { return };
-        if group.frontier < self.base.min(self.end) {
-            findings.note(Anomaly::Unseen {
-                partition: self.number,
-                value: "what was there".to_owned(),
-                offset: group.frontier,
-                by: Audience::Group,
-            });
-        }
-        for (&offset, value) in self.log.range(group.frontier..) {
-            findings.note(Anomaly::Unseen {
-                partition: self.number,
-                value: show(*value),
-                offset,
-                by: Audience::Group,
-            });
-        }
+    fn unseen_by_group(&self) -> Vec<Anomaly> {
+        let Some(group) = &self.group else { return Vec::new() };
+        let unseen = |offset, value| Anomaly::Unseen {
+            partition: self.number,
+            value,
+            offset,
+            by: Audience::Group,
+        };
+        // Further ones may have been forgotten; there is one more at least.
+        let forgotten = group.frontier < self.base.min(self.end);
+        let forgotten = forgotten.then(|| unseen(group.frontier, "what was there".to_owned()));
+        let kept = self
+            .log
+            .range(group.frontier..)
+            .map(|(&offset, value)| unseen(offset, show(*value)));
+        forgotten.into_iter().chain(kept).collect()
     }
 }

@@ -149,6 +149,12 @@ impl Sends {
         }
     }
 
+    /// How many nobody has told the end of.
+    pub fn under_way(&self) -> u64 {
+        let under_way = self.open.values().filter(|entry| entry.state == State::UnderWay);
+        under_way.count() as u64
+    }
+
     /// Acknowledged and not read, in the order of sending.
     pub fn missing(&self) -> impl Iterator<Item = Missing> {
         self.open.iter().filter_map(|(&number, entry)| match entry.state {

@@ -80,7 +80,7 @@ fn found(events: &[Event]) -> Vec<Anomaly> {
     let found = [Limits::NONE, WINDOW].map(|limits| {
         let mut judge = judge(limits);
         tell(&mut judge, events.iter().copied());
-        judge.finish();
+        judge.finish(Ending::Read);
         judge.findings().examples().cloned().collect::<Vec<_>>()
     });
     let [all, little] = found;
@@ -101,7 +101,7 @@ fn a_good_run_has_no_anomalies_and_leaves_little_behind() {
     let mut judge = judge(WINDOW);
     tell(&mut judge, good_run(1000));
     assert!(judge.retained() <= 6, "{} are kept", judge.retained());
-    judge.finish();
+    judge.finish(Ending::Read);
     assert_eq!(judge.findings(), &Findings::default());
     let totals = Totals {
         sent: 1000,
@@ -161,6 +161,19 @@ fn unseen() {
         by: Audience::Anyone,
     };
     assert_eq!(found(&events), [unseen]);
+}
+
+#[test]
+fn who_did_not_wait_for_the_readers_cannot_say_that_they_saw_nothing() {
+    let mut events = without(good_run(9), |event| is_read_at(event, 8) || is_read_at(event, 3));
+    events.push(sent(9));
+    let mut judge = judge(WINDOW);
+    tell(&mut judge, events);
+    judge.finish(Ending::CutShort);
+    // The other was passed over, and that is no question of time.
+    let counts = [(Kind::LostWrite, 1)].into();
+    assert_eq!(judge.findings().counts(), &counts);
+    assert_eq!((judge.totals().unchecked, judge.totals().unknown), (1, 1));
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Report {
     pub fn sentence(&self) -> String {
         let unchecked = match self.totals.unchecked {
             0 => String::new(),
-            count => format!("; {count} could not be checked, as too much had to be remembered"),
+            count => format!("; {count} sends or reads could not be checked"),
         };
         match self.verdict {
             "good" => format!("nothing acknowledged was lost, doubled or reordered{unchecked}"),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::anomaly::Reader;
 use crate::history::Outcome;
-use crate::judge::{Audiences, Event, Judge, Limits};
+use crate::judge::{Audiences, Ending, Event, Judge, Limits};
 use crate::value::Value;
 use klamm_client::NodeId;
 use klamm_client::admin::PartitionDescription;
@@ -53,7 +53,7 @@ fn monitor(lost: u64) -> Monitor {
         monitor.step(at(ms + 5), partition, Event::Read { reader, offset, value });
     }
     monitor.outages.finish(at(20_000));
-    monitor.judge.finish();
+    monitor.judge.finish(Ending::Read);
     monitor
 }
 
@@ -116,7 +116,7 @@ fn verdicts() {
     assert!(good.is_good());
     assert_eq!(good.sentence(), "nothing acknowledged was lost, doubled or reordered");
     good.totals.unchecked = 3;
-    assert!(good.sentence().contains("3 could not be checked"));
+    assert!(good.sentence().contains("3 sends or reads could not be checked"));
     let nothing = Monitor::new(Judge::new(Limits::shared_by(10)), Outages::new(1, at(500)));
     let run = Description::default();
     let nothing = Report::new(run, &nothing, &Changes::default(), Vec::new(), Vec::new());

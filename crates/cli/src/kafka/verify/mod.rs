@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use klamm_client::{Client, GroupProtocol};
 use klamm_verify::{
-    Audiences, Description, Judge, Limits, Live, Load, Monitor, Outages, Report, Run, WorkloadError, to_html,
+    Audiences, Description, Ending, Judge, Limits, Live, Load, Monitor, Outages, Report, Run, WorkloadError, to_html,
 };
 
 use super::{admin_failure, connect, key_value};
@@ -203,31 +203,32 @@ async fn watched(
     let produced = run.elapsed();
     display.end();
     display.say("stopping the producers, and reading to the end");
-    let troubles = finished(&mut run, stop).await;
+    let (ending, troubles) = finished(&mut run, stop).await;
     let changes = watch.end().await;
     let (marks, bad_marks) = marks.end();
     let mut monitor = live.monitor().clone();
     monitor.outages.finish(produced);
-    monitor.judge.finish();
+    monitor.judge.finish(ending);
     let description = description(run.load(), started_ms, produced);
     Report::new(description, &monitor, &changes, marks, [troubles, bad_marks].concat())
 }
 
-/// Lets what is under way end. A second signal ends the waiting: what is not known then counts as unknown or unseen.
-async fn finished(run: &mut Run, stop: &mut StopSignals) -> Vec<String> {
+/// Lets what is under way end, and everybody read to the end. A second signal ends the waiting.
+async fn finished(run: &mut Run, stop: &mut StopSignals) -> (Ending, Vec<String>) {
     let ending = async {
         run.stop_producing().await?;
         run.read_to_end().await
     };
     let unread: Result<Vec<_>, WorkloadError> = tokio::select! {
         ended = ending => ended,
-        () = stop.recv() => return vec!["stopped before everything was read".to_owned()],
+        () = stop.recv() => return (Ending::CutShort, vec!["stopped before everything was read".to_owned()]),
     };
     let tell = |error: WorkloadError| format!("{:#}", anyhow::Error::new(error));
-    match unread {
+    let troubles = match unread {
         Ok(unread) => unread.into_iter().map(tell).collect(),
         Err(error) => vec![tell(error)],
-    }
+    };
+    (Ending::Read, troubles)
 }
 
 fn description(load: &Load, started_ms: i64, produced: Duration) -> Description {

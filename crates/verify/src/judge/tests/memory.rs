@@ -13,7 +13,7 @@ fn a_reader_that_hangs_costs_checks_and_no_memory() {
         assert!(judge.retained() <= WINDOW.retained_max);
     }
     tell(&mut judge, (0..1000).map(|number| read(SECOND, number as i64, number)));
-    judge.finish();
+    judge.finish(Ending::Read);
     assert!(judge.findings().is_empty(), "{:?}", judge.findings());
     assert!(judge.totals().unchecked >= 900, "{:?}", judge.totals());
 }
@@ -25,7 +25,7 @@ fn sends_that_nobody_reads_cost_checks_and_no_memory() {
         tell(&mut judge, [sent(number), acknowledged(number, number as i64)]);
         assert!(judge.retained() <= WINDOW.retained_max);
     }
-    judge.finish();
+    judge.finish(Ending::Read);
     let (unseen, unchecked) = (judge.findings().count(Kind::Unseen), judge.totals().unchecked);
     assert_eq!(unseen + unchecked, 1000);
     assert!(unchecked >= 900, "{unchecked}");
@@ -69,7 +69,7 @@ fn ten_million_records_are_judged_in_little_memory() {
             most = most.max(judge.retained());
         }
     }
-    judge.finish();
+    judge.finish(Ending::Read);
     assert_eq!(judge.totals().acknowledged, 10 * RECORDS);
     assert_eq!(judge.totals().read, 10 * RECORDS);
     assert!(judge.findings().is_empty(), "{:?}", judge.findings());

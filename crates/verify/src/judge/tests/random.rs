@@ -170,7 +170,7 @@ impl World {
                 self.read(reader);
             }
         }
-        self.judge.finish();
+        self.judge.finish(Ending::Read);
     }
 }
 
