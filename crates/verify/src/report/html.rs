@@ -70,6 +70,9 @@ fn timeline(report: &Report) -> String {
         legend.push(key(&format!("b{colour}"), &format!("led by node {node}")));
     }
     legend.push("<span>pale: not all replicas in sync</span>".to_owned());
+    if plot::is_cut(report) {
+        legend.push("<span>higher peaks are cut</span>".to_owned());
+    }
     let mark = |(index, mark): (usize, &crate::Mark)| {
         let (number, at, text) = (index + 1, seconds(mark.at), escape(&mark.text));
         format!("<tr><td class=\"number\">{number}</td><td class=\"number\">{at}</td><td>{text}</td></tr>\n")

@@ -58,6 +58,23 @@ pub(super) fn leaders(report: &Report) -> Vec<(i32, usize)> {
     leaders.into_iter().zip((0..COLOURS).cycle()).collect()
 }
 
+/// Records per second in the fullest bucket.
+fn highest_rate(report: &Report) -> f64 {
+    let fullest = |one: &Bucket| one.sent.max(one.acknowledged).max(one.read).max(one.read_by_group);
+    let most = report.throughput.buckets.iter().map(fullest).max().unwrap_or(0);
+    most as f64 / report.throughput.width.as_secs_f64()
+}
+
+/// What is made up for after an outage comes in peaks, beside which the usual could not be seen.
+fn shown_rate_max(report: &Report) -> f64 {
+    3.0 * f64::from(report.run.records_per_second)
+}
+
+/// Whether there are higher rates than the picture shows.
+pub(super) fn is_cut(report: &Report) -> bool {
+    highest_rate(report) > shown_rate_max(report)
+}
+
 fn rows(report: &Report) -> Vec<i32> {
     let mut rows: Vec<i32> = (0..report.run.partitions).collect();
     if rows.len() > ROWS_MAX {
@@ -112,17 +129,9 @@ impl Plot<'_> {
     fn rates(&mut self) {
         let width = self.report.throughput.width.as_secs_f64();
         let rate = |records: u64| records as f64 / width;
-        let buckets = &self.report.throughput.buckets;
-        let most = |of: fn(&Bucket) -> u64| buckets.iter().map(of).max().unwrap_or(0);
-        let shown: [fn(&Bucket) -> u64; 4] = [
-            |one| one.sent,
-            |one| one.acknowledged,
-            |one| one.read,
-            |one| one.read_by_group,
-        ];
-        let most = shown.into_iter().map(most).max().unwrap_or(0);
-        let step = nice_step(rate(most).max(1.0) / 4.0);
-        let top = (rate(most).max(1.0) / step).ceil() * step;
+        let most = highest_rate(self.report).min(shown_rate_max(self.report)).max(1.0);
+        let step = nice_step(most / 4.0);
+        let top = (most / step).ceil() * step;
         let bottom = FLAGS + RATES;
         let y = move |records: u64| bottom - (RATES - 8.0) * (rate(records) / top).min(1.0);
         let lines = (top / step).round() as usize;
@@ -254,6 +263,9 @@ impl Plot<'_> {
 }
 
 pub(super) fn nodes(nodes: &[i32]) -> String {
+    if nodes.is_empty() {
+        return "none".to_owned();
+    }
     nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
