@@ -15,6 +15,7 @@ mod output;
 mod server;
 mod signals;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -90,6 +91,8 @@ enum Command {
     /// Measure any Kafka cluster.
     #[command(subcommand)]
     Bench(kafka::bench::Command),
+    /// Put a load on any Kafka cluster and check that nothing acknowledged is lost, doubled or reordered.
+    Verify(kafka::verify::Args),
     /// Break real processes and hold what happens against the promises.
     #[command(subcommand)]
     Faults(faults::Command),
@@ -102,7 +105,8 @@ fn main() -> ExitCode {
     match run(&common, command) {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("klamm: {failure}");
+            // Nobody may listen any more; the code says it all the same.
+            let _ = writeln!(std::io::stderr(), "klamm: {failure}");
             ExitCode::from(failure.code)
         }
     }
@@ -127,6 +131,7 @@ fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
         Command::Quorum(command) => kafka::block_on(kafka::quorum::run(common, command)),
         Command::Config(command) => kafka::block_on(kafka::config::run(common, command)),
         Command::Doctor(args) => kafka::block_on(kafka::doctor::run(common, args)),
+        Command::Verify(args) => kafka::block_on(kafka::verify::run(common, args)),
         Command::Bench(command) => kafka::block_on(kafka::bench::run(common, command)),
     }
 }

@@ -37,7 +37,7 @@ pub fn longest_gap(history: &History, partition: i32, since: Duration) -> Option
 fn acknowledged_at(sent: &crate::history::Sent) -> Option<Duration> {
     match sent.outcome {
         Outcome::Acknowledged { at, .. } => Some(at),
-        Outcome::Failed | Outcome::Unknown => None,
+        Outcome::Failed | Outcome::Aborted | Outcome::Unknown => None,
     }
 }
 

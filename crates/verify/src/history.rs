@@ -14,6 +14,8 @@ pub enum Outcome {
     Acknowledged { offset: i64, at: Duration },
     /// Refused: it certainly had no effect.
     Failed,
+    /// Part of a transaction that was aborted: no reader of committed records may see it.
+    Aborted,
     /// Nobody knows; it may or may not be read.
     Unknown,
 }
@@ -50,17 +52,6 @@ pub struct History {
 impl History {
     pub fn partition(&mut self, partition: i32) -> &mut PartitionHistory {
         self.partitions.entry(partition).or_default()
-    }
-
-    /// Takes over what another history holds: of another producer, or another reader.
-    pub fn merge(&mut self, other: History) {
-        for (partition, from) in other.partitions {
-            let into = self.partition(partition);
-            into.sent.extend(from.sent);
-            for (reader, reads) in from.reads {
-                into.reads.entry(reader).or_default().extend(reads);
-            }
-        }
     }
 
     pub fn acknowledged(&self) -> u64 {

@@ -39,6 +39,11 @@ impl fmt::Display for Value {
     }
 }
 
+/// What a record holds, in words.
+pub(crate) fn show(value: Option<Value>) -> String {
+    value.map_or_else(|| "a foreign record".to_owned(), |value| value.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

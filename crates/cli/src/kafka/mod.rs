@@ -9,6 +9,7 @@ pub mod group;
 pub mod produce;
 pub mod quorum;
 pub mod topic;
+pub mod verify;
 
 use std::future::Future;
 use std::process::ExitCode;

@@ -39,6 +39,7 @@ fn wrong_words_end_with_2() {
     ends_with(&klamm(&["quorum", "add", "4", "nowhere"]), 2, "HOST:PORT");
     ends_with(&klamm(&["server", "--set", "no_such_key=1"]), 2, "no_such_key");
     ends_with(&klamm(&["faults", "run", "no-such-fault"]), 2, "no-such-fault");
+    ends_with(&klamm(&["verify", "--duration", "soon"]), 2, "expected a number");
 }
 
 #[test]
@@ -48,6 +49,7 @@ fn a_cluster_that_is_not_there_ends_with_3() {
         &["produce", "orders"],
         &["consume", "orders"],
         &["doctor"],
+        &["verify"],
     ] {
         let done = klamm(&[&["--bootstrap", "127.0.0.1:1", "--timeout", "1"], command].concat());
         ends_with(&done, 3, "127.0.0.1:1");

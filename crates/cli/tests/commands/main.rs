@@ -10,3 +10,4 @@ mod groups;
 mod metrics;
 mod shapes;
 mod support;
+mod verify;

@@ -1,32 +1,35 @@
-//! A steady load on one topic, written down: producers with unique values, one reader per partition.
+//! A steady load on one topic, written down: producers with unique values, one reader per partition, and a group.
 //!
 //! ```text
-//!   start ─► producers and readers run ─► (faults are injected by somebody else) ─► finish:
-//!   producers stop and wait for what is under way ─► readers read to the end ─► history
+//!   start ─► producers, readers and members run ─► (faults are injected by somebody else) ─► stop_producing:
+//!   producers wait for what is under way ─► read_to_end: everybody reads up to the end
 //! ```
 
+mod member;
 mod producer;
 mod progress;
 mod reader;
+mod recorder;
+mod run;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_client::admin::{AdminError, NewTopic, OffsetSpec};
-use klamm_client::{Client, ClientConfig, MetadataError, ProducerConfigError};
-use klamm_types::PartitionId;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use klamm_client::admin::AdminError;
+use klamm_client::{Client, GroupProtocol, MetadataError, ProducerConfigError};
 
 pub use progress::Progress;
+pub use recorder::{Live, Recorder};
+pub use run::Run;
 
 use crate::history::History;
+use recorder::HistoryRecorder;
 
 /// What a run consists of. The defaults are the load that all published figures name.
 #[derive(Clone, Debug)]
 pub struct Load {
     pub bootstrap: String,
+    /// Is created, and must not exist.
     pub topic: String,
     pub partitions: i32,
     pub replication_factor: i16,
@@ -38,6 +41,13 @@ pub struct Load {
     pub records_per_second: u32,
     pub record_bytes: usize,
     pub delivery_timeout: Duration,
+    /// Members that read the topic together, under the topic's name as the group's. None: no group.
+    pub group_members: u32,
+    pub group_protocol: GroupProtocol,
+    /// So often one of the members, in turn, leaves the group and comes back.
+    pub rejoin_interval: Option<Duration>,
+    /// How long the cluster may take to answer what is asked besides: the topic, its offsets.
+    pub api_timeout: Duration,
 }
 
 impl Load {
@@ -53,6 +63,10 @@ impl Load {
             records_per_second: 2000,
             record_bytes: 1024,
             delivery_timeout: Duration::from_secs(120),
+            group_members: 0,
+            group_protocol: GroupProtocol::Classic,
+            rejoin_interval: None,
+            api_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -74,121 +88,54 @@ pub enum WorkloadError {
         waited: Duration,
         reason: String,
     },
+    #[error("the group has not read partitions {partitions:?} to their ends within {waited:?}: {reason}")]
+    UnreadByGroup {
+        partitions: Vec<i32>,
+        waited: Duration,
+        reason: String,
+    },
     #[error("a task of the workload failed")]
     Task(#[from] tokio::task::JoinError),
 }
 
-/// A running workload. Dropping it stops it.
+/// A running workload with its whole history. Dropping it stops it.
 pub struct Workload {
-    load: Load,
-    client: Client,
-    started: Instant,
-    progress: Progress,
-    stop_producing: watch::Sender<bool>,
-    read_until: watch::Sender<Option<Arc<Vec<i64>>>>,
-    producers: Vec<JoinHandle<History>>,
-    readers: Vec<JoinHandle<Result<History, WorkloadError>>>,
+    run: Run,
+    recorder: Arc<HistoryRecorder>,
 }
 
 impl Workload {
     /// Creates the topic and starts.
     pub async fn start(load: Load) -> Result<Workload, WorkloadError> {
-        let client = connect(&load.bootstrap).await?;
-        let mut topic = NewTopic::new(&load.topic).partitions(load.partitions);
-        topic = topic
-            .replication_factor(load.replication_factor)
-            .assignments(load.assignments.clone());
-        for (name, value) in &load.configs {
-            topic = topic.config(name, value);
-        }
-        client.admin().create_topic(topic).await?;
-        let (started, progress) = (Instant::now(), Progress::new(load.partitions));
-        let (stop_producing, stop) = watch::channel(false);
-        let (read_until, until) = watch::channel(None);
-        let mut producers = Vec::new();
-        for number in 0..load.producers {
-            let task = producer::Task {
-                load: load.clone(),
-                number,
-                client: connect(&load.bootstrap).await?,
-                started,
-                progress: progress.clone(),
-                stop: stop.clone(),
-            };
-            producers.push(tokio::spawn(task.start()?));
-        }
-        let reading = connect(&load.bootstrap).await?;
-        let mut readers = Vec::new();
-        for partition in 0..load.partitions {
-            let task = reader::Task {
-                client: reading.clone(),
-                topic: load.topic.clone(),
-                partition: PartitionId(partition),
-                until: until.clone(),
-            };
-            readers.push(tokio::spawn(task.run()));
-        }
-        Ok(Workload {
-            load,
-            client,
-            started,
-            progress,
-            stop_producing,
-            read_until,
-            producers,
-            readers,
-        })
+        let recorder = Arc::new(HistoryRecorder::default());
+        let run = Run::start(load, recorder.clone()).await?;
+        Ok(Workload { run, recorder })
     }
 
     pub fn load(&self) -> &Load {
-        &self.load
+        self.run.load()
     }
 
     /// A client of the same cluster.
     pub fn client(&self) -> &Client {
-        &self.client
+        self.run.client()
     }
 
     /// How long it runs; times in the history count from the same start.
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        self.run.elapsed()
     }
 
     pub fn progress(&self) -> &Progress {
-        &self.progress
+        self.run.progress()
     }
 
     /// Stops the producers, reads everything, and hands the history over. The cluster must be able to serve by then.
-    pub async fn finish(self) -> Result<History, WorkloadError> {
-        let _ = self.stop_producing.send(true);
-        let mut history = History::default();
-        for producer in self.producers {
-            history.merge(producer.await?);
+    pub async fn finish(mut self) -> Result<History, WorkloadError> {
+        self.run.stop_producing().await?;
+        match self.run.read_to_end().await?.pop() {
+            Some(unread) => Err(unread),
+            None => Ok(self.recorder.take()),
         }
-        let mut ends = Vec::new();
-        for partition in 0..self.load.partitions {
-            let end = self
-                .client
-                .admin()
-                .list_offset(&self.load.topic, PartitionId(partition), OffsetSpec::Latest)
-                .await?;
-            ends.push(end.map_or(0, |end| end.offset.0));
-        }
-        let _ = self.read_until.send(Some(Arc::new(ends)));
-        for reader in self.readers {
-            history.merge(reader.await??);
-        }
-        Ok(history)
     }
-}
-
-/// A client that notices failures at once, as a program that cares would configure it.
-async fn connect(bootstrap: &str) -> Result<Client, MetadataError> {
-    let config = ClientConfig {
-        client_id: "klamm-verify".to_owned(),
-        auto_create_topics: false,
-        connect_timeout: Duration::from_secs(1),
-        ..ClientConfig::new(bootstrap)
-    };
-    Client::connect(config).await
 }

@@ -1,49 +1,51 @@
 //! One reader of a workload: everything in one partition, from the start, in the order in which it comes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_client::{Client, ConsumerConfig, Start, TopicPartition};
+use klamm_client::{Client, ConsumerConfig, OffsetReset, Start, TopicPartition};
 use klamm_types::PartitionId;
-use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::WorkloadError;
-use crate::history::{History, Read};
+use super::run::{Ends, Shared};
+use crate::anomaly::Reader;
+use crate::judge::Event;
 use crate::value::Value;
 
 const POLL: Duration = Duration::from_millis(200);
 /// How long the rest may take once nothing is produced any more.
 const REST_MAX: Duration = Duration::from_secs(60);
+/// Between two tries of what fails at once.
+const PAUSE: Duration = Duration::from_millis(50);
+const READER: Reader = Reader::Partition(0);
 
 pub(super) struct Task {
+    pub shared: Shared,
     pub client: Client,
-    pub topic: String,
     pub partition: PartitionId,
-    /// The end of every partition, once nothing is produced any more.
-    pub until: watch::Receiver<Option<Arc<Vec<i64>>>>,
+    pub until: Ends,
 }
 
 impl Task {
-    pub async fn run(mut self) -> Result<History, WorkloadError> {
-        let mut consumer = self.client.consumer(ConsumerConfig::default());
-        consumer.assign([(
-            TopicPartition::new(self.topic.as_str(), self.partition.0),
-            Start::Earliest,
-        )]);
-        let mut history = History::default();
-        let reads = history.partition(self.partition.0).reads.entry(0).or_default();
+    pub async fn run(mut self) -> Result<(), WorkloadError> {
+        // A log that was cut is read on from there, and what differs is found.
+        let mut consumer = self.client.consumer(ConsumerConfig {
+            offset_reset: OffsetReset::Earliest,
+            ..ConsumerConfig::default()
+        });
+        let partition = self.partition.0;
+        let topic = self.shared.load.topic.as_str();
+        consumer.assign([(TopicPartition::new(topic, partition), Start::Earliest)]);
         let mut next = 0;
         let (mut deadline, mut reason) = (None, String::new());
         loop {
             let end = self.end();
             if end.is_some_and(|end| next >= end) {
-                return Ok(history);
+                return Ok(());
             }
             if let Some(end) = end {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + REST_MAX);
                 if Instant::now() >= deadline {
-                    let partition = self.partition.0;
                     return Err(WorkloadError::Unread {
                         partition,
                         end,
@@ -56,11 +58,15 @@ impl Task {
             tokio::select! {
                 polled = consumer.poll(POLL) => match polled {
                     Ok(records) => for record in records {
-                        next = record.offset.0 + 1;
+                        let (reader, offset) = (READER, record.offset.0);
+                        next = offset + 1;
                         let value = record.value.as_deref().and_then(Value::decode);
-                        reads.push(Read { offset: record.offset.0, value });
+                        self.shared.note(partition, Event::Read { reader, offset, value });
                     },
-                    Err(error) => reason = error.to_string(),
+                    Err(error) => {
+                        reason = error.to_string();
+                        sleep(PAUSE).await;
+                    }
                 },
                 _ = self.until.changed(), if end.is_none() => {}
             }
