@@ -30,6 +30,19 @@ pub struct SpaceConfig {
     pub reserve_bytes: u64,
 }
 
+#[cfg(test)]
+impl SpaceConfig {
+    /// For disks of tests, which are small.
+    pub const SMALL: SpaceConfig = SpaceConfig {
+        marks: Marks {
+            low: 1 << 20,
+            full: 1 << 20,
+            read_only: 1 << 20,
+        },
+        reserve_bytes: 4096,
+    };
+}
+
 /// What is known of the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {

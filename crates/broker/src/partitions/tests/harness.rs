@@ -29,7 +29,7 @@ use crate::grpc;
 use crate::partitions::{
     AlterOutcome, ImageSource, LastStop, Partitions, PartitionsConfig, RecoveryReport, Stopped, Wishes,
 };
-use crate::space::{Marks, SpaceConfig};
+use crate::space::SpaceConfig;
 
 pub const CLUSTER: ClusterId = ClusterId(klamm_types::Uuid([7; 16]));
 
@@ -180,14 +180,7 @@ impl Node {
             replica_bytes_max: 64 << 20,
             checkpoint_interval: storage.checkpoint_interval,
             retention_interval: Duration::from_secs(3600),
-            space: SpaceConfig {
-                marks: Marks {
-                    low: 1 << 20,
-                    full: 1 << 20,
-                    read_only: 1 << 20,
-                },
-                reserve_bytes: 4096,
-            },
+            space: SpaceConfig::SMALL,
             limits: Limits::default(),
             data_runtime: Handle::current(),
         };
