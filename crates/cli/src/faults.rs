@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use klamm_faults::{FAULTS, Fault, Nodes, RunResult, by_name, run as run_fault, summary};
+use klamm_faults::{Cluster, FAULTS, Fault, Foreign, Nodes, RunResult, by_name, run as run_fault, summary};
 
 use crate::Common;
 use crate::failure::Failure;
@@ -36,6 +36,13 @@ pub struct RunArgs {
     /// Further settings for every node, KEY=VALUE.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
+    /// Break the cluster at --bootstrap, of three nodes that are all brokers and controllers, instead of one of its own:
+    /// this command sends $SIGNAL to node $NODE, such as `docker kill --signal $SIGNAL klamm_klamm-${NODE}_1`.
+    #[arg(long, value_name = "COMMAND", requires = "start_with", conflicts_with_all = ["settings", "folder"])]
+    signal_with: Option<String>,
+    /// And this one starts node $NODE, once it has ended.
+    #[arg(long, value_name = "COMMAND", requires = "signal_with")]
+    start_with: Option<String>,
     /// Fail when a write gap misses its target, not only when records are wrong.
     #[arg(long)]
     strict: bool,
@@ -80,7 +87,11 @@ async fn run_all(common: &Common, args: RunArgs) -> Result<ExitCode, Failure> {
         .unwrap_or_else(|| std::env::temp_dir().join(format!("klamm-faults-{}", std::process::id())));
     let (mut good, mut summaries) = (true, Vec::new());
     for fault in chosen {
-        let results = run_one(fault, &args, &folder.join(fault.name)).await?;
+        let cluster = cluster(common, &args, &folder.join(fault.name)).await?;
+        let results = run_one(fault, &args, &cluster).await;
+        let results =
+            results.with_context(|| format!("{}; see {}", fault.name, whereabouts(common, &args, &folder)))?;
+        cluster.stop().await?;
         let summed = summary(fault, &results);
         good &= summed.is_safe() && (!args.strict || summed.is_fast() != Some(false));
         eprintln!("{summed}");
@@ -91,8 +102,8 @@ async fn run_all(common: &Common, args: RunArgs) -> Result<ExitCode, Failure> {
     })?;
     if !good {
         return Err(Failure::check(format!(
-            "a promise was broken; the nodes' folders are under {}",
-            folder.display()
+            "a promise was broken; see {}",
+            whereabouts(common, &args, &folder)
         )));
     }
     if args.folder.is_none() {
@@ -101,13 +112,32 @@ async fn run_all(common: &Common, args: RunArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_one(fault: &Fault, args: &RunArgs, folder: &Path) -> anyhow::Result<Vec<RunResult>> {
+/// Where to look for what happened.
+fn whereabouts(common: &Common, args: &RunArgs, folder: &Path) -> String {
+    match &args.signal_with {
+        Some(_) => format!("the logs of the nodes at {}", common.bootstrap),
+        None => format!("the nodes' folders under {}", folder.display()),
+    }
+}
+
+/// The user's cluster, or fresh nodes of our own.
+async fn cluster(common: &Common, args: &RunArgs, folder: &Path) -> anyhow::Result<Cluster> {
+    if let (Some(signal), Some(start)) = (&args.signal_with, &args.start_with) {
+        return Ok(Cluster::Foreign(Foreign {
+            bootstrap: common.bootstrap.clone(),
+            signal: signal.clone(),
+            start: start.clone(),
+        }));
+    }
     let program = std::env::current_exe().context("finding this program")?;
-    let nodes = Nodes::start(&program, folder, &args.settings).await?;
+    Ok(Cluster::Own(Nodes::start(&program, folder, &args.settings).await?))
+}
+
+async fn run_one(fault: &Fault, args: &RunArgs, cluster: &Cluster) -> anyhow::Result<Vec<RunResult>> {
     let mut results = Vec::new();
     for round in 0..args.runs {
-        let result = run_fault(fault, &nodes, round).await;
-        let result = result.with_context(|| format!("{}, run {round}; see {}", fault.name, folder.display()))?;
+        let result = run_fault(fault, cluster, round).await;
+        let result = result.with_context(|| format!("run {round}"))?;
         if let Some(path) = &args.record {
             let mut file = OpenOptions::new().create(true).append(true).open(path);
             let file = file
@@ -124,7 +154,6 @@ async fn run_one(fault: &Fault, args: &RunArgs, folder: &Path) -> anyhow::Result
         );
         results.push(result);
     }
-    nodes.stop().await?;
     Ok(results)
 }
 

@@ -15,8 +15,25 @@ pub async fn is_ready(address: &str) -> bool {
     matches!(asked.await, Ok(Ok(_)))
 }
 
-/// The body of a GET; an answer other than 200 is an error. Only for our own nodes: it speaks HTTP/1.0 and no more.
+/// The body of a GET; an answer other than 200 is an error, which tells the reason that came with it.
 pub async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+    let answer = ask(address, path).await?;
+    ensure!(
+        answer.status == "200",
+        "{address}{path} answered {}: {}",
+        answer.status,
+        String::from_utf8_lossy(&answer.body).trim()
+    );
+    Ok(answer.body)
+}
+
+struct Answer {
+    status: String,
+    body: Vec<u8>,
+}
+
+/// Only for our own nodes: it speaks HTTP/1.0 and no more.
+async fn ask(address: &str, path: &str) -> anyhow::Result<Answer> {
     let exchange = async {
         let mut stream = TcpStream::connect(address)
             .await
@@ -34,11 +51,8 @@ pub async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .context("the answer is not HTTP")?;
-    let status = answer.get(9..12).unwrap_or_default();
-    ensure!(
-        status == b"200",
-        "{address}{path} answered {}",
-        String::from_utf8_lossy(status)
-    );
-    Ok(answer[end + 4..].to_vec())
+    Ok(Answer {
+        status: String::from_utf8_lossy(answer.get(9..12).unwrap_or_default()).into_owned(),
+        body: answer[end + 4..].to_vec(),
+    })
 }

@@ -8,6 +8,7 @@ mod dev;
 mod failure;
 mod faults;
 mod format;
+mod healthcheck;
 mod http;
 mod kafka;
 mod logging;
@@ -63,6 +64,8 @@ enum Command {
     Server(server::Args),
     /// Give a data directory its cluster before the first start.
     Format(format::Args),
+    /// Ask the node on this machine whether it serves: the health check of an image without a shell.
+    Healthcheck(healthcheck::Args),
     /// Run a cluster on this machine, and break it.
     Dev(dev::Args),
     /// Watch a cluster keep its word while its leader is killed.
@@ -116,6 +119,7 @@ fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Server(args) => server::run(args),
         Command::Format(args) => format::run(common, &args),
+        Command::Healthcheck(args) => kafka::block_on(healthcheck::run(args)),
         Command::Dev(args) => dev::run(args),
         Command::Demo(args) => demo::run(common, args),
         Command::Faults(command) => faults::run(common, command),

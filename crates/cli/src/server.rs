@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
 
+mod limits;
 mod metrics;
 mod status;
 
@@ -35,6 +36,7 @@ pub fn run(args: Args) -> Result<ExitCode, Failure> {
     }
     let config = load(&args)?;
     crate::logging::start(&config.log_level, &config.log_format)?;
+    limits::raise_open_files();
     // Sessions, Raft and the metadata stream never wait behind data: two runtimes, threads of their own.
     let control = runtime("klamm-control", 2)?;
     let cores = std::thread::available_parallelism().map_or(2, usize::from);

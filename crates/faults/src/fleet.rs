@@ -236,6 +236,11 @@ impl Fleet {
         Ok(&self.process(id)?.grpc)
     }
 
+    /// Where a member serves HTTP.
+    pub fn http(&self, id: i32) -> anyhow::Result<&str> {
+        Ok(&self.process(id)?.http)
+    }
+
     pub fn data(&self, id: i32) -> PathBuf {
         self.folder.join(format!("node-{id}/data"))
     }

@@ -11,8 +11,8 @@ use rustix::process::Signal;
 use serde::Serialize;
 use tokio::time::{sleep, timeout};
 
+use crate::cluster::Cluster;
 use crate::fault::{Blow, Fault, Target};
-use crate::nodes::Nodes;
 use crate::plan::{Plan, plan};
 
 /// Acknowledgements of each partition before a blow: the load is steady then.
@@ -42,13 +42,13 @@ pub struct RunResult {
 }
 
 /// Runs a fault once against a cluster that is whole, and leaves it whole.
-pub async fn run(fault: &Fault, nodes: &Nodes, round: usize) -> anyhow::Result<RunResult> {
+pub async fn run(fault: &Fault, cluster: &Cluster, round: usize) -> anyhow::Result<RunResult> {
     let begin = Instant::now();
     let mut load = Load::new(
-        &nodes.bootstrap,
+        cluster.bootstrap(),
         format!("{}-{round}-{:08x}", fault.name, rand::random::<u32>()),
     );
-    let (controller, all) = cast(&nodes.bootstrap).await?;
+    let (controller, all) = cast(cluster.bootstrap()).await?;
     let Plan { victims, assignments } = plan(fault.target, &all, controller, load.partitions, round);
     load.assignments = assignments;
     let workload = Workload::start(load).await.context("starting the load")?;
@@ -58,10 +58,10 @@ pub async fn run(fault: &Fault, nodes: &Nodes, round: usize) -> anyhow::Result<R
     let mut blows = Vec::new();
     if fault.target == Target::EachInTurn {
         for &victim in &victims {
-            blows.push(strike(fault, nodes, &workload, &[victim], all.len()).await?);
+            blows.push(strike(fault, cluster, &workload, &[victim], all.len()).await?);
         }
     } else {
-        blows.push(strike(fault, nodes, &workload, &victims, all.len()).await?);
+        blows.push(strike(fault, cluster, &workload, &victims, all.len()).await?);
     }
     steady(
         &workload,
@@ -107,7 +107,7 @@ struct Struck {
 
 async fn strike(
     fault: &Fault,
-    nodes: &Nodes,
+    cluster: &Cluster,
     workload: &Workload,
     victims: &[NodeId],
     replicas: usize,
@@ -131,7 +131,7 @@ async fn strike(
         Blow::Pause(_) => Signal::STOP,
     };
     for victim in victims {
-        nodes.signal(victim.0, signal)?;
+        cluster.signal(victim.0, signal).await?;
     }
     let struck = Instant::now();
     if victims.len() * 2 < replicas {
@@ -144,12 +144,12 @@ async fn strike(
         Blow::Pause(length) => {
             sleep(length.saturating_sub(struck.elapsed())).await;
             for victim in victims {
-                nodes.signal(victim.0, Signal::CONT)?;
+                cluster.signal(victim.0, Signal::CONT).await?;
             }
         }
         Blow::Kill | Blow::Terminate => {
             for victim in victims {
-                nodes.start_node(victim.0).await?;
+                cluster.start_node(victim.0).await?;
             }
         }
     }

@@ -34,3 +34,7 @@ mod world;
 pub use plan::{Options, Switch};
 pub use trace::Keep;
 pub use world::{Counts, Outcome, run};
+
+// For the tests as well as for the program: with the allocator of musl, which release builds use, a run takes twice as long.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

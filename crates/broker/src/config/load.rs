@@ -70,9 +70,20 @@ const CLUSTER_SETTINGS: &[&str] = &[
     "broker_session_timeout_ms",
 ];
 
-/// Reads file, environment and flags over the defaults. `environment` holds all variables; those named `KLAMM_<KEY>`
-/// count. Keys may be written with dots, dashes or underscores.
+/// Reads file, environment and flags over the defaults, and checks that they make a node.
 pub fn load(
+    file: Option<&Path>,
+    environment: &BTreeMap<String, String>,
+    flags: &[(String, String)],
+) -> Result<NodeConfig, ConfigError> {
+    let config = read(file, environment, flags)?;
+    check_together(&config)?;
+    Ok(config)
+}
+
+/// The settings, whether or not they make a node: enough for who asks one. `environment` holds all variables; those
+/// named `KLAMM_<KEY>` count. Keys may be written with dots, dashes or underscores.
+pub fn read(
     file: Option<&Path>,
     environment: &BTreeMap<String, String>,
     flags: &[(String, String)],
@@ -91,7 +102,6 @@ pub fn load(
     for (key, value) in flags {
         set(&mut config, key, value, Source::Flag)?;
     }
-    check_together(&config)?;
     Ok(config)
 }
 

@@ -11,4 +11,4 @@ mod value;
 
 pub use address::{ControllerAddress, Listener, NamedAddress, Role};
 pub use declared::{NodeConfig, SETTINGS, Setting};
-pub use load::{ConfigError, Source, example_file, load};
+pub use load::{ConfigError, Source, example_file, load, read};

@@ -7,6 +7,7 @@ mod consume;
 mod doctor;
 mod exit_codes;
 mod groups;
+mod healthcheck;
 mod metrics;
 mod shapes;
 mod support;
