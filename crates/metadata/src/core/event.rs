@@ -4,6 +4,7 @@ use klamm_schema::metadata::MetadataBatch;
 use klamm_schema::requests::controller_request::Request;
 use klamm_types::{BrokerEpoch, ClusterId, Incarnation, Moment, NodeId, Timestamp};
 
+use crate::decide::Elected;
 use crate::image::Image;
 
 /// The time and the chance that come with every event. The core asks nobody else for either.
@@ -15,6 +16,14 @@ pub struct Now {
     pub timestamp: Timestamp,
     /// Fresh random bits in each step; topic ids and placements come from them.
     pub random: u128,
+}
+
+impl Now {
+    /// The wall clock at an earlier moment.
+    pub(super) fn wall(&self, earlier: Moment) -> Timestamp {
+        let ago = self.moment.since(earlier).as_millis();
+        Timestamp(self.timestamp.0.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX)))
+    }
 }
 
 macro_rules! id {
@@ -46,7 +55,7 @@ id! {
 pub enum Event {
     /// This node won the election of `term`. The core decides nothing until it sees an [`Event::Applied`] of this
     /// very term (the blank entry that a new leader commits).
-    BecameLeader { term: u64 },
+    BecameLeader { term: u64, elected: Elected },
     /// This node leads no longer, or cannot tell. Everything undecided is answered NOT_CONTROLLER, everything
     /// proposed is answered "unknown".
     LostLeadership,

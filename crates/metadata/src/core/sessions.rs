@@ -40,6 +40,8 @@ struct Standing {
     /// The session ended from the broker's side, and no sign of life came since.
     suspected: bool,
     last_contact: Moment,
+    /// When it was last known to work: the last sign of life on a session of this reign, or its end.
+    last_known: Option<Moment>,
     applied_index: u64,
     /// The last heartbeat asked to be unfenced; taken back by every verdict.
     ready: bool,
@@ -93,6 +95,7 @@ impl Standing {
             session: None,
             suspected: false,
             last_contact: now,
+            last_known: None,
             applied_index: 0,
             ready: false,
             probe: None,
@@ -103,6 +106,7 @@ impl Standing {
 
     fn sign_of_life(&mut self, now: Moment) {
         self.last_contact = now;
+        self.last_known = Some(now);
         self.suspected = false;
         self.probe = None;
         // A goodbye stands: the broker closed its logs before it said it.
@@ -256,6 +260,8 @@ impl Sessions {
         };
         standing.session = None;
         standing.ready = false;
+        // A process that works does not end it; one that hangs was silent before, and a time-out judges that.
+        standing.last_known = Some(step.now.moment);
         match how {
             Closed::Goodbye => {
                 standing.suspected = true;
@@ -361,11 +367,13 @@ impl Sessions {
             let broker_epoch = standing.epoch;
             if let Some(verdict) = &mut standing.verdict {
                 let cause = verdict.cause;
+                let last_contact = standing.last_known.map(|known| step.now.wall(known));
                 let call = Fence {
                     broker,
                     broker_epoch,
                     cause,
                     evidence: verdict.evidence.clone(),
+                    last_contact,
                 };
                 if fence(overlay, &call) && !std::mem::replace(&mut verdict.told, true) {
                     tracing::info!(%broker, %broker_epoch, ?cause, evidence = call.evidence, "fencing a broker");

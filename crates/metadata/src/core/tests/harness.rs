@@ -15,6 +15,7 @@ use crate::core::{
     Closed, Controller, Effect, Event, Heartbeat, Hello, Now, Outcome, ProbeAnswer, ProbeId, ProposalId, RequestId,
     SessionId, Settings,
 };
+use crate::decide::Elected;
 use crate::decide::tests::script::{Arguments, World, errors, show};
 use crate::image::{Image, PartitionState};
 
@@ -97,7 +98,7 @@ impl Shell {
             "lead" => self.lead(),
             "elected" => {
                 self.term += 1;
-                self.step(Event::BecameLeader { term: self.term });
+                self.become_leader();
             }
             "blank" => self.apply(MetadataBatch::default()),
             "depose" => {
@@ -139,8 +140,18 @@ impl Shell {
             self.apply(batch);
         }
         self.term += 1;
-        self.step(Event::BecameLeader { term: self.term });
+        self.become_leader();
         self.apply(MetadataBatch::default());
+    }
+
+    fn become_leader(&mut self) {
+        let term = self.term;
+        let elected = Elected {
+            node: NodeId(100),
+            term,
+            predecessor: None,
+        };
+        self.step(Event::BecameLeader { term, elected });
     }
 
     fn request(&mut self, line: &str) {
@@ -357,6 +368,11 @@ impl Shell {
             Record::Config(config) => format!("set {}", config.name),
             Record::ProducerIds(ids) => format!("producer ids below {}", ids.next_producer_id),
             Record::UnregisterBroker(broker) => format!("unregister {}", broker.broker),
+            Record::ControllerChange(change) => format!("controller {}", change.controller),
+            Record::HistoryText(_)
+            | Record::PartitionHistory(_)
+            | Record::BrokerHistory(_)
+            | Record::ControllerHistory(_) => "history".into(),
             Record::BrokerEpochFloor(_) | Record::RemoveTopic(_) => "remove".into(),
         }
     }

@@ -11,7 +11,7 @@ request register 1
 elected
 request register 1
 blank
-    propose cluster id; level 1; register 1 as 1
+    propose cluster id; level 2; register 1 as 1; controller 100
     reply 2 epoch 1
 open 1
 # Its image does not contain its registration yet.
@@ -235,7 +235,7 @@ blank
     probe 2 at host-2:9190
 # Broker 1 died with the old controller; broker 2 is slow, which proves nothing.
 probe 1 refused
-    propose fence 1 ProcessEnded
+    propose fence 1 ProcessEnded; controller 100
 probe 2 none
 wait 1900 beating=3
 open 2
