@@ -15,8 +15,15 @@ pub async fn is_ready(address: &str) -> bool {
     matches!(asked.await, Ok(Ok(_)))
 }
 
-/// The body of a GET; an answer other than 200 is an error. Only for our own nodes: it speaks HTTP/1.0 and no more.
-pub async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+/// The body of a GET; an answer other than 200 is an error.
+async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+    let (status, body) = ask(address, path).await?;
+    ensure!(status == 200, "{address}{path} answered {status}");
+    Ok(body)
+}
+
+/// Status and body of a GET. Only for our own nodes: it speaks HTTP/1.0 and no more.
+pub async fn ask(address: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address)
             .await
@@ -34,11 +41,8 @@ pub async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .context("the answer is not HTTP")?;
-    let status = answer.get(9..12).unwrap_or_default();
-    ensure!(
-        status == b"200",
-        "{address}{path} answered {}",
-        String::from_utf8_lossy(status)
-    );
-    Ok(answer[end + 4..].to_vec())
+    let status = std::str::from_utf8(answer.get(9..12).unwrap_or_default());
+    let status = status.ok().and_then(|status| status.parse().ok());
+    let status = status.context("the answer has no HTTP status")?;
+    Ok((status, answer[end + 4..].to_vec()))
 }

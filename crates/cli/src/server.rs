@@ -15,6 +15,7 @@ use crate::failure::Failure;
 
 mod metrics;
 mod status;
+mod why;
 
 #[derive(clap::Args)]
 pub struct Args {

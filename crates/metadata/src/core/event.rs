@@ -18,14 +18,6 @@ pub struct Now {
     pub random: u128,
 }
 
-impl Now {
-    /// The wall clock at an earlier moment.
-    pub(super) fn wall(&self, earlier: Moment) -> Timestamp {
-        let ago = self.moment.since(earlier).as_millis();
-        Timestamp(self.timestamp.0.saturating_sub(i64::try_from(ago).unwrap_or(i64::MAX)))
-    }
-}
-
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -120,7 +120,7 @@ impl Reign {
             self.phase = Phase::Leading;
             self.next_balance = Some(step.now.moment + step.settings.balance_interval);
             self.sessions.follow_image(step);
-            self.sessions.begin(step);
+            self.sessions.begin(step, self.elected.predecessor(step.image));
         } else if self.is_leading() {
             self.sessions.follow_image(step);
         }

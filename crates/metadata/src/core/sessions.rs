@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use klamm_schema::metadata::Cause;
 use klamm_schema::requests::RegisterBrokerRequest;
-use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId};
+use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId, Timestamp};
 
 use super::Step;
 use super::effect::{Effect, ProbeTarget};
-use super::event::{Closed, Heartbeat, Hello, ProbeAnswer, ProbeId, SessionId};
-use crate::decide::{Claim, Fence, Overlay, fence, unfence};
+use super::event::{Closed, Heartbeat, Hello, Now, ProbeAnswer, ProbeId, SessionId};
+use crate::decide::{Claim, Ended, Fence, Overlay, fence, unfence};
 use crate::image::{BrokerState, Image, Violation};
 
 /// What is known of the sessions of all registered brokers.
@@ -40,8 +40,8 @@ struct Standing {
     /// The session ended from the broker's side, and no sign of life came since.
     suspected: bool,
     last_contact: Moment,
-    /// When it was last known to work: the last sign of life on a session of this reign, or its end.
-    last_known: Option<Moment>,
+    /// When it was last known to work: the last sign of life in this reign, or the end of its session.
+    last_known: Option<Timestamp>,
     applied_index: u64,
     /// The last heartbeat asked to be unfenced; taken back by every verdict.
     ready: bool,
@@ -104,9 +104,9 @@ impl Standing {
         }
     }
 
-    fn sign_of_life(&mut self, now: Moment) {
-        self.last_contact = now;
-        self.last_known = Some(now);
+    fn sign_of_life(&mut self, now: Now) {
+        self.last_contact = now.moment;
+        self.last_known = Some(now.timestamp);
         self.suspected = false;
         self.probe = None;
         // A goodbye stands: the broker closed its logs before it said it.
@@ -178,8 +178,14 @@ impl Sessions {
         }
     }
 
-    /// The reign proper begins: every broker is probed, and each has a full time-out from now.
-    pub fn begin(&mut self, step: &mut Step<'_>) {
+    /// The reign proper begins: every broker is probed, and each has a full time-out from now. Where the controller
+    /// before it was seen to end, its broker ended with it.
+    pub fn begin(&mut self, step: &mut Step<'_>, predecessor: Option<&Ended>) {
+        if let Some(ended) = predecessor
+            && let Some(standing) = self.brokers.get_mut(&ended.node)
+        {
+            standing.last_known = Some(ended.last_contact);
+        }
         for (session, hello) in std::mem::take(&mut self.early) {
             self.open(step, session, hello);
         }
@@ -222,7 +228,7 @@ impl Sessions {
             step.effects.push(Effect::EndSession { session, error, text });
             return;
         };
-        standing.sign_of_life(step.now.moment);
+        standing.sign_of_life(step.now);
         standing.applied_index = hello.applied_index;
         standing.ready = false;
         let replaced = standing.session.replace(session);
@@ -243,7 +249,7 @@ impl Sessions {
             return;
         };
         if let Some(standing) = self.brokers.get_mut(&broker) {
-            standing.sign_of_life(step.now.moment);
+            standing.sign_of_life(step.now);
             standing.applied_index = standing.applied_index.max(heartbeat.applied_index);
             standing.ready = heartbeat.ready;
             reply(step, session, broker);
@@ -261,7 +267,7 @@ impl Sessions {
         standing.session = None;
         standing.ready = false;
         // A process that works does not end it; one that hangs was silent before, and a time-out judges that.
-        standing.last_known = Some(step.now.moment);
+        standing.last_known = Some(step.now.timestamp);
         match how {
             Closed::Goodbye => {
                 standing.suspected = true;
@@ -325,7 +331,7 @@ impl Sessions {
                 standing.condemn(Cause::ProcessEnded, format!("{address} refuses connections"));
             }
             ProbeAnswer::Identified { incarnation } if incarnation == state.incarnation => {
-                standing.sign_of_life(step.now.moment);
+                standing.sign_of_life(step.now);
             }
             ProbeAnswer::Identified { .. } => {
                 standing.condemn(Cause::ProcessReplaced, format!("another process answers at {address}"));
@@ -367,13 +373,12 @@ impl Sessions {
             let broker_epoch = standing.epoch;
             if let Some(verdict) = &mut standing.verdict {
                 let cause = verdict.cause;
-                let last_contact = standing.last_known.map(|known| step.now.wall(known));
                 let call = Fence {
                     broker,
                     broker_epoch,
                     cause,
                     evidence: verdict.evidence.clone(),
-                    last_contact,
+                    last_contact: standing.last_known,
                 };
                 if fence(overlay, &call) && !std::mem::replace(&mut verdict.told, true) {
                     tracing::info!(%broker, %broker_epoch, ?cause, evidence = call.evidence, "fencing a broker");

@@ -5,6 +5,7 @@ use klamm_schema::metadata::{Cause, ControllerChange};
 use klamm_types::{NodeId, Timestamp};
 
 use super::overlay::{Overlay, Why};
+use crate::image::Image;
 
 /// The node that the quorum elected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +13,16 @@ pub struct Elected {
     pub node: NodeId,
     /// The quorum's term, as DescribeQuorum tells it.
     pub term: u64,
-    /// The controller before it, if this node saw how it ended.
-    pub predecessor: Option<Ended>,
+    /// A controller that this node saw end, the last one that it watched.
+    pub ended: Option<Ended>,
+}
+
+impl Elected {
+    /// The end of the controller before this one, if this node saw it.
+    pub fn predecessor(&self, image: &Image) -> Option<&Ended> {
+        let before = image.controller_history().back()?.controller;
+        self.ended.as_ref().filter(|ended| ended.node == before)
+    }
 }
 
 /// The end of a controller, as another saw it.
@@ -32,7 +41,7 @@ pub fn announce(overlay: &mut Overlay, elected: &Elected) -> bool {
     if known || !overlay.image().keeps_history() {
         return false;
     }
-    let ended = elected.predecessor.as_ref();
+    let ended = elected.predecessor(overlay.image());
     let why = Why {
         broker: ended.map(|ended| ended.node),
         last_contact: ended.map(|ended| ended.last_contact),

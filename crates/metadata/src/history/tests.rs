@@ -111,18 +111,11 @@ fn brokers_and_controllers_tell_what_became_of_them() {
         last_contact: Timestamp(959),
         evidence: "its process ended".into(),
     };
-    for (node, predecessor) in [(1, None), (3, Some(ended)), (3, None)] {
+    for (node, ended) in [(1, None), (3, Some(ended)), (3, None)] {
         let node: NodeId = NodeId(node);
         let term = u64::from(node.0.unsigned_abs());
         let mut overlay = world.overlay();
-        announce(
-            &mut overlay,
-            &Elected {
-                node,
-                term,
-                predecessor,
-            },
-        );
+        announce(&mut overlay, &Elected { node, term, ended });
         world.commit(overlay);
     }
     let controllers: Vec<String> = world
@@ -154,7 +147,7 @@ fn histories_are_bounded() {
         let elected = Elected {
             node: NodeId(1),
             term: round.unsigned_abs() + 1,
-            predecessor: None,
+            ended: None,
         };
         let mut overlay = world.overlay();
         announce(&mut overlay, &elected);
@@ -240,7 +233,7 @@ fn histories_begin_and_end_with_the_level() {
     let elected = Elected {
         node: NodeId(1),
         term: 1,
-        predecessor: None,
+        ended: None,
     };
     assert!(!announce(&mut overlay, &elected));
     // Brokers that registered at level 1 have no history after the rise; a snapshot must not invent one.

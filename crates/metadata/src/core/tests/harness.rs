@@ -15,8 +15,8 @@ use crate::core::{
     Closed, Controller, Effect, Event, Heartbeat, Hello, Now, Outcome, ProbeAnswer, ProbeId, ProposalId, RequestId,
     SessionId, Settings,
 };
-use crate::decide::Elected;
 use crate::decide::tests::script::{Arguments, World, errors, show};
+use crate::decide::{Elected, Ended};
 use crate::image::{Image, PartitionState};
 
 /// Runs the script and compares the whole transcript with it.
@@ -54,6 +54,8 @@ pub(super) struct Shell {
     pub probes: BTreeMap<NodeId, (ProbeId, Incarnation)>,
     pub sessions: BTreeMap<NodeId, SessionId>,
     next_session: u64,
+    /// The end of a controller that the next election's winner has seen.
+    pub ended: Option<Ended>,
     out: Vec<String>,
 }
 
@@ -71,6 +73,7 @@ impl Shell {
             probes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
+            ended: None,
             out: Vec::new(),
         }
     }
@@ -149,7 +152,7 @@ impl Shell {
         let elected = Elected {
             node: NodeId(100),
             term,
-            predecessor: None,
+            ended: self.ended.take(),
         };
         self.step(Event::BecameLeader { term, elected });
     }
@@ -275,7 +278,7 @@ impl Shell {
     pub fn step(&mut self, event: Event) {
         let now = Now {
             moment: self.now,
-            timestamp: Timestamp(1_000),
+            timestamp: Timestamp(i64::try_from(self.now.0 / 1_000).unwrap()),
             random: u128::from(self.now.0) * 31 + u128::from(self.index),
         };
         let mut effects = Vec::new();
