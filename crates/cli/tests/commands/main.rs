@@ -11,3 +11,4 @@ mod metrics;
 mod shapes;
 mod support;
 mod verify;
+mod why;
