@@ -26,6 +26,9 @@ const DEV_FOLDER: &str = "klamm-data";
 /// How long others may take after one node has answered.
 const SECOND_ANSWER_MAX: Duration = Duration::from_millis(300);
 
+/// Partitions that are named in one line.
+const NUMBERS_MAX: usize = 8;
+
 /// Where to ask, and for how much.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -71,18 +74,57 @@ pub async fn topic(common: &Common, place: &Place, args: &Args) -> Result<(), Fa
         None => format!("/why/topic?topic={topic}"),
     };
     let answer = ask(common, args, &path).await?;
-    print(common, &answer, |entry| match &entry.happened {
-        Happened::PartitionChanged { partition, .. } if place.partition.is_none() => format!("{topic}/{partition}  "),
-        _ => String::new(),
+    print(common, &answer, |entries| match place.partition {
+        Some(_) => lines(entries),
+        None => lines_of_partitions(topic, entries),
     })
 }
 
 pub async fn cluster(common: &Common, args: &Args) -> Result<(), Failure> {
     let answer = ask(common, args, "/why/cluster?").await?;
-    print(common, &answer, |_| String::new())
+    print(common, &answer, lines)
 }
 
-fn print(common: &Common, answer: &Answer, whose: impl Fn(&Entry) -> String) -> Result<(), Failure> {
+/// One line per entry.
+fn lines(entries: &[Entry]) -> String {
+    let line = |entry: &Entry| format!("{}  {}\n", Timestamp(entry.at_ms).utc(), entry.text);
+    entries.iter().map(line).collect()
+}
+
+/// One line for all partitions of which the same is to be told: a fence concerns many at once.
+fn lines_of_partitions(topic: &str, entries: &[Entry]) -> String {
+    let mut told: Vec<(&Entry, Vec<i32>)> = Vec::new();
+    for entry in entries {
+        let Happened::PartitionChanged { partition, .. } = entry.happened else {
+            continue;
+        };
+        let of_this_time = told
+            .iter_mut()
+            .rev()
+            .take_while(|(other, _)| other.at_ms == entry.at_ms);
+        match of_this_time.into_iter().find(|(other, _)| other.text == entry.text) {
+            Some((_, partitions)) => partitions.push(partition),
+            None => told.push((entry, vec![partition])),
+        }
+    }
+    let line = |(entry, partitions): &(&Entry, Vec<i32>)| {
+        let time = Timestamp(entry.at_ms).utc();
+        format!("{time}  {topic}/{}  {}\n", numbers(partitions), entry.text)
+    };
+    told.iter().map(line).collect()
+}
+
+/// The first few, and how many there are.
+fn numbers(partitions: &[i32]) -> String {
+    let shown = partitions.iter().take(NUMBERS_MAX).map(ToString::to_string);
+    let shown = shown.collect::<Vec<_>>().join(",");
+    match partitions.len() {
+        count if count > NUMBERS_MAX => format!("{shown},… ({count} partitions)"),
+        _ => shown,
+    }
+}
+
+fn print(common: &Common, answer: &Answer, to_text: impl FnOnce(&[Entry]) -> String) -> Result<(), Failure> {
     if !answer.keeps_history {
         let text = "this cluster keeps no history: it runs at klamm.metadata.level 1, and histories begin with level 2";
         return Err(Failure::new(Failure::REFUSED, anyhow!(text)));
@@ -91,15 +133,11 @@ fn print(common: &Common, answer: &Answer, whose: impl Fn(&Entry) -> String) -> 
         if entries.is_empty() {
             return "nothing has changed since it was created".to_owned();
         }
-        let mut text = match answer.left_out {
+        let older = match answer.left_out {
             0 => String::new(),
             left_out => format!("({left_out} older entries are not shown)\n"),
         };
-        for entry in entries {
-            let time = Timestamp(entry.at_ms).utc();
-            text.push_str(&format!("{time}  {}{}\n", whose(entry), entry.text));
-        }
-        text
+        format!("{older}{}", to_text(entries))
     })?;
     Ok(())
 }
@@ -211,6 +249,8 @@ fn at_default_port(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use klamm_broker::node::why::{Leadership, Why};
+
     use super::*;
 
     #[test]
@@ -224,6 +264,47 @@ mod tests {
         for wrong in ["", "/1", "orders/", "orders/-1", "orders/x", "a b", "a/1/2"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_the_same_of_many_partitions_is_told_once() {
+        let entry = |at_ms, partition, text: &str| {
+            let leadership = || Leadership {
+                leader: None,
+                leader_epoch: 0,
+                isr: Vec::new(),
+                elr: Vec::new(),
+                last_known_elr: Vec::new(),
+            };
+            let why = Why {
+                cause: "process_ended".into(),
+                evidence: String::new(),
+                broker: None,
+                last_contact_ms: None,
+            };
+            let happened = Happened::PartitionChanged {
+                topic: "t".into(),
+                partition,
+                why,
+                before: leadership(),
+                after: leadership(),
+                possible_loss: false,
+                without_leader_ms: None,
+            };
+            let text = text.into();
+            Entry { at_ms, text, happened }
+        };
+        let mut entries = vec![entry(1, 0, "a"), entry(1, 1, "b"), entry(1, 2, "a")];
+        entries.extend((0..10).map(|partition| entry(2, partition, "a")));
+        let time = |ms| Timestamp(ms).utc();
+        assert_eq!(
+            lines_of_partitions("t", &entries),
+            format!(
+                "{}  t/0,2  a\n{0}  t/1  b\n{}  t/0,1,2,3,4,5,6,7,… (10 partitions)  a\n",
+                time(1),
+                time(2)
+            )
+        );
     }
 
     #[test]

@@ -104,6 +104,6 @@ impl History {
     /// How many bytes the packed entries of partitions take, and how many partitions have some.
     pub(crate) fn packed(&self) -> (usize, usize) {
         let rings = self.partitions.values().flat_map(|rings| rings.values());
-        rings.fold((0, 0), |(bytes, count), ring| (bytes + ring.bytes().len(), count + 1))
+        rings.fold((0, 0), |(bytes, count), ring| (bytes + ring.size(), count + 1))
     }
 }

@@ -4,9 +4,8 @@
 //!   [how it stood before] [change] [change] … [change]      each a message behind its length
 //! ```
 //! Entries are kept as the bytes that a snapshot holds: a few dozen each, and nothing to allocate but the whole. When
-//! there is one too many the first goes, and the second says how it stood before the third.
+//! there are too many the first ones go, and the first that stays says how it stood before the next.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use klamm_schema::Message;
@@ -16,8 +15,10 @@ use klamm_types::{LeaderEpoch, NodeId, PartitionId, Timestamp, TopicId};
 use super::{History, Reason};
 use crate::image::PartitionState;
 
-/// Changes that a partition keeps.
-pub const PARTITION_ENTRIES_MAX: usize = 32;
+/// Changes that a partition keeps at most; at least it keeps [`HALF`] of them, if there were so many.
+pub const PARTITION_ENTRIES_MAX: usize = 2 * HALF - 1;
+/// Entries in half of a ring.
+const HALF: usize = 12;
 
 /// One change of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,19 +54,20 @@ pub(crate) struct Changed<'a> {
 impl Changed<'_> {
     /// Whether people would call it a change: members in another order are none.
     pub fn is_one(&self) -> bool {
-        let members = |state: &PartitionState| {
-            let set = |nodes: &[NodeId]| nodes.iter().copied().collect::<BTreeSet<NodeId>>();
-            let last_known: BTreeSet<NodeId> = state.last_known_elr.iter().map(|known| known.broker).collect();
-            (set(&state.isr), set(&state.elr), last_known)
+        let (old, new) = (self.old, self.new);
+        let last_known = |state: &PartitionState| state.last_known_elr.iter().map(|known| known.broker).collect();
+        let (old_last, new_last): (Vec<NodeId>, Vec<NodeId>) = (last_known(old), last_known(new));
+        let same = |one: &[NodeId], other: &[NodeId]| {
+            one.len() == other.len() && one.iter().all(|member| other.contains(member))
         };
         self.possible_loss
-            || (self.old.leader, self.old.leader_epoch) != (self.new.leader, self.new.leader_epoch)
-            || members(self.old) != members(self.new)
+            || (old.leader, old.leader_epoch) != (new.leader, new.leader_epoch)
+            || !(same(&old.isr, &new.isr) && same(&old.elr, &new.elr) && same(&old_last, &new_last))
     }
 }
 
 impl History {
-    /// Takes down a change, and drops the oldest one if there are too many.
+    /// Takes down a change, and drops the oldest ones if there are too many.
     pub(crate) fn partition_changed(&mut self, topic: TopicId, partition: PartitionId, changed: &Changed<'_>) {
         let mut entry = pack(changed.new);
         if let Some(decision) = changed.decision {
@@ -81,8 +83,8 @@ impl History {
         let ring = rings.entry(partition).or_insert_with(|| Ring::new(&pack(changed.old)));
         let (longer, dropped) = ring.with(&entry);
         *ring = longer;
-        if let Some(dropped) = dropped {
-            self.texts.release(dropped.text);
+        for entry in dropped {
+            self.texts.release(entry.text);
         }
     }
 
@@ -158,44 +160,75 @@ fn unpack(entry: &Packed) -> Leadership {
     }
 }
 
-/// The packed entries of one partition.
+/// The packed entries of one partition, in two halves: an append writes only the newer one anew. When that is full it
+/// becomes the older one, and what was the older one goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ring(Arc<[u8]>);
+pub(super) struct Ring {
+    /// None or [`HALF`] entries.
+    older: Arc<[u8]>,
+    /// One to [`HALF`] entries.
+    newer: Arc<[u8]>,
+}
 
 impl Ring {
     fn new(before: &Packed) -> Ring {
-        Ring(Arc::from(before.encode_length_delimited_to_vec()))
+        Ring {
+            older: Arc::default(),
+            newer: append(&[], before),
+        }
     }
 
-    /// With one more entry, and the one that had to go for it.
-    fn with(&self, entry: &Packed) -> (Ring, Option<Packed>) {
-        let lengths: Vec<usize> = frames(&self.0).map(<[u8]>::len).collect();
-        let full = lengths.len() > PARTITION_ENTRIES_MAX;
-        let (gone, kept) = self.0.split_at(if full { lengths[0] } else { 0 });
-        let mut bytes = Vec::with_capacity(kept.len() + entry.encoded_len() + 2);
-        bytes.extend_from_slice(kept);
-        bytes.extend(entry.encode_length_delimited_to_vec());
-        let dropped = full.then(|| Packed::decode_length_delimited(gone).ok()).flatten();
-        (Ring(Arc::from(bytes)), dropped)
+    /// With one more entry, and those that had to go for it.
+    fn with(&self, entry: &Packed) -> (Ring, Vec<Packed>) {
+        if frames(&self.newer).count() < HALF {
+            let older = Arc::clone(&self.older);
+            let newer = append(&self.newer, entry);
+            return (Ring { older, newer }, Vec::new());
+        }
+        let ring = Ring {
+            older: Arc::clone(&self.newer),
+            newer: append(&[], entry),
+        };
+        (ring, decode(&self.older).collect())
     }
 
     pub fn entries(&self) -> Vec<Packed> {
-        let entries = frames(&self.0).map(Packed::decode_length_delimited);
-        entries.filter_map(Result::ok).collect()
+        decode(&self.older).chain(decode(&self.newer)).collect()
     }
 
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&*self.older, &*self.newer].concat()
     }
 
-    /// `None` if the bytes are not entries to the last one, or too many.
+    pub fn size(&self) -> usize {
+        self.older.len() + self.newer.len()
+    }
+
+    /// `None` if the bytes are not entries to the last one, too few or too many.
     pub fn from_bytes(bytes: &[u8]) -> Option<Ring> {
-        let count = frames(bytes).count();
-        let length: usize = frames(bytes).map(<[u8]>::len).sum();
-        let ring = Ring(Arc::from(bytes));
-        let whole = length == bytes.len() && ring.entries().len() == count;
-        (whole && (2..=PARTITION_ENTRIES_MAX + 1).contains(&count)).then_some(ring)
+        let lengths: Vec<usize> = frames(bytes).map(<[u8]>::len).collect();
+        let whole = lengths.iter().sum::<usize>() == bytes.len() && decode(bytes).count() == lengths.len();
+        if !whole || !(2..=PARTITION_ENTRIES_MAX + 1).contains(&lengths.len()) {
+            return None;
+        }
+        let in_older = if lengths.len() > HALF { HALF } else { 0 };
+        let (older, newer) = bytes.split_at(lengths[..in_older].iter().sum());
+        Some(Ring {
+            older: Arc::from(older),
+            newer: Arc::from(newer),
+        })
     }
+}
+
+fn append(bytes: &[u8], entry: &Packed) -> Arc<[u8]> {
+    let mut longer = Vec::with_capacity(bytes.len() + entry.encoded_len() + 2);
+    longer.extend_from_slice(bytes);
+    longer.extend_from_slice(&entry.encode_length_delimited_to_vec());
+    Arc::from(longer)
+}
+
+fn decode(bytes: &[u8]) -> impl Iterator<Item = Packed> {
+    frames(bytes).filter_map(|frame| Packed::decode_length_delimited(frame).ok())
 }
 
 /// The entries, each with its length before it, as far as they are whole.

@@ -74,7 +74,7 @@ pub fn broker(id: NodeId, entry: &BrokerEntry) -> String {
         }
         BrokerStep::Fenced => {
             let noticed = reason.last_contact.map(|last| reason.at.0.saturating_sub(last.0));
-            let noticed = noticed.filter(|&after| after > 0);
+            let noticed = noticed.filter(|&after| after > 0 && reason.cause != Cause::SessionTimeout);
             let noticed = noticed.map_or_else(String::new, |after| format!("; noticed after {after} ms"));
             format!("broker {id} fenced: {}{noticed}", cause())
         }

@@ -29,7 +29,7 @@ impl History {
                 records.push(record(Record::PartitionHistory(schema::PartitionHistory {
                     topic_id: id_bytes(topic.as_bytes()),
                     partition: partition.0,
-                    entries: Bytes::copy_from_slice(ring.bytes()),
+                    entries: Bytes::from(ring.to_bytes()),
                 })));
             }
         }

@@ -139,7 +139,7 @@ fn histories_are_bounded() {
     world.run("create t replicas=1,2,3");
     world.run("create u replicas=1,2");
     world.now = Timestamp(1_795_000_000_000);
-    for round in 0..2 * PARTITION_ENTRIES_MAX as i64 {
+    for round in 0..2 * CONTROLLER_ENTRIES_MAX as i64 {
         let isr = if round % 2 == 0 { "1,2" } else { "1,2,3" };
         world.run(&format!("alter 1 t-0 isr={isr}"));
         kill(&mut world, 3, round);
@@ -153,7 +153,8 @@ fn histories_are_bounded() {
         announce(&mut overlay, &elected);
         world.commit(overlay);
     }
-    assert_eq!(story(&world, "t").len(), PARTITION_ENTRIES_MAX);
+    let kept = PARTITION_ENTRIES_MAX / 2..=PARTITION_ENTRIES_MAX;
+    assert!(kept.contains(&story(&world, "t").len()));
     assert_eq!(world.image.controller_history().len(), CONTROLLER_ENTRIES_MAX);
     let of_three = world.image.broker_history().filter(|(id, _)| *id == NodeId(3));
     assert_eq!(of_three.count(), BROKER_ENTRIES_MAX);
