@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(entries.iter().map(|entry| entry.at_ms).collect::<Vec<_>>(), expected);
         assert_eq!(left_out, 4 * ANSWER_ENTRIES_MAX);
         let mut few = Newest::new(2);
-        [3, 1, 2].map(|at_ms| few.push(entry(at_ms)));
+        [3, 1, 2].into_iter().for_each(|at_ms| few.push(entry(at_ms)));
         assert_eq!(few.finish(), (vec![entry(2), entry(3)], 1));
     }
 

@@ -1,5 +1,7 @@
 //! Three nodes, of which one is killed: the others say who, when and why, also after all of them were started anew.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -101,6 +103,17 @@ fn a_killed_leader_is_named_with_the_cause_whoever_is_asked() {
     assert_eq!(entries(folder, &["topic", "why", "orders", "--max", "1"]).len(), 1);
 }
 
+/// What the cluster's first node answers to a GET.
+fn get(folder: &Path, path: &str) -> String {
+    let cluster = std::fs::read(folder.join("cluster.json")).unwrap();
+    let cluster: Value = serde_json::from_slice(&cluster).unwrap();
+    let mut stream = TcpStream::connect(cluster["nodes"][0]["http"].as_str().unwrap()).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn questions_without_an_answer_have_their_exit_codes() {
     let folder = tempfile::tempdir().unwrap();
@@ -128,6 +141,27 @@ fn questions_without_an_answer_have_their_exit_codes() {
     );
     let elsewhere = tempfile::tempdir().unwrap();
     assert_ne!(why(elsewhere.path(), &["cluster", "why"]).code, 0);
+    for (path, status, error) in [
+        (
+            "/why/topic?topic=absent",
+            " 404 ",
+            r#""error":"UNKNOWN_TOPIC_OR_PARTITION""#,
+        ),
+        (
+            "/why/partition?topic=orders&partition=a",
+            " 400 ",
+            r#""error":"INVALID_REQUEST""#,
+        ),
+        ("/why/partition", " 400 ", r#""error":"INVALID_REQUEST""#),
+        (
+            "/why/topic?topic=orders",
+            " 200 ",
+            r#""keeps_history":true,"entries":[]"#,
+        ),
+    ] {
+        let answer = get(folder, path);
+        assert!(answer.contains(status) && answer.contains(error), "{path}: {answer}");
+    }
     let controllers = why(folder, &["cluster", "why"]).good();
     assert!(controllers.contains(" decides from here on, term "), "{controllers}");
 }

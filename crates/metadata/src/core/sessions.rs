@@ -8,16 +8,20 @@
 //! A broker fenced on a probe's word that proves alive afterwards is unfenced without restart, and for a while only
 //! time-outs count for it: its address lies.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use klamm_schema::metadata::Cause;
 use klamm_schema::requests::RegisterBrokerRequest;
-use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId, Timestamp};
+use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId};
+
+use standing::{Probing, Proof, Standing, Verdict};
 
 use super::Step;
 use super::effect::{Effect, ProbeTarget};
-use super::event::{Closed, Heartbeat, Hello, Now, ProbeAnswer, ProbeId, SessionId};
+use super::event::{Closed, Heartbeat, Hello, ProbeAnswer, ProbeId, SessionId};
 use crate::decide::{Claim, Ended, Fence, Overlay, fence, unfence};
 use crate::image::{BrokerState, Image, Violation};
 
@@ -30,52 +34,6 @@ pub(super) struct Sessions {
     early: BTreeMap<SessionId, Hello>,
 }
 
-/// One registration and what was heard of it.
-#[derive(Debug)]
-struct Standing {
-    epoch: BrokerEpoch,
-    /// The entry that an image must contain to contain the registration.
-    registered_at: u64,
-    session: Option<SessionId>,
-    /// The session ended from the broker's side, and no sign of life came since.
-    suspected: bool,
-    last_contact: Moment,
-    /// When it was last known to work: the last sign of life in this reign, or the end of its session.
-    last_known: Option<Timestamp>,
-    applied_index: u64,
-    /// The last heartbeat asked to be unfenced; taken back by every verdict.
-    ready: bool,
-    probe: Option<Probing>,
-    verdict: Option<Verdict>,
-    distrust_until: Option<Moment>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Probing {
-    id: ProbeId,
-    proof: Proof,
-    /// The clock of this process stood still meanwhile: no answer says nothing.
-    void: bool,
-}
-
-/// What no answer means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    /// The session ended from the broker's side: death.
-    AfterEndOfFile,
-    /// Nothing.
-    Unsuspected,
-}
-
-/// A fence that is called for and not yet in the image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Verdict {
-    cause: Cause,
-    evidence: String,
-    /// The log has it: it is decided again and again while no entry can be committed, and said once.
-    told: bool,
-}
-
 /// What the active controller knows of a broker's session, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerSession {
@@ -85,46 +43,6 @@ pub struct BrokerSession {
     /// The last entry that the broker has taken up.
     pub applied_index: u64,
     pub is_probed: bool,
-}
-
-impl Standing {
-    fn new(epoch: BrokerEpoch, registered_at: u64, now: Moment) -> Standing {
-        Standing {
-            epoch,
-            registered_at,
-            session: None,
-            suspected: false,
-            last_contact: now,
-            last_known: None,
-            applied_index: 0,
-            ready: false,
-            probe: None,
-            verdict: None,
-            distrust_until: None,
-        }
-    }
-
-    fn sign_of_life(&mut self, now: Now) {
-        self.last_contact = now.moment;
-        self.last_known = Some(now.timestamp);
-        self.suspected = false;
-        self.probe = None;
-        // A goodbye stands: the broker closed its logs before it said it.
-        self.verdict.take_if(|verdict| verdict.cause != Cause::Goodbye);
-    }
-
-    fn condemn(&mut self, cause: Cause, evidence: String) {
-        self.ready = false;
-        self.verdict.get_or_insert(Verdict {
-            cause,
-            evidence,
-            told: false,
-        });
-    }
-
-    fn is_distrusted(&self, now: Moment) -> bool {
-        self.distrust_until.is_some_and(|until| now < until)
-    }
 }
 
 impl Sessions {
