@@ -4,11 +4,11 @@
 //! it. So it outlives controllers, nodes and the log's beginning. It is bounded, and nothing is decided by it.
 //! Kept from metadata level 2 on: at one and the same entry on every node.
 //!
-//! * [`partitions`]: the changes of partitions, packed, because there are many;
-//! * [`brokers`]: the standing of brokers, and who was the controller;
-//! * [`texts`]: evidence that many entries share;
-//! * [`snapshot`]: as records, and back;
-//! * [`render`]: entries for people.
+//! * `partitions`: the changes of partitions, packed, because there are many;
+//! * `brokers`: the standing of brokers, and who was the controller;
+//! * `texts`: evidence that many entries share;
+//! * `snapshot`: as records, and back;
+//! * `render`: entries for people.
 
 mod brokers;
 mod partitions;

@@ -15,7 +15,7 @@ use klamm_types::{LeaderEpoch, NodeId, PartitionId, Timestamp, TopicId};
 use super::{History, Reason};
 use crate::image::PartitionState;
 
-/// Changes that a partition keeps at most; at least it keeps [`HALF`] of them, if there were so many.
+/// Changes that a partition keeps at most; half of them at least, if there were so many.
 pub const PARTITION_ENTRIES_MAX: usize = 2 * HALF - 1;
 /// Entries in half of a ring.
 const HALF: usize = 12;
