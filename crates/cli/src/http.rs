@@ -17,23 +17,14 @@ pub async fn is_ready(address: &str) -> bool {
 
 /// The body of a GET; an answer other than 200 is an error, which tells the reason that came with it.
 pub async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
-    let answer = ask(address, path).await?;
-    ensure!(
-        answer.status == "200",
-        "{address}{path} answered {}: {}",
-        answer.status,
-        String::from_utf8_lossy(&answer.body).trim()
-    );
-    Ok(answer.body)
+    let (status, body) = ask(address, path).await?;
+    let reason = String::from_utf8_lossy(&body);
+    ensure!(status == 200, "{address}{path} answered {status}: {}", reason.trim());
+    Ok(body)
 }
 
-struct Answer {
-    status: String,
-    body: Vec<u8>,
-}
-
-/// Only for our own nodes: it speaks HTTP/1.0 and no more.
-async fn ask(address: &str, path: &str) -> anyhow::Result<Answer> {
+/// Status and body of a GET. Only for our own nodes: it speaks HTTP/1.0 and no more.
+pub async fn ask(address: &str, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
     let exchange = async {
         let mut stream = TcpStream::connect(address)
             .await
@@ -51,8 +42,8 @@ async fn ask(address: &str, path: &str) -> anyhow::Result<Answer> {
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .context("the answer is not HTTP")?;
-    Ok(Answer {
-        status: String::from_utf8_lossy(answer.get(9..12).unwrap_or_default()).into_owned(),
-        body: answer[end + 4..].to_vec(),
-    })
+    let status = std::str::from_utf8(answer.get(9..12).unwrap_or_default());
+    let status = status.ok().and_then(|status| status.parse().ok());
+    let status = status.context("the answer has no HTTP status")?;
+    Ok((status, answer[end + 4..].to_vec()))
 }

@@ -15,6 +15,7 @@ mod logging;
 mod output;
 mod server;
 mod signals;
+mod why;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 mod limits;
 mod metrics;
 mod status;
+mod why;
 
 #[derive(clap::Args)]
 pub struct Args {

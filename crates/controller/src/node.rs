@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use klamm_metadata::decide::Ended;
 use klamm_types::{ClusterId, NodeId};
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::{mpsc, watch};
@@ -36,6 +37,8 @@ pub struct Node {
     numbers: AtomicU64,
     /// When each member last had the leader's whole log, in milliseconds since 1970; kept while this node leads.
     caught_up: Mutex<BTreeMap<RaftId, i64>>,
+    /// The end of the leader that this node watched last, if it saw it.
+    seen_end: Mutex<Option<Ended>>,
 }
 
 /// A member of a quorum.
@@ -74,6 +77,7 @@ impl Node {
             starting: tokio::sync::Mutex::default(),
             numbers: AtomicU64::new(1),
             caught_up: Mutex::default(),
+            seen_end: Mutex::default(),
         };
         (
             Arc::new(node),
@@ -99,6 +103,10 @@ impl Node {
 
     pub fn caught_up(&self) -> MutexGuard<'_, BTreeMap<RaftId, i64>> {
         self.caught_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn seen_end(&self) -> MutexGuard<'_, Option<Ended>> {
+        self.seen_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn running(&self) -> Option<Running> {

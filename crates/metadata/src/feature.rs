@@ -13,8 +13,11 @@ pub const METADATA_LEVEL: &str = "klamm.metadata.level";
 /// The lowest level that this program can run at.
 pub const METADATA_LEVEL_MIN: u32 = 1;
 
+/// From this level on the image keeps a history, snapshots hold it, and controllers record that they took over.
+pub const HISTORY_LEVEL: u32 = 2;
+
 /// The highest level that this program knows; what a new cluster starts with.
-pub const METADATA_LEVEL_MAX: u32 = 1;
+pub const METADATA_LEVEL_MAX: u32 = 2;
 
 /// A feature that this program knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,5 +38,10 @@ impl Image {
     /// The finalized metadata level; 0 before the first controller has written it.
     pub fn metadata_level(&self) -> u32 {
         self.features().get(METADATA_LEVEL).copied().unwrap_or(0)
+    }
+
+    /// Whether the cluster's level is one at which histories are kept.
+    pub fn keeps_history(&self) -> bool {
+        self.metadata_level() >= HISTORY_LEVEL
     }
 }

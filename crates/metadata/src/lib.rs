@@ -5,6 +5,7 @@
 //! Raft, sockets and disks belong to the shell that drives [`core::Controller`].
 //!
 //! * [`image`]: the metadata as the applied entries leave it, its differences and its snapshots;
+//! * [`history`]: why it came to be as it is;
 //! * [`config`]: the settings of topics and cluster;
 //! * [`feature`]: versions of records and features;
 //! * [`decide`]: request over image → records and reply;
@@ -14,6 +15,7 @@ pub mod config;
 pub mod core;
 pub mod decide;
 pub mod feature;
+pub mod history;
 pub mod image;
 
 pub use image::Image;

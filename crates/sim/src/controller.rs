@@ -174,6 +174,7 @@ impl Controller {
                 broker_epoch,
                 cause,
                 evidence: String::new(),
+                last_contact: None,
             };
             fence(overlay, &evidence)
         })

@@ -16,6 +16,7 @@ mod quorum_port;
 mod start;
 mod status;
 mod suspects;
+pub mod why;
 mod wishes;
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! `klamm cluster`: the brokers, and how the partitions stand.
+//! `klamm cluster`: the brokers, and how the partitions stand; why is next door.
 
 use std::process::ExitCode;
 
@@ -8,11 +8,14 @@ use super::{admin_failure, connect};
 use crate::Common;
 use crate::failure::Failure;
 use crate::output::{self, Table};
+use crate::why;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Show the cluster's id, its brokers and what they lead.
     Describe,
+    /// Tell what became of the brokers and of the controller: who was fenced, registered or elected, and why.
+    Why(why::Args),
 }
 
 struct Row {
@@ -25,7 +28,14 @@ struct Row {
 }
 
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
-    let Command::Describe = command;
+    match command {
+        Command::Describe => describe(common).await?,
+        Command::Why(args) => why::cluster(common, &args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn describe(common: &Common) -> Result<(), Failure> {
     let admin = connect(common).await?.admin();
     let cluster = admin.describe_cluster().await.map_err(admin_failure)?;
     let controller = admin.describe_quorum().await.ok().and_then(|quorum| quorum.leader);
@@ -88,5 +98,5 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
             cluster.cluster_id
         )
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! `klamm topic`: create, list, describe, alter, delete.
+//! `klamm topic`: create, list, describe, alter, delete; why is next door.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use super::{admin_failure, all_tried, connect, key_value, nodes};
 use crate::Common;
 use crate::failure::Failure;
 use crate::output::{self, Table};
+use crate::why;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -61,11 +62,25 @@ pub enum Command {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Tell why leaders and in-sync replicas changed, and for how long there was no leader.
+    Why {
+        /// A topic, or one of its partitions.
+        #[arg(value_name = "NAME[/PARTITION]")]
+        place: why::Place,
+        #[command(flatten)]
+        args: why::Args,
+    },
 }
 
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
+    if let Command::Why { place, args } = &command {
+        why::topic(common, place, args).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let admin = connect(common).await?.admin();
     match command {
+        // Not by Kafka's protocol.
+        Command::Why { .. } => {}
         Command::Create {
             name,
             partitions,

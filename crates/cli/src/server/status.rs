@@ -12,6 +12,8 @@ use axum::{Json, Router};
 use klamm_broker::node::{Node, Status};
 use tokio::net::TcpListener;
 
+use super::why;
+
 /// Binds the port before the node starts, so that a wrong address stops the start.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
@@ -33,6 +35,9 @@ pub async fn serve(listener: TcpListener, served: Served) {
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/why/topic", get(why::topic))
+        .route("/why/partition", get(why::partition))
+        .route("/why/cluster", get(why::cluster))
         .with_state(served);
     if let Err(error) = axum::serve(listener, routes).await {
         tracing::error!(%error, "the HTTP server ended");

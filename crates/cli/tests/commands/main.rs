@@ -12,3 +12,4 @@ mod metrics;
 mod shapes;
 mod support;
 mod verify;
+mod why;

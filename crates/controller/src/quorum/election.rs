@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use klamm_metadata::core::ProbeAnswer;
+use klamm_metadata::decide::Ended;
 use klamm_proto::quorum::v1 as wire;
-use klamm_types::Incarnation;
+use klamm_types::{Incarnation, Timestamp};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::raft::TransferLeaderRequest;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::Streaming;
 
+use super::describe::now_millis;
 use crate::network::channel::{self, StreamEnd, stream_end};
 use crate::network::peers::client;
 use crate::network::probe::{Expected, probe};
@@ -63,6 +65,7 @@ pub async fn run(node: Arc<Node>, running: Running, mut hints: mpsc::Receiver<Ra
             }
             continue;
         };
+        *node.seen_end() = None;
         let watch = Watch {
             running: &running,
             leader,
@@ -73,8 +76,10 @@ pub async fn run(node: Arc<Node>, running: Running, mut hints: mpsc::Receiver<Ra
             verdict = watch.until_end(&mut hints) => verdict,
         };
         match verdict {
-            Verdict::Dead => {
-                tracing::info!(leader, "the leader of the quorum is dead");
+            Verdict::Dead(ended) => {
+                let evidence = &ended.evidence;
+                tracing::info!(leader, evidence, "the leader of the quorum is dead");
+                *node.seen_end() = Some(ended);
                 elect(&running, leader).await;
             }
             Verdict::Alive => sleep(WATCH_PAUSE).await,
@@ -84,7 +89,7 @@ pub async fn run(node: Arc<Node>, running: Running, mut hints: mpsc::Receiver<Ra
 }
 
 enum Verdict {
-    Dead,
+    Dead(Ended),
     Alive,
     /// Another leads by now, or nobody.
     Deposed,
@@ -122,8 +127,10 @@ impl Watch<'_> {
                     }
                 }
                 hint = hints.recv() => {
-                    if hint == Some(self.leader) && matches!(self.verdict(Suspicion::Hint, known).await, Verdict::Dead) {
-                        return Verdict::Dead;
+                    if hint == Some(self.leader)
+                        && let Verdict::Dead(ended) = self.verdict(Suspicion::Hint, known).await
+                    {
+                        return Verdict::Dead(ended);
                     }
                 }
                 message = stream.message() => match message {
@@ -163,12 +170,23 @@ impl Watch<'_> {
             cluster: Some(self.running.cluster_id),
             node: self.member.node_id,
         };
-        match probe(self.running.peers.address(self.member), expected).await {
-            ProbeAnswer::Refused => Verdict::Dead,
-            ProbeAnswer::Identified { incarnation } if known.is_some_and(|known| known != incarnation) => Verdict::Dead,
-            ProbeAnswer::NoAnswer if suspicion == Suspicion::ConnectionEnd => Verdict::Dead,
-            ProbeAnswer::Identified { .. } | ProbeAnswer::NoAnswer => Verdict::Alive,
-        }
+        let last_contact = Timestamp(now_millis());
+        let address = self.running.peers.address(self.member);
+        let evidence = match probe(address, expected).await {
+            ProbeAnswer::Refused => format!("{address} refuses connections"),
+            ProbeAnswer::Identified { incarnation } if known.is_some_and(|known| known != incarnation) => {
+                format!("another process answers at {address}")
+            }
+            ProbeAnswer::NoAnswer if suspicion == Suspicion::ConnectionEnd => {
+                format!("its connection ended and nobody answers at {address}")
+            }
+            ProbeAnswer::Identified { .. } | ProbeAnswer::NoAnswer => return Verdict::Alive,
+        };
+        Verdict::Dead(Ended {
+            node: self.member.node_id,
+            last_contact,
+            evidence,
+        })
     }
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use klamm_metadata::core::Event;
+use klamm_metadata::decide::Elected;
 use klamm_types::ErrorCode;
 use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -68,10 +69,13 @@ impl Shell {
         self.leadership.acting = Some(leader);
         // Services send requests and sessions here from now on; they wait in the queue behind this step.
         self.node.acting.send_replace(Some(leader));
-        self.step(Event::BecameLeader {
-            term: leader_term(&leader),
-        })
-        .await
+        let elected = Elected {
+            node: self.node.node_id(),
+            term: leader.term,
+            ended: self.node.seen_end().take(),
+        };
+        let term = leader_term(&leader);
+        self.step(Event::BecameLeader { term, elected }).await
     }
 
     async fn lose(&mut self) -> Result<(), ShellError> {

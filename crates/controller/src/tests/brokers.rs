@@ -10,7 +10,7 @@ use klamm_types::NodeId;
 use super::harness::{Cluster, TestBroker};
 
 /// Waits until the active controller's image says so.
-fn wait_for_fence(cluster: &Cluster, broker: i32, fenced: bool) {
+pub fn wait_for_fence(cluster: &Cluster, broker: i32, fenced: bool) {
     let leader = cluster.wait_for_leader();
     let controller = cluster.controller(leader).clone();
     let mut applied = controller.watch_applied();
@@ -25,7 +25,7 @@ fn wait_for_fence(cluster: &Cluster, broker: i32, fenced: bool) {
     });
 }
 
-fn create_topic(cluster: &Cluster, name: &str, replicas: i32) -> i32 {
+pub fn create_topic(cluster: &Cluster, name: &str, replicas: i32) -> i32 {
     let topic = CreatableTopic {
         name: name.into(),
         num_partitions: 3,

@@ -4,5 +4,6 @@
 mod brokers;
 mod elections;
 mod harness;
+mod history;
 mod members;
 mod quorum;

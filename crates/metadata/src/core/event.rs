@@ -4,6 +4,7 @@ use klamm_schema::metadata::MetadataBatch;
 use klamm_schema::requests::controller_request::Request;
 use klamm_types::{BrokerEpoch, ClusterId, Incarnation, Moment, NodeId, Timestamp};
 
+use crate::decide::Elected;
 use crate::image::Image;
 
 /// The time and the chance that come with every event. The core asks nobody else for either.
@@ -46,7 +47,7 @@ id! {
 pub enum Event {
     /// This node won the election of `term`. The core decides nothing until it sees an [`Event::Applied`] of this
     /// very term (the blank entry that a new leader commits).
-    BecameLeader { term: u64 },
+    BecameLeader { term: u64, elected: Elected },
     /// This node leads no longer, or cannot tell. Everything undecided is answered NOT_CONTROLLER, everything
     /// proposed is answered "unknown".
     LostLeadership,

@@ -34,6 +34,7 @@ use klamm_schema::metadata::MetadataBatch;
 use klamm_types::{ErrorCode, Moment, NodeId};
 
 use self::reign::Reign;
+use crate::decide::Elected;
 use crate::image::{ApplyError, Image, Violation};
 
 /// Why the node must stop.
@@ -106,7 +107,7 @@ impl Controller {
                 self.image = image;
                 self.image_changed(now, effects);
             }
-            Event::BecameLeader { term } => self.became_leader(now, term, effects),
+            Event::BecameLeader { term, elected } => self.became_leader(now, term, elected, effects),
             Event::LostLeadership => self.lost_leadership(now, effects),
             Event::Tick => {
                 self.last_tick = Some(now.moment);
@@ -181,12 +182,12 @@ impl Controller {
         }
     }
 
-    fn became_leader(&mut self, now: Now, term: u64, effects: &mut Vec<Effect>) {
+    fn became_leader(&mut self, now: Now, term: u64, elected: Elected, effects: &mut Vec<Effect>) {
         if self.reign.as_ref().is_some_and(|reign| reign.term() >= term) {
             return;
         }
         self.lost_leadership(now, effects);
-        self.reign = Some(Reign::new(term));
+        self.reign = Some(Reign::new(term, elected));
         // The blank entry may have been applied before the news of the election came.
         self.image_changed(now, effects);
     }

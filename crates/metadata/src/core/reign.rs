@@ -17,7 +17,7 @@ use super::sessions::{BrokerSession, Sessions};
 use super::settings::Settings;
 use super::take_up::TakeUp;
 use super::{Step, Stop};
-use crate::decide::{self, Balance, Overlay};
+use crate::decide::{self, Balance, Elected, Overlay};
 use crate::image::{Image, Violation};
 use crate::record;
 
@@ -32,6 +32,7 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Reign {
     term: u64,
+    elected: Elected,
     phase: Phase,
     queue: VecDeque<Waiting>,
     in_flight: Option<InFlight>,
@@ -42,6 +43,8 @@ pub(super) struct Reign {
     sessions: Sessions,
     take_up: TakeUp,
     next_balance: Option<Moment>,
+    /// Leads since before the last tick.
+    ticked: bool,
 }
 
 #[derive(Debug)]
@@ -79,9 +82,10 @@ pub(super) fn decided(reply: Reply, applied_index: u64) -> ControllerReply {
 const UNKNOWN: &str = "it is not known whether the request took effect; ask again";
 
 impl Reign {
-    pub fn new(term: u64) -> Reign {
+    pub fn new(term: u64, elected: Elected) -> Reign {
         Reign {
             term,
+            elected,
             phase: Phase::Elected,
             queue: VecDeque::new(),
             in_flight: None,
@@ -90,6 +94,7 @@ impl Reign {
             sessions: Sessions::new(),
             take_up: TakeUp::default(),
             next_balance: None,
+            ticked: false,
         }
     }
 
@@ -115,7 +120,7 @@ impl Reign {
             self.phase = Phase::Leading;
             self.next_balance = Some(step.now.moment + step.settings.balance_interval);
             self.sessions.follow_image(step);
-            self.sessions.begin(step);
+            self.sessions.begin(step, self.elected.predecessor(step.image));
         } else if self.is_leading() {
             self.sessions.follow_image(step);
         }
@@ -166,6 +171,7 @@ impl Reign {
 
     fn tick(&mut self, step: &mut Step<'_>) {
         self.held = false;
+        self.ticked = self.is_leading();
         let now = step.now.moment;
         let wait_max = step.settings.request_wait_max;
         while let Some(first) = self.queue.front().filter(|first| now.since(first.since) > wait_max) {
@@ -248,6 +254,10 @@ impl Reign {
         self.sessions.decide(step, &mut overlay);
         let replies = self.decide_queue(step, &mut overlay);
         self.balance(step, &mut overlay);
+        // Nothing waits for it, and nothing that others wait for goes behind it.
+        if self.ticked || !overlay.records().is_empty() {
+            decide::announce(&mut overlay, &self.elected);
+        }
         let batch = overlay.into_batch().map_err(Stop::Decision)?;
         if batch.records.is_empty() {
             // Decided on the image alone, all of which is committed.

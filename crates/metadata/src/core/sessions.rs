@@ -8,6 +8,8 @@
 //! A broker fenced on a probe's word that proves alive afterwards is unfenced without restart, and for a while only
 //! time-outs count for it: its address lies.
 
+mod standing;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,10 +17,12 @@ use klamm_schema::metadata::Cause;
 use klamm_schema::requests::RegisterBrokerRequest;
 use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId};
 
+use standing::{Probing, Proof, Standing, Verdict};
+
 use super::Step;
 use super::effect::{Effect, ProbeTarget};
 use super::event::{Closed, Heartbeat, Hello, ProbeAnswer, ProbeId, SessionId};
-use crate::decide::{Claim, Fence, Overlay, fence, unfence};
+use crate::decide::{Claim, Ended, Fence, Overlay, fence, unfence};
 use crate::image::{BrokerState, Image, Violation};
 
 /// What is known of the sessions of all registered brokers.
@@ -30,50 +34,6 @@ pub(super) struct Sessions {
     early: BTreeMap<SessionId, Hello>,
 }
 
-/// One registration and what was heard of it.
-#[derive(Debug)]
-struct Standing {
-    epoch: BrokerEpoch,
-    /// The entry that an image must contain to contain the registration.
-    registered_at: u64,
-    session: Option<SessionId>,
-    /// The session ended from the broker's side, and no sign of life came since.
-    suspected: bool,
-    last_contact: Moment,
-    applied_index: u64,
-    /// The last heartbeat asked to be unfenced; taken back by every verdict.
-    ready: bool,
-    probe: Option<Probing>,
-    verdict: Option<Verdict>,
-    distrust_until: Option<Moment>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Probing {
-    id: ProbeId,
-    proof: Proof,
-    /// The clock of this process stood still meanwhile: no answer says nothing.
-    void: bool,
-}
-
-/// What no answer means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    /// The session ended from the broker's side: death.
-    AfterEndOfFile,
-    /// Nothing.
-    Unsuspected,
-}
-
-/// A fence that is called for and not yet in the image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Verdict {
-    cause: Cause,
-    evidence: String,
-    /// The log has it: it is decided again and again while no entry can be committed, and said once.
-    told: bool,
-}
-
 /// What the active controller knows of a broker's session, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerSession {
@@ -83,44 +43,6 @@ pub struct BrokerSession {
     /// The last entry that the broker has taken up.
     pub applied_index: u64,
     pub is_probed: bool,
-}
-
-impl Standing {
-    fn new(epoch: BrokerEpoch, registered_at: u64, now: Moment) -> Standing {
-        Standing {
-            epoch,
-            registered_at,
-            session: None,
-            suspected: false,
-            last_contact: now,
-            applied_index: 0,
-            ready: false,
-            probe: None,
-            verdict: None,
-            distrust_until: None,
-        }
-    }
-
-    fn sign_of_life(&mut self, now: Moment) {
-        self.last_contact = now;
-        self.suspected = false;
-        self.probe = None;
-        // A goodbye stands: the broker closed its logs before it said it.
-        self.verdict.take_if(|verdict| verdict.cause != Cause::Goodbye);
-    }
-
-    fn condemn(&mut self, cause: Cause, evidence: String) {
-        self.ready = false;
-        self.verdict.get_or_insert(Verdict {
-            cause,
-            evidence,
-            told: false,
-        });
-    }
-
-    fn is_distrusted(&self, now: Moment) -> bool {
-        self.distrust_until.is_some_and(|until| now < until)
-    }
 }
 
 impl Sessions {
@@ -174,8 +96,14 @@ impl Sessions {
         }
     }
 
-    /// The reign proper begins: every broker is probed, and each has a full time-out from now.
-    pub fn begin(&mut self, step: &mut Step<'_>) {
+    /// The reign proper begins: every broker is probed, and each has a full time-out from now. Where the controller
+    /// before it was seen to end, its broker ended with it.
+    pub fn begin(&mut self, step: &mut Step<'_>, predecessor: Option<&Ended>) {
+        if let Some(ended) = predecessor
+            && let Some(standing) = self.brokers.get_mut(&ended.node)
+        {
+            standing.last_known = Some(ended.last_contact);
+        }
         for (session, hello) in std::mem::take(&mut self.early) {
             self.open(step, session, hello);
         }
@@ -218,7 +146,7 @@ impl Sessions {
             step.effects.push(Effect::EndSession { session, error, text });
             return;
         };
-        standing.sign_of_life(step.now.moment);
+        standing.sign_of_life(step.now);
         standing.applied_index = hello.applied_index;
         standing.ready = false;
         let replaced = standing.session.replace(session);
@@ -239,7 +167,7 @@ impl Sessions {
             return;
         };
         if let Some(standing) = self.brokers.get_mut(&broker) {
-            standing.sign_of_life(step.now.moment);
+            standing.sign_of_life(step.now);
             standing.applied_index = standing.applied_index.max(heartbeat.applied_index);
             standing.ready = heartbeat.ready;
             reply(step, session, broker);
@@ -256,6 +184,8 @@ impl Sessions {
         };
         standing.session = None;
         standing.ready = false;
+        // A process that works does not end it; one that hangs was silent before, and a time-out judges that.
+        standing.last_known = Some(step.now.timestamp);
         match how {
             Closed::Goodbye => {
                 standing.suspected = true;
@@ -319,7 +249,7 @@ impl Sessions {
                 standing.condemn(Cause::ProcessEnded, format!("{address} refuses connections"));
             }
             ProbeAnswer::Identified { incarnation } if incarnation == state.incarnation => {
-                standing.sign_of_life(step.now.moment);
+                standing.sign_of_life(step.now);
             }
             ProbeAnswer::Identified { .. } => {
                 standing.condemn(Cause::ProcessReplaced, format!("another process answers at {address}"));
@@ -366,6 +296,7 @@ impl Sessions {
                     broker_epoch,
                     cause,
                     evidence: verdict.evidence.clone(),
+                    last_contact: standing.last_known,
                 };
                 if fence(overlay, &call) && !std::mem::replace(&mut verdict.told, true) {
                     tracing::info!(%broker, %broker_epoch, ?cause, evidence = call.evidence, "fencing a broker");

@@ -11,8 +11,8 @@ use klamm_schema::uuid;
 use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, ErrorCode, LeaderEpoch, NodeId, PartitionEpoch, PartitionId, TopicId};
 
-use super::leadership::{Draft, Place, Why};
-use super::overlay::{Overlay, Refusal, error_fields};
+use super::leadership::{Draft, Place};
+use super::overlay::{Overlay, Refusal, Why, error_fields};
 use crate::image::PartitionState;
 
 pub(super) fn alter_partitions(overlay: &mut Overlay, request: &AlterPartitionRequest) -> AlterPartitionReply {
@@ -89,18 +89,17 @@ fn alter(overlay: &mut Overlay, leader: NodeId, place: Place, asked: &AlterParti
         // Only members count; a replica outside ISR and ELR claims nothing that could be taken.
         draft.disqualified.insert(broker, None);
     }
-    let why = Why {
-        cause: if steps_aside {
-            Cause::LeaderSteppedAside
-        } else {
-            Cause::IsrChange
-        },
-        evidence: if asked.lost_data.is_empty() {
-            ""
-        } else {
-            "a replica's log lacks committed records"
-        },
+    let cause = if steps_aside {
+        Cause::LeaderSteppedAside
+    } else {
+        Cause::IsrChange
     };
+    let evidence = if asked.lost_data.is_empty() {
+        ""
+    } else {
+        "a replica's log lacks committed records"
+    };
+    let why = Why::new(cause, evidence).about(leader);
     match overlay.write_draft(place, &draft, why) {
         Some(outcome) if outcome.state.leader != Some(leader) => Err(Refusal::new(
             ErrorCode::NewLeaderElected,

@@ -6,8 +6,8 @@ use klamm_schema::requests::{ReportDamageReply, ReportDamageRequest, UnregisterB
 use klamm_schema::uuid;
 use klamm_types::{BrokerEpoch, DirectoryId, ErrorCode, NodeId, PartitionId, TopicId};
 
-use super::leadership::{Place, Why};
-use super::overlay::{Overlay, Refusal, error_fields};
+use super::leadership::Place;
+use super::overlay::{Overlay, Refusal, Why, error_fields};
 use crate::image::directory_bytes;
 
 pub(super) fn unregister_broker(overlay: &mut Overlay, request: &UnregisterBrokerRequest) -> UnregisterBrokerReply {
@@ -27,10 +27,7 @@ fn unregister(overlay: &mut Overlay, id: NodeId) -> Result<(), Refusal> {
     }
     let broker_epoch = broker.epoch.0;
     // What it holds is given up: it is out of ELR before it is gone, so nothing waits for it.
-    let why = Why {
-        cause: Cause::Unregistered,
-        evidence: "an operator unregistered the broker",
-    };
+    let why = Why::new(Cause::Unregistered, "an operator unregistered the broker").about(id);
     for place in overlay.places(|_, state| state.replicas.contains(&id)) {
         if let Some(mut draft) = overlay.draft(place) {
             draft.disqualified.insert(id, None);
@@ -40,6 +37,7 @@ fn unregister(overlay: &mut Overlay, id: NodeId) -> Result<(), Refusal> {
     overlay.write(Record::UnregisterBroker(UnregisterBroker {
         broker: id.0,
         broker_epoch,
+        decision: Some(overlay.decision(why)),
     }));
     Ok(())
 }
@@ -74,17 +72,12 @@ fn take_out_damaged(overlay: &mut Overlay, request: &ReportDamageRequest) -> Res
         directory.is_some_and(|directory| failed.contains(&directory))
     });
     for place in in_failed {
-        let why = Why {
-            cause: Cause::Directory,
-            evidence: "the broker reports that the replica's directory failed",
-        };
+        let evidence = "the broker reports that the replica's directory failed";
+        let why = Why::new(Cause::Directory, evidence).about(broker);
         disqualify(overlay, place, broker, why);
     }
     for (place, reason) in damaged {
-        let why = Why {
-            cause: Cause::Damage,
-            evidence: reason,
-        };
+        let why = Why::new(Cause::Damage, reason).about(broker);
         disqualify(overlay, place, broker, why);
     }
     Ok(())
@@ -112,12 +105,13 @@ fn drop_directories(overlay: &mut Overlay, broker: NodeId, failed: &[DirectoryId
     if working.is_empty() || working.len() == state.directories.len() {
         return;
     }
+    let why = Why::new(Cause::Directory, "the broker reports a failed directory").about(broker);
     let change = BrokerChange {
         broker: broker.0,
         broker_epoch: state.epoch.0,
         fenced: state.fenced,
         in_controlled_shutdown: state.in_controlled_shutdown,
-        decision: Some(overlay.decision(Cause::Directory, "the broker reports a failed directory")),
+        decision: Some(overlay.decision(why)),
         working_directories: directory_bytes(&working),
     };
     overlay.write(Record::BrokerChange(change));

@@ -12,8 +12,7 @@ use klamm_schema::requests::{
 };
 use klamm_types::{ErrorCode, TopicId, validate_topic_name};
 
-use super::leadership::Why;
-use super::overlay::{Overlay, Refusal, error_fields};
+use super::overlay::{Overlay, Refusal, Why, error_fields};
 use crate::config::{
     Kind, SettingError, check_cluster_default, check_topic_setting, check_topic_settings, cluster_setting, min_isr_for,
     topic_setting,
@@ -249,14 +248,12 @@ fn settle_partitions(overlay: &mut Overlay, before: &ElectionRules) {
             continue;
         };
         let empty_elr = lowered(place.topic, state);
-        let why = Why {
-            cause: if empty_elr {
-                Cause::MinIsrLowered
-            } else {
-                Cause::UncleanElection
-            },
-            evidence: "a setting was changed",
+        let cause = if empty_elr {
+            Cause::MinIsrLowered
+        } else {
+            Cause::UncleanElection
         };
+        let why = Why::new(cause, "a setting was changed");
         if let Some(mut draft) = overlay.draft(place) {
             draft.empty_elr = empty_elr;
             overlay.write_draft(place, &draft, why);

@@ -13,7 +13,7 @@ use klamm_schema::requests::{
 use klamm_schema::{id_bytes, node_ids};
 use klamm_types::{ErrorCode, NodeId, TopicId, Uuid, names_collide, validate_topic_name};
 
-use super::overlay::{Overlay, Refusal};
+use super::overlay::{Overlay, Refusal, Why};
 use super::placement::{PARTITIONS_PER_REQUEST_MAX, Wanted, check_assignment, new_partition, place};
 use crate::config::{SettingError, check_topic_setting, check_topic_settings};
 use crate::image::{Image, PartitionState, Resource, Topic, config_message, partition_message};
@@ -104,7 +104,7 @@ pub(super) fn write_partition(overlay: &mut Overlay, topic: TopicId, number: i32
         name: Arc::from(""),
         partitions: Vec::new(),
     };
-    let decision = overlay.decision(Cause::Created, "");
+    let decision = overlay.decision(Why::new(Cause::Created, ""));
     let message = partition_message(&topic, number, state, Some(decision));
     overlay.write(Record::Partition(message));
 }

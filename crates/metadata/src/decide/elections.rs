@@ -10,8 +10,8 @@ use klamm_schema::requests::{
 use klamm_schema::{Bytes, id_bytes, uuid};
 use klamm_types::{ErrorCode, NodeId, PartitionId, TopicId};
 
-use super::leadership::{Place, Why, furthest_log};
-use super::overlay::{Overlay, Refusal, error_fields};
+use super::leadership::{Place, furthest_log};
+use super::overlay::{Overlay, Refusal, Why, error_fields};
 use crate::image::{Image, PartitionState};
 
 pub(super) fn elect_leaders(overlay: &mut Overlay, request: &ElectLeadersRequest) -> ElectLeadersReply {
@@ -50,10 +50,7 @@ fn elect_preferred(overlay: &mut Overlay, place: Place) -> Result<(), Refusal> {
             "the preferred replica is not alive or not in sync",
         ));
     };
-    let why = Why {
-        cause: Cause::PreferredElection,
-        evidence: "asked for",
-    };
+    let why = Why::new(Cause::PreferredElection, "asked for");
     put_in_lead(overlay, place, preferred, why);
     Ok(())
 }
@@ -98,10 +95,7 @@ pub fn balance_leaders(overlay: &mut Overlay, balance: Balance) -> usize {
         }
     }
     let mut moved = 0;
-    let why = Why {
-        cause: Cause::PreferredElection,
-        evidence: "balance",
-    };
+    let why = Why::new(Cause::PreferredElection, "balance");
     for (broker, (total, lacking)) in wanted {
         let lacks_too_many = lacking.len() as u64 * 100 > total * u64::from(balance.imbalance_percent);
         if !lacks_too_many {
@@ -144,10 +138,7 @@ fn operator_elect_one(overlay: &mut Overlay, asked: &OperatorElection) -> Result
         let text = "no replica that could be chosen is alive";
         Refusal::new(ErrorCode::EligibleLeadersNotAvailable, text)
     })?;
-    let why = Why {
-        cause: Cause::OperatorElection,
-        evidence: "an operator chose the leader",
-    };
+    let why = Why::new(Cause::OperatorElection, "an operator chose the leader").about(chosen);
     if let Some(mut draft) = overlay.draft(place) {
         draft.force = Some(chosen);
         overlay.write_draft(place, &draft, why);

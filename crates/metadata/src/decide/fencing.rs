@@ -2,10 +2,9 @@
 
 use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{BrokerChange, Cause};
-use klamm_types::{BrokerEpoch, NodeId};
+use klamm_types::{BrokerEpoch, NodeId, Timestamp};
 
-use super::leadership::Why;
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Why};
 
 /// A fence names the registration that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +13,8 @@ pub struct Fence {
     pub broker_epoch: BrokerEpoch,
     pub cause: Cause,
     pub evidence: String,
+    /// When the broker was last known to work, if that is known.
+    pub last_contact: Option<Timestamp>,
 }
 
 /// Fences the broker and takes it out of every ISR. Evidence about an older registration changes nothing.
@@ -27,15 +28,15 @@ pub fn fence(overlay: &mut Overlay, fence: &Fence) -> bool {
         return false;
     };
     let why = Why {
-        cause: fence.cause,
-        evidence: &fence.evidence,
+        last_contact: fence.last_contact,
+        ..Why::new(fence.cause, &fence.evidence).about(fence.broker)
     };
     overlay.write(Record::BrokerChange(BrokerChange {
         broker: fence.broker.0,
         broker_epoch: fence.broker_epoch.0,
         fenced: true,
         in_controlled_shutdown,
-        decision: Some(overlay.decision(why.cause, why.evidence)),
+        decision: Some(overlay.decision(why)),
         working_directories: Vec::new(),
     }));
     leave_every_isr(overlay, fence.broker, why);
@@ -62,13 +63,10 @@ pub fn unfence(overlay: &mut Overlay, broker: NodeId, broker_epoch: BrokerEpoch,
         broker_epoch: broker_epoch.0,
         fenced: false,
         in_controlled_shutdown: false,
-        decision: Some(overlay.decision(cause, "")),
+        decision: Some(overlay.decision(Why::new(cause, "").about(broker))),
         working_directories: Vec::new(),
     }));
-    let why = Why {
-        cause,
-        evidence: "the leaderless partition has a candidate again",
-    };
+    let why = Why::new(cause, "the leaderless partition has a candidate again").about(broker);
     for place in overlay.places(|_, state| state.leader.is_none() && state.replicas.contains(&broker)) {
         if let Some(draft) = overlay.draft(place) {
             overlay.write_draft(place, &draft, why);

@@ -17,7 +17,7 @@ use klamm_schema::metadata::{Cause, PartitionChange};
 use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{DirectoryId, LeaderEpoch, NodeId, PartitionId, TopicId};
 
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Why};
 use crate::image::{Image, LastKnown, LogEnd, PartitionState, Topic, directory_bytes};
 
 /// What must change in one partition. Starts as "nothing".
@@ -238,15 +238,9 @@ pub(super) struct Place {
     pub partition: PartitionId,
 }
 
-/// Why a draft is written; an election with loss puts its own cause in the place of the given one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Why<'a> {
-    pub cause: Cause,
-    pub evidence: &'a str,
-}
-
 impl Overlay {
     /// Finishes a draft and writes its record. Gives what came of it; `None` if there was nothing to write.
+    /// An election with loss puts its own cause in the place of the given one.
     pub(super) fn write_draft(&mut self, place: Place, draft: &Draft, why: Why<'_>) -> Option<Outcome> {
         let topic = self.image().topic(place.topic)?;
         let old = topic.partition(place.partition)?;
@@ -262,7 +256,10 @@ impl Overlay {
             leadership: Some(outcome.state.to_leadership()),
             directories,
             possible_loss: outcome.possible_loss,
-            decision: Some(self.decision(outcome.cause.unwrap_or(why.cause), why.evidence)),
+            decision: Some(self.decision(Why {
+                cause: outcome.cause.unwrap_or(why.cause),
+                ..why
+            })),
         };
         self.write(Record::PartitionChange(change));
         Some(outcome)

@@ -8,6 +8,7 @@
 mod alter_partition;
 mod brokers;
 mod configs;
+mod controllers;
 mod create_partitions;
 mod create_topics;
 mod delete_topics;
@@ -27,6 +28,7 @@ pub(crate) mod tests;
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
 
+pub use controllers::{Elected, Ended, announce};
 pub use elections::{Balance, balance_leaders};
 pub use features::bootstrap;
 pub use fencing::{Fence, fence, unfence};

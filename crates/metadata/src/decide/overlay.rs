@@ -75,15 +75,18 @@ impl Overlay {
         self.records.push(record);
     }
 
-    pub(crate) fn decision(&self, cause: Cause, evidence: &str) -> Decision {
+    pub(crate) fn decision(&self, why: Why<'_>) -> Decision {
+        let evidence = why.evidence;
         let mut end = evidence.len().min(EVIDENCE_BYTES_MAX);
         while !evidence.is_char_boundary(end) {
             end -= 1;
         }
         Decision {
-            cause: cause.into(),
+            cause: why.cause.into(),
             evidence: evidence[..end].to_string(),
             decided_at_ms: self.now.0,
+            broker: why.broker.map(|broker| broker.0),
+            last_contact_at_ms: why.last_contact.map(|at| at.0),
         }
     }
 
@@ -109,6 +112,36 @@ impl Overlay {
                 format!("the broker's epoch is {}, not {epoch}", state.epoch),
             )),
             Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Why something is decided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Why<'a> {
+    pub cause: Cause,
+    /// What was seen, in a few words for people.
+    pub evidence: &'a str,
+    /// Whom it is about.
+    pub broker: Option<NodeId>,
+    /// When that broker was last known to work, if it works no more.
+    pub last_contact: Option<Timestamp>,
+}
+
+impl<'a> Why<'a> {
+    pub fn new(cause: Cause, evidence: &'a str) -> Why<'a> {
+        Why {
+            cause,
+            evidence,
+            broker: None,
+            last_contact: None,
+        }
+    }
+
+    pub fn about(self, broker: NodeId) -> Why<'a> {
+        Why {
+            broker: Some(broker),
+            ..self
         }
     }
 }

@@ -7,15 +7,11 @@ use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{BrokerChange, Cause};
 use klamm_types::LeaderEpoch;
 
-use super::leadership::Why;
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Why};
 
 /// Fences all brokers and raises every leader epoch by at least `raise_by`.
 pub fn recover_quorum(overlay: &mut Overlay, raise_by: u16) {
-    let why = Why {
-        cause: Cause::QuorumRecovered,
-        evidence: "a new quorum was built from a snapshot",
-    };
+    let why = Why::new(Cause::QuorumRecovered, "a new quorum was built from a snapshot");
     let alive = overlay.image().brokers().iter().filter(|(_, state)| !state.fenced);
     let changes: Vec<BrokerChange> = alive
         .map(|(id, state)| BrokerChange {
@@ -23,7 +19,7 @@ pub fn recover_quorum(overlay: &mut Overlay, raise_by: u16) {
             broker_epoch: state.epoch.0,
             fenced: true,
             in_controlled_shutdown: state.in_controlled_shutdown,
-            decision: Some(overlay.decision(why.cause, why.evidence)),
+            decision: Some(overlay.decision(why.about(*id))),
             working_directories: Vec::new(),
         })
         .collect();

@@ -15,8 +15,8 @@ use klamm_types::{
     TopicId,
 };
 
-use super::leadership::{Draft, Place, Why};
-use super::overlay::{Overlay, Refusal, error_fields};
+use super::leadership::{Draft, Place};
+use super::overlay::{Overlay, Refusal, Why, error_fields};
 use crate::config::Durability;
 use crate::image::{FeatureRange, Listener, LogEnd, PartitionState, directory_bytes};
 
@@ -74,6 +74,7 @@ fn register(overlay: &mut Overlay, request: &RegisterBrokerRequest, claim: Claim
     let stored = report.directories.values().copied().max().unwrap_or(BrokerEpoch::NONE);
     let epoch = BrokerEpoch(overlay.image().highest_broker_epoch().max(stored).0 + 1);
     let directories: Vec<DirectoryId> = report.directory_order.clone();
+    let why = Why::new(Cause::Registration, report.last_run_text()).about(report.broker);
     overlay.write(Record::RegisterBroker(RegisterBroker {
         broker: request.broker,
         broker_epoch: epoch.0,
@@ -87,7 +88,7 @@ fn register(overlay: &mut Overlay, request: &RegisterBrokerRequest, claim: Claim
         fenced: true,
         in_controlled_shutdown: false,
         last_unfenced_epoch: last_unfenced_epoch.0,
-        decision: Some(overlay.decision(Cause::Registration, report.last_run_text())),
+        decision: Some(overlay.decision(why)),
     }));
     settle_partitions(overlay, &report, last_unfenced_epoch);
     Ok(epoch)
@@ -284,10 +285,7 @@ fn settle_partition(
     let mut draft = Draft::new(state).leave_isr(broker);
     draft.depose = state.leader == Some(broker);
     let log = report.logs.get(&place);
-    let mut why = Why {
-        cause: Cause::Registration,
-        evidence: "",
-    };
+    let mut why = Why::new(Cause::Registration, report.last_run_text()).about(broker);
     if let Some(log) = log.filter(|log| log.highest_leader_epoch > state.leader_epoch) {
         draft.epoch_floor = log.highest_leader_epoch;
         why.cause = Cause::EpochFloor;
@@ -300,22 +298,16 @@ fn settle_partition(
     let claim = log.map(|log| log.end);
     if !directory_counts && !is_planted(Bug::TrustEmptyDirectory) {
         draft.disqualified.insert(broker, None);
-        why = Why {
-            cause: Cause::Directory,
-            evidence: "the replica's directory is new, gone or older than the broker's last epoch",
-        };
+        why.cause = Cause::Directory;
+        why.evidence = "the replica's directory is new, gone or older than the broker's last epoch";
     } else if report.damaged.contains(&place) {
         draft.disqualified.insert(broker, None);
-        why = Why {
-            cause: Cause::Damage,
-            evidence: "the replica was found damaged at start",
-        };
+        why.cause = Cause::Damage;
+        why.evidence = "the replica was found damaged at start";
     } else if let Some(evidence) = lost_with_the_machine(report, log, durability) {
         draft.disqualified.insert(broker, claim);
-        why = Why {
-            cause: Cause::UncleanStop,
-            evidence,
-        };
+        why.cause = Cause::UncleanStop;
+        why.evidence = evidence;
     } else if state
         .last_known_elr
         .iter()

@@ -7,8 +7,7 @@ use klamm_schema::metadata::{BrokerChange, Cause};
 use klamm_schema::requests::{ControlledShutdownReply, ControlledShutdownRequest, TopicPartition};
 use klamm_types::{BrokerEpoch, NodeId};
 
-use super::leadership::Why;
-use super::overlay::{Overlay, error_fields};
+use super::overlay::{Overlay, Why, error_fields};
 
 pub(super) fn controlled_shutdown(
     overlay: &mut Overlay,
@@ -35,10 +34,7 @@ pub(super) fn controlled_shutdown(
 }
 
 fn relieve(overlay: &mut Overlay, broker: NodeId) {
-    let why = Why {
-        cause: Cause::ControlledShutdown,
-        evidence: "the broker is about to stop",
-    };
+    let why = Why::new(Cause::ControlledShutdown, "the broker is about to stop").about(broker);
     let Some(state) = overlay.image().broker(broker) else {
         return;
     };
@@ -48,7 +44,7 @@ fn relieve(overlay: &mut Overlay, broker: NodeId) {
             broker_epoch: state.epoch.0,
             fenced: state.fenced,
             in_controlled_shutdown: true,
-            decision: Some(overlay.decision(why.cause, why.evidence)),
+            decision: Some(overlay.decision(why)),
             working_directories: Vec::new(),
         };
         overlay.write(Record::BrokerChange(change));

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use klamm_schema::metadata::metadata_record::Record;
-use klamm_schema::metadata::{self as schema, Cause, MetadataBatch, MetadataRecord, ResourceType};
+use klamm_schema::metadata::{self as schema, BrokerStep, Cause, MetadataBatch, MetadataRecord, ResourceType};
 use klamm_schema::{BadField, uuid};
 use klamm_types::{BrokerEpoch, ClusterId, DirectoryId, Incarnation, NodeId, PartitionId, ProducerId, TopicId};
 
 use super::{BrokerState, FeatureRange, Image, Listener, PartitionState, Resource, Topic};
 use crate::feature::{METADATA_LEVEL, METADATA_LEVEL_MAX, RECORD_VERSION};
+use crate::history::{BrokerEntry, Changed};
 
 /// Why a record could not be applied. The node must stop: it cannot know what the others know.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +40,7 @@ pub enum ApplyError {
 }
 
 /// Why one record does not fit; the caller knows the entry.
-enum Misfit {
+pub(super) enum Misfit {
     Kind(&'static str, &'static str),
     Unknown,
     Version(u32),
@@ -53,7 +54,7 @@ impl From<BadField> for Misfit {
     }
 }
 
-type Applied = Result<(), Misfit>;
+pub(super) type Applied = Result<(), Misfit>;
 
 impl Image {
     /// Applies one committed entry. After an error the image is not to be used any more.
@@ -110,6 +111,7 @@ impl Image {
             Record::PartitionChange(change) => self.apply_partition_change(change),
             Record::Config(config) => self.apply_config(config),
             Record::ProducerIds(ids) => self.apply_producer_ids(ids),
+            history => self.apply_history(history),
         }
     }
 
@@ -131,6 +133,9 @@ impl Image {
             features.remove(&feature.name);
         } else {
             features.insert(feature.name.clone(), feature.level);
+        }
+        if !self.keeps_history() {
+            self.history = Arc::default();
         }
         Ok(())
     }
@@ -164,7 +169,9 @@ impl Image {
             cause: cause_of(message.decision.as_ref()),
         };
         self.highest_broker_epoch = epoch;
-        Arc::make_mut(&mut self.brokers).insert(NodeId(message.broker), Arc::new(state));
+        let id = NodeId(message.broker);
+        Arc::make_mut(&mut self.brokers).insert(id, Arc::new(state));
+        self.note_broker(id, epoch, Some(BrokerStep::Registered), message.decision.as_ref());
         Ok(())
     }
 
@@ -177,16 +184,21 @@ impl Image {
             ));
         }
         Arc::make_mut(&mut self.brokers).remove(&id);
+        let epoch = BrokerEpoch(message.broker_epoch);
+        self.note_broker(id, epoch, Some(BrokerStep::Unregistered), message.decision.as_ref());
+        self.note_departure();
         Ok(())
     }
 
     fn apply_broker_change(&mut self, message: &schema::BrokerChange) -> Applied {
         let epoch = BrokerEpoch(message.broker_epoch);
         let working = directories(&message.working_directories)?;
+        let id = NodeId(message.broker);
         let broker = Arc::make_mut(&mut self.brokers)
-            .get_mut(&NodeId(message.broker))
+            .get_mut(&id)
             .filter(|broker| broker.epoch == epoch)
             .ok_or(Misfit::Kind("BrokerChange", "names a registration that is not current"))?;
+        let old = Arc::clone(broker);
         let broker = Arc::make_mut(broker);
         broker.fenced = message.fenced;
         broker.in_controlled_shutdown = message.in_controlled_shutdown;
@@ -197,6 +209,8 @@ impl Image {
         if !broker.fenced {
             broker.last_unfenced_epoch = epoch;
         }
+        let step = BrokerEntry::step(&old, broker);
+        self.note_broker(id, epoch, step, message.decision.as_ref());
         Ok(())
     }
 
@@ -235,6 +249,7 @@ impl Image {
         if self.configs.contains_key(&resource) {
             Arc::make_mut(&mut self.configs).remove(&resource);
         }
+        self.note_removal(id);
         Ok(())
     }
 
@@ -266,10 +281,9 @@ impl Image {
         let misfit = |what| Misfit::Kind("PartitionChange", what);
         let topic = TopicId(uuid("topic_id", &message.topic_id)?);
         let partition = PartitionId(message.partition);
-        let old = self
-            .partition(topic, partition)
-            .ok_or_else(|| misfit("names no partition"))?;
-        let mut new = PartitionState::clone(old);
+        let old = self.partition(topic, partition).cloned();
+        let old = old.ok_or_else(|| misfit("names no partition"))?;
+        let mut new = PartitionState::clone(&old);
         new.set_leadership(message.leadership.as_ref().ok_or_else(|| misfit("has no leadership"))?);
         if !message.directories.is_empty() {
             new.directories = directories(&message.directories)?;
@@ -283,6 +297,13 @@ impl Image {
         if new.leader_epoch < old.leader_epoch || (new.leader_epoch == old.leader_epoch && new.leader != old.leader) {
             return Err(misfit("changes the leader without a new leader epoch"));
         }
+        let changed = Changed {
+            old: &old,
+            new: &new,
+            decision: message.decision.as_ref(),
+            possible_loss: message.possible_loss,
+        };
+        self.note_partition(topic, partition, &changed);
         let topic = Arc::make_mut(&mut self.topics).get_mut(&topic).map(Arc::make_mut);
         let slot = topic.and_then(|topic| topic.partitions.get_mut(usize::try_from(partition.0).ok()?));
         *slot.ok_or_else(|| misfit("names no partition"))? = Arc::new(new);

@@ -2,11 +2,12 @@
 //! follower, broker, restart and snapshot use the same one.
 //!
 //! A clone is cheap (shared maps, copied only where they change), so an image can be handed to many readers.
-//! The image decides nothing and forgets causes: what a record says about why is for the history, not for it.
+//! The image decides nothing. What records say about why goes to its [history](crate::history), and nowhere else.
 
 mod apply;
 mod broker;
 mod delta;
+mod history;
 mod partition;
 mod snapshot;
 #[cfg(test)]
@@ -17,6 +18,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use klamm_types::{BrokerEpoch, ClusterId, NodeId, PartitionId, ProducerId, TopicId};
+
+use crate::history::History;
 
 pub use apply::ApplyError;
 pub use broker::{BrokerState, FeatureRange, Listener};
@@ -51,6 +54,7 @@ pub struct Image {
     topic_ids: Arc<BTreeMap<Arc<str>, TopicId>>,
     configs: Arc<BTreeMap<Resource, Arc<Settings>>>,
     next_producer_id: ProducerId,
+    history: Arc<History>,
 }
 
 impl Image {

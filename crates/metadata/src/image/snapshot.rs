@@ -95,6 +95,10 @@ impl Image {
                 next_producer_id: self.next_producer_id().0,
             })));
         }
+        // Last: the records before it are no changes, and what they seem to tell is replaced.
+        if self.keeps_history() {
+            self.history.to_records(self.brokers().keys().copied(), &mut records);
+        }
         records
     }
 

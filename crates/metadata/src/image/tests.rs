@@ -121,9 +121,9 @@ fn what_is_not_known_stops_the_node() {
     assert_eq!(apply(newer), Err(ApplyError::UnknownVersion { index, version: 2 }));
     let level = record(Record::FeatureLevel(schema::FeatureLevel {
         name: crate::feature::METADATA_LEVEL.into(),
-        level: 2,
+        level: 3,
     }));
-    assert_eq!(apply(level), Err(ApplyError::UnknownLevel { index, level: 2 }));
+    assert_eq!(apply(level), Err(ApplyError::UnknownLevel { index, level: 3 }));
     // A kind of a newer program, as its bytes look to this one.
     let bytes = [0x08, 0x01, 0xa2, 0x06, 0x00];
     let decoded = MetadataRecord::decode(&bytes[..]).unwrap();

@@ -50,7 +50,10 @@ impl Image {
                 return Err(violation(format!("settings of {name}"), "settings belong to a topic"));
             }
         }
-        Ok(())
+        match self.history.violation() {
+            Some(what) => Err(violation("history".into(), what)),
+            None => Ok(()),
+        }
     }
 
     fn validate_partition(

@@ -16,6 +16,7 @@ use crate::core::{
     SessionId, Settings,
 };
 use crate::decide::tests::script::{Arguments, World, errors, show};
+use crate::decide::{Elected, Ended};
 use crate::image::{Image, PartitionState};
 
 /// Runs the script and compares the whole transcript with it.
@@ -53,6 +54,8 @@ pub(super) struct Shell {
     pub probes: BTreeMap<NodeId, (ProbeId, Incarnation)>,
     pub sessions: BTreeMap<NodeId, SessionId>,
     next_session: u64,
+    /// The end of a controller that the next election's winner has seen.
+    pub ended: Option<Ended>,
     out: Vec<String>,
 }
 
@@ -70,6 +73,7 @@ impl Shell {
             probes: BTreeMap::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
+            ended: None,
             out: Vec::new(),
         }
     }
@@ -97,7 +101,7 @@ impl Shell {
             "lead" => self.lead(),
             "elected" => {
                 self.term += 1;
-                self.step(Event::BecameLeader { term: self.term });
+                self.become_leader();
             }
             "blank" => self.apply(MetadataBatch::default()),
             "depose" => {
@@ -139,8 +143,18 @@ impl Shell {
             self.apply(batch);
         }
         self.term += 1;
-        self.step(Event::BecameLeader { term: self.term });
+        self.become_leader();
         self.apply(MetadataBatch::default());
+    }
+
+    fn become_leader(&mut self) {
+        let term = self.term;
+        let elected = Elected {
+            node: NodeId(100),
+            term,
+            ended: self.ended.take(),
+        };
+        self.step(Event::BecameLeader { term, elected });
     }
 
     fn request(&mut self, line: &str) {
@@ -264,7 +278,7 @@ impl Shell {
     pub fn step(&mut self, event: Event) {
         let now = Now {
             moment: self.now,
-            timestamp: Timestamp(1_000),
+            timestamp: Timestamp(i64::try_from(self.now.0 / 1_000).unwrap()),
             random: u128::from(self.now.0) * 31 + u128::from(self.index),
         };
         let mut effects = Vec::new();
@@ -357,6 +371,11 @@ impl Shell {
             Record::Config(config) => format!("set {}", config.name),
             Record::ProducerIds(ids) => format!("producer ids below {}", ids.next_producer_id),
             Record::UnregisterBroker(broker) => format!("unregister {}", broker.broker),
+            Record::ControllerChange(change) => format!("controller {}", change.controller),
+            Record::HistoryText(_)
+            | Record::PartitionHistory(_)
+            | Record::BrokerHistory(_)
+            | Record::ControllerHistory(_) => "history".into(),
             Record::BrokerEpochFloor(_) | Record::RemoveTopic(_) => "remove".into(),
         }
     }

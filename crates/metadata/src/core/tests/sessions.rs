@@ -1,6 +1,10 @@
 //! Sessions, probes, time-outs: who is fenced when, and who comes back.
 
-use super::harness::check;
+use klamm_types::{NodeId, Timestamp};
+
+use super::harness::{Shell, check};
+use crate::decide::Ended;
+use crate::history::render;
 
 #[test]
 fn the_first_start_of_a_cluster() {
@@ -11,7 +15,7 @@ request register 1
 elected
 request register 1
 blank
-    propose cluster id; level 1; register 1 as 1
+    propose cluster id; level 2; register 1 as 1; controller 100
     reply 2 epoch 1
 open 1
 # Its image does not contain its registration yet.
@@ -235,7 +239,7 @@ blank
     probe 2 at host-2:9190
 # Broker 1 died with the old controller; broker 2 is slow, which proves nothing.
 probe 1 refused
-    propose fence 1 ProcessEnded
+    propose fence 1 ProcessEnded; controller 100
 probe 2 none
 wait 1900 beating=3
 open 2
@@ -261,5 +265,66 @@ goodbye 1
 request unregister 1
     propose unregister 1
     reply 3 ok",
+    );
+}
+
+/// What the history says of the last fence.
+fn last_fence(shell: &Shell, broker: NodeId) -> String {
+    let entries = shell.controller.image().broker_history();
+    let of_broker = entries.filter(|(id, _)| *id == broker);
+    of_broker.last().map(|(id, entry)| render::broker(id, entry)).unwrap()
+}
+
+#[test]
+fn a_fence_says_how_late_it_came() {
+    let mut shell = Shell::new();
+    for command in [
+        "start 3",
+        "wait 1000 beating=1,2,3",
+        "eof 1",
+        "sleep 60",
+        "probe 1 refused",
+    ] {
+        shell.run(command);
+    }
+    let fence = "broker 1 fenced: its process ended (host-1:9190 refuses connections); noticed after 60 ms";
+    assert_eq!(last_fence(&shell, NodeId(1)), fence);
+    shell.run("wait 2100 beating=3");
+    let fence = "broker 2 fenced: it was silent for a whole session time-out (silent for 2010 ms)";
+    assert_eq!(last_fence(&shell, NodeId(2)), fence);
+}
+
+#[test]
+fn a_new_controller_knows_since_when_the_old_ones_broker_is_dead() {
+    let mut shell = Shell::new();
+    for command in ["start 3", "wait 1000 beating=1,2,3", "depose"] {
+        shell.run(command);
+    }
+    let ended = Ended {
+        node: NodeId(100),
+        last_contact: Timestamp(1_960),
+        evidence: "it is gone".into(),
+    };
+    shell.ended = Some(ended.clone());
+    for command in ["elected", "blank", "wait 50 beating="] {
+        shell.run(command);
+    }
+    let last = shell.controller.image().controller_history().back().unwrap();
+    assert_eq!(
+        render::controller(last),
+        "controller 100 decides from here on, term 2: controller 100 ended 90 ms before (it is gone)"
+    );
+    // Of a controller that was not the last one nothing is believed.
+    shell.run("depose");
+    shell.ended = Some(Ended {
+        node: NodeId(2),
+        ..ended
+    });
+    for command in ["elected", "blank", "probe 2 refused"] {
+        shell.run(command);
+    }
+    assert_eq!(
+        last_fence(&shell, NodeId(2)),
+        "broker 2 fenced: its process ended (host-2:9190 refuses connections)"
     );
 }

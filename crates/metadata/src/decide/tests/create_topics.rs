@@ -236,6 +236,7 @@ fn new_partition(topic: TopicId, partition: i32, replicas: [i32; 2]) -> Record {
             cause: Cause::Created.into(),
             evidence: String::new(),
             decided_at_ms: 1_000,
+            ..schema::Decision::default()
         }),
     })
 }

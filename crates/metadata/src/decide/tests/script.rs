@@ -42,7 +42,11 @@ pub(crate) fn check(script: &str) {
 pub(crate) struct World {
     pub image: Image,
     index: u64,
+    /// Every entry so far, the first being entry 1.
+    pub log: Vec<schema::MetadataBatch>,
     pub incarnations: u128,
+    /// When the next decision is made.
+    pub now: Timestamp,
 }
 
 /// `name=value` arguments of a command and its plain words.
@@ -84,7 +88,9 @@ impl World {
         let mut world = World {
             image: Image::new(),
             index: 0,
+            log: Vec::new(),
             incarnations: 0,
+            now: Timestamp(1_000),
         };
         world.commit(overlay);
         world
@@ -101,7 +107,7 @@ impl World {
     }
 
     pub fn overlay(&self) -> Overlay {
-        Overlay::new(&self.image, Timestamp(1_000), u128::from(self.index) * 77 + 5)
+        Overlay::new(&self.image, self.now, u128::from(self.index) * 77 + 5)
     }
 
     /// Commits what an overlay holds, as the log would.
@@ -112,6 +118,7 @@ impl World {
         self.image
             .apply_batch(self.index, 1, &batch)
             .expect("the batch applies");
+        self.log.push(batch);
         assert_eq!(self.image.to_records(), expected, "the overlay foresaw the image");
         self.image.validate().expect("the invariants hold");
     }
@@ -171,6 +178,7 @@ impl World {
                     broker_epoch: self.image.broker(NodeId(broker())).expect("registered").epoch,
                     cause: Cause::ProcessEnded,
                     evidence: String::new(),
+                    last_contact: None,
                 };
                 let mut overlay = self.overlay();
                 let changed = fence(&mut overlay, &call);

@@ -177,9 +177,9 @@ fn features_stay_within_what_everybody_knows() {
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(world.image.metadata_level(), 1, "written by the first controller");
-    assert_eq!(update(&mut world, "klamm.metadata.level", 1), "NONE");
-    assert_eq!(update(&mut world, "klamm.metadata.level", 2), "INVALID_UPDATE_VERSION");
+    assert_eq!(world.image.metadata_level(), 2, "written by the first controller");
+    assert_eq!(update(&mut world, "klamm.metadata.level", 2), "NONE");
+    assert_eq!(update(&mut world, "klamm.metadata.level", 3), "INVALID_UPDATE_VERSION");
     assert_eq!(update(&mut world, "klamm.metadata.level", 0), "INVALID_UPDATE_VERSION");
     assert_eq!(update(&mut world, "x", 1), "INVALID_UPDATE_VERSION");
 }
