@@ -86,7 +86,7 @@ k() { "$klamm" --bootstrap "$bootstrap" --timeout 60 "$@"; }
 controller() { k quorum describe --output json | grep -o '"leader": *[0-9]*' | head -n 1 | grep -o '[0-9]*$'; }
 # Of partition 0 of the topic under load.
 leader() { k topic describe "$topic" --output json | grep -o '"leader": *[0-9]*' | head -n 1 | grep -o '[0-9]*$'; }
-until_in_sync() { while k topic describe "$topic" | awk 'NR > 2 && $5 !~ /,.*,/ {short = 1} END {exit !short}'; do sleep 0.2; done; }
+until_in_sync() { until { k doctor || true; } 2>/dev/null | grep -q ', 0 under-replicated'; do sleep 0.2; done; }
 
 finish() {
   local status=$?
