@@ -111,17 +111,28 @@ fn static_session(cases: &mut Cases) {
     });
 }
 
+/// A request to join with a rebalance time-out that a case can wait for.
+fn join_shortly<'a>(group: &'a str, member: &'a str) -> JoinGroupRequest<'a> {
+    JoinGroupRequest {
+        rebalance_timeout_ms: SHORT_REBALANCE_MS,
+        ..join(group, member, &["t"])
+    }
+}
+
+/// The only member of a Stable group, and one that has its id and has not joined yet.
+fn member_and_newcomer(session: &mut Session<'_>, group: &str) -> Result<[Member; 2]> {
+    let first = enter_with(session, group, "first", [30_000, SHORT_REBALANCE_MS])?;
+    session.ask_as("syncs", SYNC, &sync(group, &first, &[&first]))?;
+    session.ask_as("the second gets an id", JOIN, &join_shortly(group, ""))?;
+    let second = joined(session, "second")?;
+    Ok([first, second])
+}
+
 fn rebalances(cases: &mut Cases) {
     cases.add("a member that does not join again", NEWEST_JOIN, |session, version| {
         let group = living::group(session, version)?;
-        let first = enter_with(session, &group, "first", [30_000, SHORT_REBALANCE_MS])?;
-        session.ask_as("syncs", SYNC, &sync(&group, &first, &[&first]))?;
-        let mut request = join(&group, "", &["t"]);
-        request.rebalance_timeout_ms = SHORT_REBALANCE_MS;
-        session.ask_as("the second gets an id", JOIN, &request)?;
-        let second = joined(session, "second")?;
-        request.member_id = &second.id;
-        session.ask_as("the second joins", version, &request)?;
+        let [first, second] = member_and_newcomer(session, &group)?;
+        session.ask_as("the second joins", version, &join_shortly(&group, &second.id))?;
         let second = joined(session, "second")?;
         session.ask_as("the first", HEARTBEAT, &heartbeat(&group, &first))?;
         session.ask_as("the second leads", SYNC, &sync(&group, &second, &[&second]))?;
@@ -130,17 +141,10 @@ fn rebalances(cases: &mut Cases) {
     });
     cases.add("a leader that does not sync", NEWEST_JOIN, |session, version| {
         let group = living::group(session, version)?;
-        let first = enter_with(session, &group, "first", [30_000, SHORT_REBALANCE_MS])?;
-        session.ask_as("syncs", SYNC, &sync(&group, &first, &[&first]))?;
-        let mut request = join(&group, "", &["t"]);
-        request.rebalance_timeout_ms = SHORT_REBALANCE_MS;
-        session.ask_as("the second gets an id", JOIN, &request)?;
-        let second = joined(session, "second")?;
-        request.member_id = &second.id;
-        session.begin("second", version, &request)?;
+        let [first, second] = member_and_newcomer(session, &group)?;
+        session.begin("second", version, &join_shortly(&group, &second.id))?;
         await_state(session, &group, "PreparingRebalance")?;
-        request.member_id = &first.id;
-        session.ask_as("the first joins again", JOIN, &request)?;
+        session.ask_as("the first joins again", JOIN, &join_shortly(&group, &first.id))?;
         let first = joined(session, "first")?;
         session.end("second")?;
         let second = joined(session, "second")?;
