@@ -17,11 +17,13 @@ const SPACE_INTERVAL: Duration = Duration::from_millis(250);
 /// How often segments past their retention are looked for while the disk is full.
 const RETENTION_INTERVAL_FULL: Duration = Duration::from_secs(5);
 
-/// What has to be done when.
+/// What has to be done when, and what was done.
 struct Due {
     checkpoint: Instant,
     retention: Instant,
     compaction: Instant,
+    /// The level that was told last; a write that found no room has changed it without telling.
+    told: Level,
 }
 
 /// Goes on until it is told to stop.
@@ -31,6 +33,7 @@ pub(super) fn keep_house(shared: &Arc<Shared>, stopped: &mpsc::Receiver<()>) {
         checkpoint: now + shared.config.checkpoint_interval,
         retention: now + shared.config.retention_interval,
         compaction: now + COMPACTION_INTERVAL,
+        told: Level::Ample,
     };
     let pause = shared.config.checkpoint_interval.min(SPACE_INTERVAL);
     loop {
@@ -76,23 +79,23 @@ fn tell_all(shared: &Shared, command: impl Fn() -> Command) {
 }
 
 fn look_at_the_room(shared: &Arc<Shared>, due: &mut Due) {
-    let before = match shared.space.look() {
-        Ok(before) => before,
-        Err(error) => {
-            tracing::debug!(error = chain(&error), "the room on the disk is not known");
-            return;
-        }
-    };
+    if let Err(error) = shared.space.look() {
+        tracing::debug!(
+            error = chain(&error),
+            "the room on the disk, or its reserve, is not as it should be"
+        );
+    }
     let room = shared.space.room();
-    if room.level == before {
+    if room.level == due.told {
         return;
     }
-    tell(before, &room);
+    tell(due.told, &room);
+    due.told = room.level;
     if room.level >= Level::Full {
         due.retention = Instant::now();
     }
     if room.level == Level::ReadOnly {
-        // What is under way still arrives; leaders go on without this replica until there is room.
+        // Leaders need not send what is not taken.
         shared.links.drop_all(shared);
     }
 }

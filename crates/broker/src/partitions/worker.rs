@@ -122,6 +122,7 @@ impl Worker {
     pub(super) fn feed(&mut self, partition: TopicPartition, event: Event) {
         match self.slots.get_mut(&partition) {
             Some(Slot::Ready(hosted, log)) => {
+                let event = without_room(event, self.ctx.shared.space.level());
                 self.ctx.feed(hosted, log, event);
                 self.settle(partition);
             }
@@ -358,6 +359,20 @@ impl Worker {
                 self.feed(partition, Event::FlushDue);
             }
         }
+    }
+}
+
+/// Where nothing may be appended, what a leader sends counts as lost with its stream: the leader goes on without this
+/// replica, which subscribes again when there is room.
+fn without_room(event: Event, level: Level) -> Event {
+    match event {
+        Event::ReplicaBatches(message) if level >= Level::ReadOnly && !message.batches.is_empty() => {
+            Event::StreamLost {
+                leader: message.leader,
+                subscription: message.subscription,
+            }
+        }
+        event => event,
     }
 }
 

@@ -98,14 +98,12 @@ impl Space {
     }
 
     /// Measures the room; gives the reserve back where hardly anything else is left, and takes it where there is enough.
-    /// Returns the level before.
-    pub fn look(&self) -> io::Result<Level> {
-        let before = self.level();
+    pub fn look(&self) -> io::Result<()> {
         let mut reserve = lock(&self.reserve);
         let found = self.disk.space(&self.data_dir)?;
         // A reserve that is owed is not to be used for anything else.
         let available = found.available.saturating_sub(reserve.missing());
-        let level = self.config.marks.on(found.capacity).level(before, available);
+        let level = self.config.marks.on(found.capacity).level(self.level(), available);
         self.capacity.store(found.capacity, Ordering::Relaxed);
         self.available.store(available, Ordering::Relaxed);
         self.level.store(level as u8, Ordering::Relaxed);
@@ -116,7 +114,7 @@ impl Space {
             // Checkpoints and the controller's store need little, but they need it.
             reserve.release()?;
         }
-        Ok(before)
+        Ok(())
     }
 
     /// A write found no room: from now on nothing is appended, and what is under way gets the reserve.

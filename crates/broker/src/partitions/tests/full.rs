@@ -8,17 +8,19 @@ use klamm_log::{Disk, OpenMode, SimDisk};
 use klamm_types::ErrorCode;
 
 use super::harness::*;
+use crate::api::PartitionRole;
 use crate::space::Level;
 
 /// With marks at 200,000, 100,000 and 50,000 bytes.
 const CAPACITY: u64 = 1_000_000;
 
+/// Without checkpoints nobody looks for a quarter of a second: time for a few writes.
 async fn cluster() -> (Cluster, Vec<Arc<SimDisk>>) {
     let disks: Vec<Arc<SimDisk>> = (0..3).map(|_| Arc::new(SimDisk::new())).collect();
     for disk in &disks {
         disk.set_capacity(Some(CAPACITY));
     }
-    let cluster = Cluster::simulated(&disks).await;
+    let cluster = Cluster::simulated_without_checkpoints(&disks).await;
     cluster
         // The records are old, and retention is in a hurry where disks are full.
         .change(|meta| meta.create_topic(1, "orders", &[0, 1, 2], &[("retention.ms", "-1")]))
@@ -81,6 +83,25 @@ async fn a_follower_without_room_leaves_and_comes_back() {
     leave(&disks[1], 500_000);
     cluster.wait_for_isr(at, &[0, 1, 2]).await;
     assert_eq!(read(cluster.node(1), at, 2).await, ["a", "b"]);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_finds_no_room_takes_no_more_and_comes_back() {
+    let (cluster, disks) = cluster().await;
+    let at = partition(1, 0);
+    // The first of these gets the reserve; there is no room for all of them.
+    let values: Vec<String> = (0..4).map(|number| format!("{number}").repeat(3000)).collect();
+    leave(&disks[1], 10);
+    for value in &values {
+        cluster.govern(produce(cluster.node(0), at, value)).await.unwrap();
+    }
+    cluster.wait_for_isr(at, &[0, 2]).await;
+    at_level(cluster.node(1), Level::ReadOnly).await;
+    assert_eq!(cluster.node(1).partitions.role(at), Some(PartitionRole::Follower));
+    leave(&disks[1], 500_000);
+    cluster.wait_for_isr(at, &[0, 1, 2]).await;
+    assert_eq!(read(cluster.node(1), at, 5).await[1..], values);
     cluster.stop().await;
 }
 
