@@ -1,18 +1,20 @@
 # What all demos have in common; sourced by scripts/demo-*, each of which names one fault and calls `demo`.
-#   scripts/demo-NAME [--without-docker] [--report FILE.html] [--seconds N]
+#   scripts/demo-NAME [--without-docker] [--report FILE.html] [--seconds N] [--short]
 # Three nodes: containers of deploy/compose.yaml if a Docker engine answers, else processes of `klamm dev`. Beside the fault
-# runs `klamm verify`; its verdict is the demo's, and ends up in a report.
+# runs `klamm verify`; its verdict is the demo's, and ends up in a report. The load goes on for N seconds (30), and in any case
+# until the fault is over; --short takes half the time for everything.
 # KLAMM: the binary to use instead of building one. For containers it must be static.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-with=docker seconds=30 report=
+with=docker seconds=30 share=1 report=
 while [ $# -gt 0 ]; do
   case $1 in
   --without-docker) with=processes ;;
   --report) report=${2:?a file} && shift ;;
   --seconds) seconds=${2:?a number} && shift ;;
-  *) sed -n '2,3p' "$0" && sed -n '2,6p' scripts/demo.sh && exit 2 ;;
+  --short) seconds=0 share=2 ;;
+  *) sed -n '2,3p' "$0" && sed -n '2,7p' scripts/demo.sh && exit 2 ;;
   esac
   shift
 done
@@ -23,7 +25,10 @@ marks=$scratch/marks
 : >"$marks"
 report=${report:-${TMPDIR:-/tmp}/$(basename "$0").html}
 topic=demo-$(date +%s)
+composed=deploy/compose.yaml
 begin=$(date +%s%N)
+# Goes on after so many seconds.
+rest() { sleep "$(($1 * 10 / share))e-1"; }
 say() { printf '%6.2f s  %s\n' "$(($(date +%s%N) - begin))e-9" "$*"; }
 # Says what is done to the cluster, to the reader and to the report.
 tell() {
@@ -33,19 +38,23 @@ tell() {
 
 # The cluster, in both forms: nodes 1 to 3.
 project=klamm-demo-$$
-compose() { scripts/compose --file deploy/compose.yaml ${override[@]+"${override[@]}"} --project-name "$project" "$@"; }
-container() { docker ps --all --quiet --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=klamm-$1"; }
+compose() { scripts/compose --file "$composed" ${override[@]+"${override[@]}"} --project-name "$project" "$@"; }
+service() { docker ps --all --quiet --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1"; }
+container() { service "klamm-$1"; }
 override=()
-free_ports() { for port in $(seq 20000 100 60000); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || echo "$port"; done; }
+# Below those that are given to outgoing connections.
+free_ports() { for port in $(shuf -i 10000-32000 -n 40); do (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || echo "$port"; done; }
 start_containers() {
   local ports
-  mapfile -t ports < <(free_ports | shuf -n 6)
-  export DEPLOY_PORT_1=${ports[0]} DEPLOY_PORT_2=${ports[1]} DEPLOY_PORT_3=${ports[2]}
+  mapfile -t ports < <(free_ports)
+  export DEPLOY_PORT_1=${ports[0]} DEPLOY_PORT_2=${ports[1]} DEPLOY_PORT_3=${ports[2]} DEPLOY_PORT_4=${ports[6]} DEPLOY_PORT_5=${ports[7]}
   export DEPLOY_HTTP_PORT_1=${ports[3]} DEPLOY_HTTP_PORT_2=${ports[4]} DEPLOY_HTTP_PORT_3=${ports[5]}
   export DEPLOY_IMAGE=klamm:demo
   scripts/build-image "$DEPLOY_IMAGE" "$klamm" >/dev/null
   compose up --detach >/dev/null 2>&1
   bootstrap=localhost:$DEPLOY_PORT_1,localhost:$DEPLOY_PORT_2,localhost:$DEPLOY_PORT_3
+  # The large cluster tells its HTTP ports to its own network alone.
+  places=(--http "$(address_of 1):7080,$(address_of 2):7080,$(address_of 3):7080")
 }
 start_processes() {
   mkfifo "$scratch/out"
@@ -55,6 +64,7 @@ start_processes() {
   while read -r word rest <&9; do
     if [ "$word" = ready ]; then bootstrap=$rest && break; fi
   done
+  places=(--in "$scratch/cluster")
   [ -n "${bootstrap:-}" ] || { tail "$scratch/log" >&2 && exit 1; }
 }
 kill_node() { case $with in docker) docker kill "$(container "$1")" >/dev/null ;; *) "$klamm" dev kill "$1" --in "$scratch/cluster" >/dev/null ;; esac; }
@@ -84,6 +94,8 @@ heal() { for node in 1 2 3; do in_network_of "$node" iptables -F INPUT; done; }
 
 k() { "$klamm" --bootstrap "$bootstrap" --timeout 60 "$@"; }
 controller() { k quorum describe --output json | grep -o '"leader": *[0-9]*' | head -n 1 | grep -o '[0-9]*$'; }
+# How many records ended so: refused, unknown, …
+count_of() { grep -o "\"$1\": *[0-9]*" "$scratch/report.json" | head -n 1 | grep -o '[0-9]*$'; }
 # Of partition 0 of the topic under load.
 leader() { k topic describe "$topic" --output json | grep -o '"leader": *[0-9]*' | head -n 1 | grep -o '[0-9]*$'; }
 until_in_sync() { until { k doctor || true; } 2>/dev/null | grep -q ', 0 under-replicated'; do sleep 0.2; done; }
@@ -91,6 +103,7 @@ until_in_sync() { until { k doctor || true; } 2>/dev/null | grep -q ', 0 under-r
 finish() {
   local status=$?
   [ -z "${checker:-}" ] || kill "$checker" 2>/dev/null || true
+  [ "$with" != docker ] || compose kill >/dev/null 2>&1 || true
   [ "$with" != docker ] || compose down --volumes --remove-orphans --timeout 20 >/dev/null 2>&1 || true
   if [ -n "${cluster:-}" ]; then
     for node in 1 2 3; do "$klamm" dev resume "$node" --in "$scratch/cluster" >/dev/null 2>&1 || true; done
@@ -117,17 +130,22 @@ demo() { # SENTENCE
   say "$1"
   case $with in docker) start_containers ;; *) start_processes ;; esac
   say "three nodes ($with): $bootstrap"
-  k verify --topic "$topic" --duration "$seconds" --config min.insync.replicas=2 --rejoin-seconds 0 \
-    --mark-file "$marks" --report "$report" --json "$scratch/report.json" >"$scratch/verify" 2>"$scratch/verify.log" &
+  # Not by way of `k`: signals are for the process itself.
+  "$klamm" --bootstrap "$bootstrap" --timeout 60 verify --topic "$topic" --duration 10m --config min.insync.replicas=2 --rejoin-seconds 0 \
+    "${places[@]}" --mark-file "$marks" --report "$report" --json "$scratch/report.json" >"$scratch/verify" 2>"$scratch/verify.log" &
   checker=$!
   until [ -n "$(leader 2>/dev/null)" ]; do sleep 0.2; done
   say "load: 12 partitions, 4 producers, 2,000 records/s of 1 KiB, a reader per partition and a group of three"
-  sleep 5
+  local began=$SECONDS verdict=0
+  rest 5
   fault
-  local verdict=0
+  rest 4
+  while [ $((SECONDS - began)) -lt "$seconds" ]; do sleep 0.2; done
+  kill -INT "$checker" 2>/dev/null || true
   wait "$checker" || verdict=$?
   checker=
   cat "$scratch/verify"
   say "report: $report"
-  return "$verdict"
+  [ "$verdict" -eq 0 ] || { cat "$scratch/verify.log" >&2 && return "$verdict"; }
+  if declare -F judge >/dev/null; then judge; fi
 }

@@ -4,6 +4,7 @@
 //! tests take their verdict from here, so there is one place that says what lost, doubled and reordered mean.
 
 mod anomaly;
+mod cause;
 mod changes;
 mod check;
 mod gap;
@@ -19,6 +20,7 @@ mod value;
 mod workload;
 
 pub use anomaly::{Anomaly, Audience, Findings, Kind, Reader};
+pub use cause::Cause;
 pub use changes::{Change, Changes, Standing};
 pub use check::{Verdict, check};
 pub use gap::{Gap, GapSummary, longest_gap, summarize};

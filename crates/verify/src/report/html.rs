@@ -3,6 +3,7 @@
 use super::plot::{self, seconds};
 use super::{Report, tiles};
 use crate::anomaly::Kind;
+use crate::cause::Cause;
 use crate::changes::{Change, Standing};
 
 const STYLE: &str = include_str!("style.css");
@@ -18,6 +19,7 @@ pub fn to_html(report: &Report) -> String {
         anomalies(report),
         troubles(report),
         outages(report),
+        causes(report),
         changes(report),
     ];
     format!(
@@ -157,6 +159,24 @@ fn outages(report: &Report) -> String {
         heading,
         longest.iter().map(row),
         report.unavailability.not_listed,
+    )
+}
+
+fn causes(report: &Report) -> String {
+    let row = |cause: &Cause| {
+        let numbers: Vec<_> = cause.partitions.iter().map(ToString::to_string).collect();
+        format!(
+            "<tr><td class=\"number\">{}</td><td>{}</td><td>{}</td></tr>\n",
+            seconds(cause.at),
+            numbers.join(","),
+            escape(&cause.text)
+        )
+    };
+    table(
+        "Why, as the cluster tells it",
+        "<tr><th class=\"number\">decided at</th><th>partitions</th><th>what and why</th></tr>",
+        report.causes.iter().map(row),
+        0,
     )
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::anomaly::{Anomaly, Kind};
+use crate::cause::Cause;
 use crate::changes::{Change, Changes};
 use crate::gap::summarize;
 use crate::judge::Totals;
@@ -77,6 +78,8 @@ pub struct Report {
     pub unavailability: Unavailability,
     pub changes: Vec<Change>,
     pub changes_not_listed: u64,
+    /// Of a cluster that tells why it changed something.
+    pub causes: Vec<Cause>,
     pub marks: Vec<Mark>,
     pub throughput: Throughput,
     /// What went wrong beside the records: readers that did not come to the end, an unreadable mark.
@@ -84,14 +87,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// From what was seen. The monitor's judge must have finished.
-    pub fn new(
-        run: Description,
-        monitor: &Monitor,
-        changes: &Changes,
-        marks: Vec<Mark>,
-        troubles: Vec<String>,
-    ) -> Report {
+    /// From what was seen; what others tell (causes, marks, troubles) is to be added. The monitor's judge must have finished.
+    pub fn new(run: Description, monitor: &Monitor, changes: &Changes) -> Report {
         let (findings, totals) = (monitor.judge.findings(), monitor.judge.totals());
         let verdict = match () {
             () if !findings.is_empty() => "anomalies",
@@ -107,9 +104,10 @@ impl Report {
             unavailability: unavailability(&monitor.outages, Duration::from_secs_f64(run.seconds)),
             changes: changes.list().to_vec(),
             changes_not_listed: changes.dropped(),
-            marks,
+            causes: Vec::new(),
+            marks: Vec::new(),
             throughput: throughput(&monitor.timeline),
-            troubles,
+            troubles: Vec::new(),
             run,
         }
     }

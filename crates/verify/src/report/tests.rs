@@ -83,13 +83,17 @@ fn report(lost: u64) -> Report {
         record_bytes: 100,
         ..Description::default()
     };
-    Report::new(
-        run,
-        &monitor(lost),
-        &changes,
+    let cause = Cause {
+        at: at(8120),
+        partitions: vec![0, 3],
+        text: "leader 1 → <2>: broker 1's process ended".to_owned(),
+    };
+    Report {
+        causes: vec![cause],
         marks,
-        vec!["a reader & its trouble".to_owned()],
-    )
+        troubles: vec!["a reader & its trouble".to_owned()],
+        ..Report::new(run, &monitor(lost), &changes)
+    }
 }
 
 #[test]
@@ -106,6 +110,8 @@ fn a_report_says_what_happened() {
     assert_eq!(json["anomalies"]["G1a"], 0);
     assert_eq!(json["examples"][0]["anomaly"], "lost-write");
     assert_eq!(json["changes"][6]["after"]["isr"], serde_json::json!([2, 3]));
+    assert_eq!(json["causes"][0]["at_ms"], 8120);
+    assert_eq!(json["causes"][0]["partitions"], serde_json::json!([0, 3]));
     assert_eq!(json["unavailability"]["list"][0]["length_ms"], 3060);
     assert_eq!(json["throughput"]["bucket_ms"], 200);
 }
@@ -119,7 +125,7 @@ fn verdicts() {
     assert!(good.sentence().contains("3 sends or reads could not be checked"));
     let nothing = Monitor::new(Judge::new(Limits::shared_by(10)), Outages::new(1, at(500)));
     let run = Description::default();
-    let nothing = Report::new(run, &nothing, &Changes::default(), Vec::new(), Vec::new());
+    let nothing = Report::new(run, &nothing, &Changes::default());
     assert_eq!((nothing.verdict, nothing.is_good()), ("nothing acknowledged", false));
     assert!(to_html(&nothing).contains("Nothing acknowledged"));
 }
@@ -130,6 +136,7 @@ fn the_page_is_whole_and_stands_alone() {
     for text in [
         "2026-03-01 12:00:00 UTC",
         "kill -9 &lt;node 1&gt;",
+        "<td>0,3</td><td>leader 1 → &lt;2&gt;: broker 1's process ended</td>",
         "a reader &amp; its trouble",
         "<code>lost-write</code>",
         "0:20 acknowledged at 20, never read",

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use klamm_verify::{Report, Snapshot};
+use klamm_verify::{Cause, Report, Snapshot};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::watch::counted;
@@ -11,6 +11,7 @@ use crate::output::Format;
 
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(500);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
+const CAUSES_MAX: usize = 12;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -142,6 +143,7 @@ pub fn to_text(report: &Report) -> String {
     ));
     let (leaders, isr) = counted(&report.changes);
     lines.push(format!("{leaders} changes of leaders, {isr} of in-sync replicas alone"));
+    lines.extend(why(report));
     lines.extend(report.examples.iter().map(|anomaly| {
         let (kind, partition) = (anomaly.kind().name(), anomaly.partition());
         format!("{kind}: partition {partition}: {anomaly}")
@@ -149,6 +151,21 @@ pub fn to_text(report: &Report) -> String {
     lines.extend(report.troubles.iter().map(|trouble| format!("warning: {trouble}")));
     lines.push(format!("verdict: {}", report.sentence()));
     lines.join("\n")
+}
+
+/// The first causes; the report has all.
+fn why(report: &Report) -> impl Iterator<Item = String> {
+    let line = |cause: &Cause| {
+        let numbers: Vec<_> = cause.partitions.iter().map(ToString::to_string).collect();
+        let partitions = match numbers.len() {
+            0 => String::new(),
+            _ => format!("partitions {}: ", numbers.join(",")),
+        };
+        format!("why: {:.1} s  {partitions}{}", cause.at.as_secs_f64(), cause.text)
+    };
+    let more = report.causes.len().saturating_sub(CAUSES_MAX);
+    let more = (more > 0).then(|| format!("why: {more} more in the report (--report, --json)"));
+    report.causes.iter().take(CAUSES_MAX).map(line).chain(more)
 }
 
 #[cfg(test)]

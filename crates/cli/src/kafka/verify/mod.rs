@@ -2,6 +2,7 @@
 //!
 //! It breaks nothing itself: whoever does (a person, a script) may say so in a file, and it stands in the report.
 
+mod causes;
 mod display;
 mod watch;
 
@@ -21,6 +22,7 @@ use crate::Common;
 use crate::failure::Failure;
 use crate::output;
 use crate::signals::{StopSignals, stop_signals};
+use crate::why::Places;
 use display::Display;
 use watch::{Marks, Watch};
 
@@ -70,6 +72,8 @@ pub struct Args {
     /// since 1970.
     #[arg(long, value_name = "FILE")]
     mark_file: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
     /// Write the report as a page.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
@@ -206,11 +210,17 @@ async fn watched(
     let (ending, troubles) = finished(&mut run, stop).await;
     let changes = watch.end().await;
     let (marks, bad_marks) = marks.end();
+    let (causes, untold) = causes::since(common, &args.places, &run.load().topic, started_ms).await;
     let mut monitor = live.monitor().clone();
     monitor.outages.finish(produced);
     monitor.judge.finish(ending);
     let description = description(run.load(), started_ms, produced);
-    Report::new(description, &monitor, &changes, marks, [troubles, bad_marks].concat())
+    Report {
+        marks,
+        causes,
+        troubles: [troubles, bad_marks, untold].concat(),
+        ..Report::new(description, &monitor, &changes)
+    }
 }
 
 /// Lets what is under way end, and everybody read to the end. A second signal ends the waiting.

@@ -3,29 +3,19 @@
 //! Every node knows the same. All that are named are asked at once, and the one that has taken up most is believed: a
 //! node that is cut off tells an old story.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod ask;
 
-use anyhow::{Context, anyhow};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use anyhow::anyhow;
 use klamm_broker::node::why::{Answer, Entry, Happened};
 use klamm_types::Timestamp;
-use serde::Deserialize;
 
 use crate::Common;
-use crate::dev::Folder;
 use crate::failure::Failure;
-use crate::http;
 use crate::output;
+pub use ask::Places;
+use ask::ask;
 
-/// The HTTP port of a node that was given no other.
-const HTTP_PORT: u16 = 7080;
-/// Where `klamm dev` keeps its cluster unless told otherwise.
-const DEV_FOLDER: &str = "klamm-data";
-/// How long others may take after one node has answered.
-const SECOND_ANSWER_MAX: Duration = Duration::from_millis(300);
-
+const PATH_OF_CLUSTER: &str = "/why/cluster?";
 /// Partitions that are named in one line.
 const NUMBERS_MAX: usize = 8;
 
@@ -35,12 +25,17 @@ pub struct Args {
     /// Only the last so many entries.
     #[arg(long, short)]
     max: Option<usize>,
-    /// HTTP addresses of nodes; any will do [default: those of the `klamm dev` cluster in DIR if --bootstrap names one of its nodes, else port 7080 of the hosts in --bootstrap].
-    #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "folder")]
-    http: Option<String>,
-    /// The folder of a `klamm dev` cluster that is meant [default: klamm-data].
-    #[arg(long = "in", value_name = "DIR")]
-    folder: Option<PathBuf>,
+    #[command(flatten)]
+    places: Places,
+}
+
+impl Args {
+    fn limited(&self, path: String) -> String {
+        match self.max {
+            Some(max) => format!("{path}&max={max}"),
+            None => path,
+        }
+    }
 }
 
 /// `NAME` or `NAME/PARTITION`; a name has no slash.
@@ -71,9 +66,9 @@ pub async fn topic(common: &Common, place: &Place, args: &Args) -> Result<(), Fa
     let topic = &place.topic;
     let path = match place.partition {
         Some(partition) => format!("/why/partition?topic={topic}&partition={partition}"),
-        None => format!("/why/topic?topic={topic}"),
+        None => path_of_topic(topic),
     };
-    let answer = ask(common, args, &path).await?;
+    let answer = ask(common, &args.places, &args.limited(path)).await?;
     print(common, &answer, |entries| match place.partition {
         Some(_) => lines(entries),
         None => lines_of_partitions(topic, entries),
@@ -81,8 +76,20 @@ pub async fn topic(common: &Common, place: &Place, args: &Args) -> Result<(), Fa
 }
 
 pub async fn cluster(common: &Common, args: &Args) -> Result<(), Failure> {
-    let answer = ask(common, args, "/why/cluster?").await?;
+    let path = args.limited(PATH_OF_CLUSTER.to_owned());
+    let answer = ask(common, &args.places, &path).await?;
     print(common, &answer, lines)
+}
+
+/// What the nodes tell of a topic, and of the cluster.
+pub async fn both(common: &Common, places: &Places, topic: &str) -> Result<(Answer, Answer), Failure> {
+    let of_topic = ask(common, places, &path_of_topic(topic)).await?;
+    let of_cluster = ask(common, places, PATH_OF_CLUSTER).await?;
+    Ok((of_topic, of_cluster))
+}
+
+fn path_of_topic(topic: &str) -> String {
+    format!("/why/topic?topic={topic}")
 }
 
 /// One line per entry.
@@ -91,8 +98,17 @@ fn lines(entries: &[Entry]) -> String {
     entries.iter().map(line).collect()
 }
 
-/// One line for all partitions of which the same is to be told: a fence concerns many at once.
+/// One line for all partitions of which the same is to be told.
 fn lines_of_partitions(topic: &str, entries: &[Entry]) -> String {
+    let line = |(entry, partitions): &(&Entry, Vec<i32>)| {
+        let time = Timestamp(entry.at_ms).utc();
+        format!("{time}  {topic}/{}  {}\n", numbers(partitions), entry.text)
+    };
+    by_partitions(entries).iter().map(line).collect()
+}
+
+/// Of a topic's entries those that tell the same at one time are one, with its partitions: a fence concerns many at once.
+pub fn by_partitions(entries: &[Entry]) -> Vec<(&Entry, Vec<i32>)> {
     let mut told: Vec<(&Entry, Vec<i32>)> = Vec::new();
     for entry in entries {
         let Happened::PartitionChanged { partition, .. } = entry.happened else {
@@ -107,11 +123,7 @@ fn lines_of_partitions(topic: &str, entries: &[Entry]) -> String {
             None => told.push((entry, vec![partition])),
         }
     }
-    let line = |(entry, partitions): &(&Entry, Vec<i32>)| {
-        let time = Timestamp(entry.at_ms).utc();
-        format!("{time}  {topic}/{}  {}\n", numbers(partitions), entry.text)
-    };
-    told.iter().map(line).collect()
+    told
 }
 
 /// The first few, and how many there are.
@@ -140,111 +152,6 @@ fn print(common: &Common, answer: &Answer, to_text: impl FnOnce(&[Entry]) -> Str
         format!("{older}{}", to_text(entries))
     })?;
     Ok(())
-}
-
-/// The answer of the node that knows most.
-async fn ask(common: &Common, args: &Args, path: &str) -> Result<Answer, Failure> {
-    let path = match args.max {
-        Some(max) => format!("{path}&max={max}"),
-        None => path.to_owned(),
-    };
-    let addresses = addresses(common, args)?;
-    let mut asked: FuturesUnordered<_> = addresses.iter().map(|address| one(address, &path)).collect();
-    let mut best: Option<Answer> = None;
-    let mut failure: Option<Failure> = None;
-    loop {
-        let next = match &best {
-            None => asked.next().await,
-            Some(_) => tokio::time::timeout(SECOND_ANSWER_MAX, asked.next())
-                .await
-                .ok()
-                .flatten(),
-        };
-        match next {
-            Some(Ok(answer))
-                if best
-                    .as_ref()
-                    .is_none_or(|best| best.applied_index < answer.applied_index) =>
-            {
-                best = Some(answer);
-            }
-            Some(Ok(_)) => {}
-            // What a node says counts more than that another says nothing.
-            Some(Err(error)) if failure.as_ref().is_none_or(|known| known.code == Failure::UNREACHABLE) => {
-                failure = Some(error);
-            }
-            Some(Err(_)) => {}
-            None => break,
-        }
-    }
-    match (best, failure) {
-        (Some(answer), _) => Ok(answer),
-        (None, Some(failure)) => Err(failure),
-        (None, None) => Err(Failure::usage("no address to ask: name a node with --http HOST:PORT")),
-    }
-}
-
-async fn one(address: &str, path: &str) -> Result<Answer, Failure> {
-    #[derive(Deserialize)]
-    struct Refusal {
-        error: String,
-        message: String,
-    }
-    let (status, body) = http::ask(address, path).await.map_err(|error| {
-        let doing = "asking a node by HTTP (--http HOST:PORT names another)";
-        Failure::new(Failure::UNREACHABLE, error.context(doing))
-    })?;
-    if status == 200 {
-        let answer = serde_json::from_slice(&body).with_context(|| format!("reading the answer of {address}"));
-        return Ok(answer?);
-    }
-    let code = if status == 503 {
-        Failure::UNREACHABLE
-    } else {
-        Failure::REFUSED
-    };
-    let error = match serde_json::from_slice(&body) {
-        Ok(Refusal { error, message }) => anyhow!("{message} ({error})"),
-        Err(_) => anyhow!("{address}{path} answered {status}"),
-    };
-    Err(Failure::new(code, error))
-}
-
-fn addresses(common: &Common, args: &Args) -> Result<Vec<String>, Failure> {
-    let listed = |list: &str| {
-        let addresses = list.split(',').map(str::trim).filter(|address| !address.is_empty());
-        addresses.map(str::to_owned).collect::<Vec<String>>()
-    };
-    if let Some(list) = &args.http {
-        return Ok(listed(list));
-    }
-    let bootstrap = listed(&common.bootstrap);
-    if let Some(folder) = &args.folder {
-        let cluster = Folder::new(folder).read()?;
-        let cluster = cluster.with_context(|| format!("there is no `klamm dev` cluster in {}", folder.display()))?;
-        return Ok(cluster.nodes.into_iter().map(|node| node.http).collect());
-    }
-    // Of a folder that nobody named, only what is certainly meant is believed.
-    let cluster = Folder::new(Path::new(DEV_FOLDER)).read().ok().flatten();
-    let meant = cluster.filter(|cluster| {
-        let ours = |address: &String| cluster.nodes.iter().any(|node| same_address(&node.kafka, address));
-        bootstrap.iter().any(ours)
-    });
-    Ok(match meant {
-        Some(cluster) => cluster.nodes.into_iter().map(|node| node.http).collect(),
-        None => bootstrap.iter().map(|address| at_default_port(address)).collect(),
-    })
-}
-
-fn same_address(one: &str, other: &str) -> bool {
-    let plain = |address: &str| address.replace("localhost:", "127.0.0.1:");
-    plain(one) == plain(other)
-}
-
-/// The same host, at the port where nodes answer by HTTP.
-fn at_default_port(address: &str) -> String {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    format!("{host}:{HTTP_PORT}")
 }
 
 #[cfg(test)]
@@ -305,13 +212,5 @@ mod tests {
                 time(2)
             )
         );
-    }
-
-    #[test]
-    fn hosts_are_asked_where_nodes_answer() {
-        assert_eq!(at_default_port("a.example:9092"), "a.example:7080");
-        assert_eq!(at_default_port("[::1]:9092"), "[::1]:7080");
-        assert!(same_address("127.0.0.1:9092", "localhost:9092"));
-        assert!(!same_address("127.0.0.1:9092", "localhost:9093"));
     }
 }
