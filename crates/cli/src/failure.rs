@@ -19,7 +19,7 @@ Exit codes:
   2  the command line, or a setting, is wrong
   3  the cluster cannot be reached, or did not answer in time
   4  the cluster refused: no such topic, the topic exists, a setting is wrong, …
-  5  a check found something wrong: doctor, demo, verify, faults, bench";
+  5  a check found something wrong: doctor, demo, verify, bench";
 
 /// Why a command failed; decides the exit code.
 #[derive(Debug)]

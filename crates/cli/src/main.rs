@@ -1,4 +1,4 @@
-//! `klamm`, the one binary: the server, the commands for people, the demo, the fault tests.
+//! `klamm`, the one binary: the server, the commands for people, the demo.
 //!
 //! This file only parses and dispatches; each command has a file of its own.
 
@@ -6,7 +6,6 @@ mod container;
 mod demo;
 mod dev;
 mod failure;
-mod faults;
 mod format;
 mod healthcheck;
 mod http;
@@ -97,9 +96,6 @@ enum Command {
     Bench(kafka::bench::Command),
     /// Put a load on any Kafka cluster and check that nothing acknowledged is lost, doubled or reordered.
     Verify(kafka::verify::Args),
-    /// Break real processes and hold what happens against the promises.
-    #[command(subcommand)]
-    Faults(faults::Command),
     /// Print the completions for a shell: `source <(klamm completions bash)`.
     Completions { shell: clap_complete::Shell },
 }
@@ -123,7 +119,6 @@ fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
         Command::Healthcheck(args) => kafka::block_on(healthcheck::run(args)),
         Command::Dev(args) => dev::run(args),
         Command::Demo(args) => demo::run(common, args),
-        Command::Faults(command) => faults::run(common, command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "klamm", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,21 +1,21 @@
-//! What a fault is run against: nodes of our own, or a cluster that others started and whose nodes the user's commands
+//! What a fault is run against: processes of our own, or a cluster that others started and whose nodes the user's commands
 //! break and mend, such as containers.
 
-use std::process::Stdio;
+use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use rustix::process::Signal;
-use tokio::process::Command;
 
-use crate::nodes::Nodes;
+use crate::fleet::Fleet;
+use crate::peer::sh;
 
-/// A cluster under test. All its nodes are brokers and controllers.
+/// A cluster under test.
 pub enum Cluster {
-    Own(Nodes),
+    Own(Fleet),
     Foreign(Foreign),
 }
 
-/// How to reach and to break what others started.
+/// How to reach and to break what others started: three nodes, all of them brokers and controllers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Foreign {
     /// `HOST:PORT,…`, for clients.
@@ -27,37 +27,64 @@ pub struct Foreign {
 }
 
 impl Cluster {
-    pub fn bootstrap(&self) -> &str {
+    pub fn bootstrap(&self) -> String {
         match self {
-            Cluster::Own(nodes) => &nodes.bootstrap,
-            Cluster::Foreign(foreign) => &foreign.bootstrap,
+            Cluster::Own(fleet) => fleet.bootstrap(),
+            Cluster::Foreign(foreign) => foreign.bootstrap.clone(),
         }
     }
 
-    /// Sends a signal to a node's process.
-    pub async fn signal(&self, node: i32, signal: Signal) -> anyhow::Result<()> {
+    /// Sends a signal to all these nodes, as much at once as can be.
+    pub async fn signal(&self, nodes: &[i32], signal: Signal) -> anyhow::Result<()> {
         match self {
-            Cluster::Own(nodes) => nodes.signal(node, signal),
+            Cluster::Own(fleet) => fleet.signal(nodes, signal),
             Cluster::Foreign(foreign) => {
                 let name = name_of(signal)?;
-                run(&foreign.signal, &[("NODE", &node.to_string()), ("SIGNAL", name)]).await
+                for node in nodes {
+                    sh(&foreign.signal, [("NODE", node.to_string().as_str()), ("SIGNAL", name)]).await?;
+                }
+                Ok(())
             }
         }
     }
 
-    /// Starts a node that ends or has ended.
-    pub async fn start_node(&self, node: i32) -> anyhow::Result<()> {
+    /// Waits until nodes that were told to end have ended. Of those of others, starting waits for it.
+    pub async fn ended(&mut self, nodes: &[i32]) -> anyhow::Result<()> {
+        if let Cluster::Own(fleet) = self {
+            for &node in nodes {
+                fleet.ended(node).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts nodes that have ended, and waits until they serve.
+    pub async fn start(&mut self, nodes: &[i32]) -> anyhow::Result<()> {
         match self {
-            Cluster::Own(nodes) => nodes.start_node(node).await,
-            Cluster::Foreign(foreign) => run(&foreign.start, &[("NODE", &node.to_string())]).await,
+            Cluster::Own(fleet) => fleet.start(nodes).await,
+            Cluster::Foreign(foreign) => {
+                for node in nodes {
+                    sh(&foreign.start, [("NODE", &node.to_string())]).await?;
+                }
+                Ok(())
+            }
         }
     }
 
-    /// Stops nodes of our own cleanly; leaves those of others as they are.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    /// A node's data directory.
+    pub fn data(&self, node: i32) -> anyhow::Result<PathBuf> {
+        Ok(self.own()?.data(node))
+    }
+
+    /// Where a node's controller is reached.
+    pub fn grpc(&self, node: i32) -> anyhow::Result<String> {
+        self.own()?.grpc(node)
+    }
+
+    fn own(&self) -> anyhow::Result<&Fleet> {
         match self {
-            Cluster::Own(nodes) => nodes.stop().await,
-            Cluster::Foreign(_) => Ok(()),
+            Cluster::Own(fleet) => Ok(fleet),
+            Cluster::Foreign(_) => bail!("this fault needs nodes that were started for it"),
         }
     }
 }
@@ -71,19 +98,6 @@ fn name_of(signal: Signal) -> anyhow::Result<&'static str> {
     ];
     let found = names.into_iter().find(|(known, _)| *known == signal);
     Ok(found.context("no fault sends this signal")?.1)
-}
-
-async fn run(command: &str, variables: &[(&str, &str)]) -> anyhow::Result<()> {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", command]).envs(variables.iter().copied());
-    let output = shell.stdin(Stdio::null()).output().await.context("starting sh")?;
-    ensure!(
-        output.status.success(),
-        "the command {command:?} with {variables:?} ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
 }
 
 #[cfg(test)]
@@ -100,17 +114,18 @@ mod tests {
 
     #[tokio::test]
     async fn commands_are_told_whom_to_hit_and_how() {
-        let cluster = foreign(r#"test "$NODE $SIGNAL" = "2 KILL""#, r#"test "$NODE" = 2"#);
-        cluster.signal(2, Signal::KILL).await.unwrap();
-        cluster.start_node(2).await.unwrap();
-        assert!(cluster.signal(2, Signal::TERM).await.is_err());
-        assert!(cluster.start_node(3).await.is_err());
+        let mut cluster = foreign(r#"test "$NODE $SIGNAL" = "2 KILL""#, r#"test "$NODE" = 2"#);
+        cluster.signal(&[2], Signal::KILL).await.unwrap();
+        cluster.start(&[2]).await.unwrap();
+        assert!(cluster.signal(&[2], Signal::TERM).await.is_err());
+        assert!(cluster.start(&[2, 3]).await.is_err());
+        assert!(cluster.data(1).is_err());
     }
 
     #[tokio::test]
     async fn a_command_that_fails_says_why() {
         let cluster = foreign("echo no such container >&2; exit 1", "");
-        let error = cluster.signal(1, Signal::STOP).await.unwrap_err().to_string();
-        assert!(error.contains("no such container") && error.contains("STOP"), "{error}");
+        let error = cluster.signal(&[1], Signal::STOP).await.unwrap_err().to_string();
+        assert!(error.contains("no such container"), "{error}");
     }
 }

@@ -1,35 +1,96 @@
-//! The faults: whom they hit, what is done, and what must be seen afterwards. Values; nothing here does anything.
+//! A fault as a value: whom it hits, what is done step by step, and what must hold. Nothing here does anything.
 
 use std::time::Duration;
+
+use crate::harm::Harm;
 
 /// Whom a fault hits, found out just before it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The leader of partition 0; not the active controller.
+    /// The leader of some partitions; not the active controller.
     Leader,
-    /// A node that follows partition 0 and is not the active controller.
+    /// A broker that only follows, and is not the active controller.
     Follower,
-    /// The active controller.
+    /// The active controller; it leads nothing.
     Controller,
-    /// The active controller, after the leadership of partition 0 was moved there if need be.
+    /// The active controller, which leads some partitions.
     LeaderAndController,
-    /// The leader of partition 0 and another node.
+    /// The coordinator of the load's group, which may be anything else as well.
+    Coordinator,
+    /// A leader and another broker.
     TwoNodes,
-    /// All three.
+    /// Every broker.
     AllNodes,
-    /// One after the other, each started again before the next.
-    EachInTurn,
 }
 
-/// What is done to a target.
+/// How the nodes are made up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// Three nodes, each broker and controller.
+    #[default]
+    Combined,
+    /// Three brokers and three controllers, each a process of its own.
+    Apart,
+}
+
+/// What the machine must have for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// Processes and their files.
+    #[default]
+    Processes,
+    /// Every broker's data on a small disk of its own: root.
+    SmallDisks,
+}
+
+/// One thing that is done, or waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blow {
-    /// SIGKILL; started again at the end.
+pub enum Step {
+    /// SIGKILL to all victims at once, and waits for their ends.
     Kill,
-    /// SIGTERM; started again at the end.
+    /// SIGTERM to all victims at once, and waits for their ends.
     Terminate,
-    /// SIGSTOP for so long, then SIGCONT.
-    Pause(Duration),
+    /// SIGSTOP.
+    Pause,
+    /// SIGCONT.
+    Resume,
+    /// Starts the victims, and waits until they serve.
+    Start,
+    /// Something is done to the files of the victims, which must not run.
+    Harm(Harm),
+    /// Fills the victims' disks until no byte is left.
+    Fill,
+    /// Makes room on them again.
+    Free,
+    /// Waits until every partition has taken more writes.
+    WritesBack,
+    /// Waits until no victim is in sync.
+    OutOfSync,
+    /// Waits until all replicas are in sync.
+    InSync,
+    /// Goes on after so long: a state lasts, or a time-out must pass.
+    Wait(Duration),
+    /// Asks for something that the controller must decide.
+    Ask(Ask),
+    /// The steps for one victim after the other.
+    Each(&'static [Step]),
+    /// The steps so many times.
+    Times(u32, &'static [Step]),
+}
+
+/// What is asked of the controller meanwhile; the answer, and what comes of it, is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A new topic, within a second of the moment before.
+    NewTopic,
+    /// A topic with records is deleted and created again under its name; only new records may be read from it.
+    RecreatedTopic,
+    /// More partitions and another retention for a topic; both must be there once, after everything.
+    ChangedTopic,
+    /// The victim's controller is taken out of the quorum.
+    RemovedVoter,
+    /// The victim, which has nothing left, becomes a voter again.
+    AddedVoter,
 }
 
 /// One scenario, named as in the record.
@@ -39,89 +100,58 @@ pub struct Fault {
     pub number: u32,
     pub name: &'static str,
     pub target: Target,
-    pub blow: Blow,
+    pub steps: &'static [Step],
+    pub shape: Shape,
+    pub need: Need,
+    /// A group of three reads too, and a member of it comes and goes.
+    pub with_group: bool,
+    /// Settings of the load's topic.
+    pub configs: &'static [(&'static str, &'static str)],
     /// The write gap allowed at the 99th percentile; `None` where no write can be acknowledged meanwhile.
     pub gap_max: Option<Duration>,
+    /// The share of the usual throughput that must go on, in percent, from the first blow to the last step.
+    pub throughput_min: Option<u32>,
+    /// Nobody may be told that a produce failed.
+    pub without_failures: bool,
+    /// A run takes seconds: it is among those that are repeated with every change.
+    pub quick: bool,
 }
 
-const fn ms(milliseconds: u64) -> Option<Duration> {
-    Some(Duration::from_millis(milliseconds))
-}
-
-/// Every fault that can be run.
-pub const FAULTS: &[Fault] = &[
-    Fault {
-        number: 1,
-        name: "kill-leader",
-        target: Target::Leader,
-        blow: Blow::Kill,
-        gap_max: ms(300),
-    },
-    Fault {
-        number: 3,
-        name: "kill-follower",
-        target: Target::Follower,
-        blow: Blow::Kill,
-        gap_max: ms(300),
-    },
-    Fault {
-        number: 4,
-        name: "kill-controller",
-        target: Target::Controller,
-        blow: Blow::Kill,
-        gap_max: ms(500),
-    },
-    Fault {
-        number: 5,
-        name: "kill-leader-and-controller",
-        target: Target::LeaderAndController,
-        blow: Blow::Kill,
-        gap_max: ms(500),
-    },
-    Fault {
-        number: 6,
-        name: "kill-two",
-        target: Target::TwoNodes,
-        blow: Blow::Kill,
-        gap_max: None,
-    },
-    Fault {
-        number: 7,
-        name: "kill-all",
-        target: Target::AllNodes,
-        blow: Blow::Kill,
-        gap_max: None,
-    },
-    Fault {
-        number: 2,
-        name: "terminate-each",
-        target: Target::EachInTurn,
-        blow: Blow::Terminate,
-        gap_max: ms(50),
-    },
-    Fault {
-        number: 11,
-        name: "pause-leader",
-        target: Target::Leader,
-        blow: Blow::Pause(Duration::from_secs(5)),
-        gap_max: ms(3000),
-    },
-];
-
-/// The fault of that name.
-pub fn by_name(name: &str) -> Option<&'static Fault> {
-    FAULTS.iter().find(|fault| fault.name == name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_numbers_are_unique() {
-        for (index, fault) in FAULTS.iter().enumerate() {
-            assert_eq!(by_name(fault.name), Some(fault));
-            assert!(FAULTS[..index].iter().all(|other| other.number != fault.number));
+impl Fault {
+    /// The plainest form; the catalogue says where others differ.
+    pub const fn new(number: u32, name: &'static str, target: Target, steps: &'static [Step]) -> Fault {
+        Fault {
+            number,
+            name,
+            target,
+            steps,
+            shape: Shape::Combined,
+            need: Need::Processes,
+            with_group: false,
+            configs: &[],
+            gap_max: None,
+            throughput_min: None,
+            without_failures: false,
+            quick: false,
         }
+    }
+
+    pub fn changes_voters(&self) -> bool {
+        self.steps.contains(&Step::Ask(Ask::RemovedVoter))
+    }
+
+    /// Whether processes are all that it touches, not files.
+    pub fn is_of_signals(&self) -> bool {
+        !self.steps.iter().any(|step| matches!(step, Step::Harm(_))) && !self.changes_voters()
+    }
+
+    pub const fn quick(mut self) -> Fault {
+        self.quick = true;
+        self
+    }
+
+    pub const fn within(mut self, milliseconds: u64) -> Fault {
+        self.gap_max = Some(Duration::from_millis(milliseconds));
+        self
     }
 }

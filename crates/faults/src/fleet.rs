@@ -1,10 +1,11 @@
-//! Real `klamm server` processes, each with settings of its own: clusters of any shape, which `klamm dev` does not make.
+//! Real server processes, each with settings of its own: clusters of any shape, which `klamm dev` does not make.
 //!
-//! It starts, kills and stops them and waits until they serve; what a shape or a fault means is decided elsewhere.
+//! It starts, signals and ends them and waits until they serve; what a shape or a fault means is decided elsewhere.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::peer::{Peer, Start};
 
 /// How long a process may take to serve, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +32,32 @@ pub enum Roles {
     Both,
 }
 
+/// What the processes run.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// The binary of `klamm`.
+    Klamm(PathBuf),
+    /// Another system that speaks Kafka's protocol.
+    Peer(Peer),
+}
+
+/// Where a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub address: IpAddr,
+    /// What stands before the program on its command line, such as what enters a network namespace.
+    pub prefix: Vec<OsString>,
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        Place {
+            address: Ipv4Addr::LOCALHOST.into(),
+            prefix: Vec::new(),
+        }
+    }
+}
+
 /// One process that is to be.
 #[derive(Clone, Debug)]
 pub struct Member {
@@ -36,6 +65,7 @@ pub struct Member {
     pub roles: Roles,
     /// Further settings, `KEY=VALUE`; they win over those that the fleet makes.
     pub settings: Vec<String>,
+    pub place: Place,
 }
 
 impl Member {
@@ -44,6 +74,7 @@ impl Member {
             id,
             roles,
             settings: Vec::new(),
+            place: Place::default(),
         }
     }
 
@@ -55,15 +86,15 @@ impl Member {
 
 struct Process {
     member: Member,
-    kafka: String,
-    grpc: String,
-    http: String,
+    kafka: SocketAddr,
+    grpc: SocketAddr,
+    http: SocketAddr,
     child: Option<Child>,
 }
 
-/// Processes on free ports of 127.0.0.1, in one folder. Dropping it kills them.
+/// Processes on free ports, in one folder. Dropping it kills them.
 pub struct Fleet {
-    program: PathBuf,
+    program: Program,
     folder: PathBuf,
     /// `ID@HOST:PORT,…`: the controllers of the beginning.
     controllers: String,
@@ -72,9 +103,9 @@ pub struct Fleet {
 
 impl Fleet {
     /// Finds the ports; starts nothing. The controllers among the members found the quorum.
-    pub fn new(program: &Path, folder: &Path, members: Vec<Member>) -> anyhow::Result<Fleet> {
+    pub fn new(program: Program, folder: &Path, members: Vec<Member>) -> anyhow::Result<Fleet> {
         let mut fleet = Fleet {
-            program: program.to_owned(),
+            program,
             folder: folder.to_owned(),
             controllers: String::new(),
             processes: BTreeMap::new(),
@@ -93,11 +124,11 @@ impl Fleet {
         // All are held until the last one is known.
         let mut held = Vec::new();
         for member in members {
-            let mut free = || -> anyhow::Result<String> {
+            let mut free = || -> anyhow::Result<SocketAddr> {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a free port")?;
-                let address = listener.local_addr()?.to_string();
+                let port = listener.local_addr()?.port();
                 held.push(listener);
-                Ok(address)
+                Ok(SocketAddr::new(member.place.address, port))
             };
             let process = Process {
                 kafka: free()?,
@@ -132,14 +163,36 @@ impl Fleet {
     }
 
     pub async fn start_all(&mut self) -> anyhow::Result<()> {
-        let ids: Vec<_> = self.processes.keys().copied().collect();
-        self.start(&ids).await
+        self.start(&self.ids()).await
     }
 
     fn spawn(&self, id: i32) -> anyhow::Result<Child> {
         let process = self.process(id)?;
         let data = self.data(id);
         std::fs::create_dir_all(&data).with_context(|| format!("creating {}", data.display()))?;
+        let mut line = process.member.place.prefix.clone();
+        match &self.program {
+            Program::Klamm(program) => line.extend(self.klamm_line(program, process)),
+            Program::Peer(peer) => line.extend(["sh".into(), "-c".into(), peer.start.clone().into()]),
+        }
+        let log = OpenOptions::new().create(true).append(true).open(self.log(id));
+        let log = log.with_context(|| format!("opening {}", self.log(id).display()))?;
+        let mut words = line.into_iter();
+        let mut command = Command::new(words.next().context("an empty command line")?);
+        command
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if let Program::Peer(_) = &self.program {
+            command.envs(self.start_of(process).variables());
+        }
+        let child = command.kill_on_drop(true).spawn();
+        child.with_context(|| format!("starting node {id}"))
+    }
+
+    fn klamm_line(&self, program: &Path, process: &Process) -> Vec<OsString> {
+        let id = process.member.id;
         let roles = match process.member.roles {
             Roles::Broker => "broker",
             Roles::Controller => "controller",
@@ -148,33 +201,44 @@ impl Fleet {
         let own = [
             format!("node_id={id}"),
             format!("roles={roles}"),
-            format!("data_dir={}", data.display()),
+            format!("data_dir={}", self.data(id).display()),
             format!("controllers={}", self.controllers),
             format!("listeners=HOST://{}", process.kafka),
             format!("grpc_bind={}", process.grpc),
             format!("http_bind={}", process.http),
         ];
-        let log = OpenOptions::new().create(true).append(true).open(self.log(id));
-        let mut command = Command::new(&self.program);
-        command.arg("server").arg("--end-with-parent");
+        let mut line = vec![program.into(), "server".into(), "--end-with-parent".into()];
         for setting in own.iter().chain(&process.member.settings) {
-            command.arg("--set").arg(setting);
+            line.extend(["--set".into(), setting.into()]);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log.with_context(|| format!("opening {}", self.log(id).display()))?)
-            .kill_on_drop(true);
-        command.spawn().with_context(|| format!("starting node {id}"))
+        line
+    }
+
+    /// What a peer's commands are told of a process.
+    fn start_of(&self, process: &Process) -> Start {
+        Start {
+            node: process.member.id,
+            kafka: process.kafka,
+            controller: process.grpc,
+            controllers: self.controllers.clone(),
+            data: self.data(process.member.id),
+        }
     }
 
     async fn ready(&mut self, id: i32) -> anyhow::Result<()> {
         let log = self.log(id);
+        let is_klamm = matches!(self.program, Program::Klamm(_));
         let process = self.process_mut(id)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let answer = timeout(ASK_TIMEOUT, is_ready(&process.http)).await;
-            if matches!(answer, Ok(Ok(true))) {
+            let answer = timeout(ASK_TIMEOUT, async {
+                match is_klamm {
+                    true => is_ready(process.http).await,
+                    // That a broker serves its partitions is to be seen in the metadata.
+                    false => TcpStream::connect(process.kafka).await.map(|_| true),
+                }
+            });
+            if matches!(answer.await, Ok(Ok(true))) {
                 return Ok(());
             }
             let child = process.child.as_mut().context("it was not started")?;
@@ -200,7 +264,8 @@ impl Fleet {
         self.end(ids, Signal::TERM).await
     }
 
-    async fn end(&mut self, ids: &[i32], signal: Signal) -> anyhow::Result<()> {
+    /// Sends a signal to processes that run.
+    pub fn signal(&self, ids: &[i32], signal: Signal) -> anyhow::Result<()> {
         for &id in ids {
             let child = self.process(id)?.child.as_ref();
             let pid = child
@@ -209,6 +274,11 @@ impl Fleet {
             let pid = pid.with_context(|| format!("node {id} does not run"))?;
             kill_process(pid, signal).with_context(|| format!("signalling node {id}"))?;
         }
+        Ok(())
+    }
+
+    async fn end(&mut self, ids: &[i32], signal: Signal) -> anyhow::Result<()> {
+        self.signal(ids, signal)?;
         for &id in ids {
             self.ended(id).await?;
         }
@@ -228,17 +298,21 @@ impl Fleet {
             .processes
             .values()
             .filter(|one| one.member.roles != Roles::Controller);
-        brokers.map(|one| one.kafka.as_str()).collect::<Vec<_>>().join(",")
+        brokers.map(|one| one.kafka.to_string()).collect::<Vec<_>>().join(",")
+    }
+
+    pub fn ids(&self) -> Vec<i32> {
+        self.processes.keys().copied().collect()
     }
 
     /// A member's gRPC address.
-    pub fn grpc(&self, id: i32) -> anyhow::Result<&str> {
-        Ok(&self.process(id)?.grpc)
+    pub fn grpc(&self, id: i32) -> anyhow::Result<String> {
+        Ok(self.process(id)?.grpc.to_string())
     }
 
     /// Where a member serves HTTP.
-    pub fn http(&self, id: i32) -> anyhow::Result<&str> {
-        Ok(&self.process(id)?.http)
+    pub fn http(&self, id: i32) -> anyhow::Result<String> {
+        Ok(self.process(id)?.http.to_string())
     }
 
     pub fn data(&self, id: i32) -> PathBuf {
@@ -263,7 +337,7 @@ impl Fleet {
 }
 
 /// Whether the node says that it serves. Only for our own nodes: it speaks HTTP/1.0 and no more.
-async fn is_ready(http: &str) -> std::io::Result<bool> {
+async fn is_ready(http: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect(http).await?;
     stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
     let mut status = [0; 12];

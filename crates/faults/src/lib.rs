@@ -1,20 +1,33 @@
 //! Breaks a cluster of real processes and holds what happens against the promises.
 //!
-//! A fault is data ([`FAULTS`]); [`run`] starts a load, strikes, waits for writes to come back, mends, reads everything
-//! and asks `klamm-verify` for the verdict. It only ever touches processes that it started, unless
-//! the user names commands that break and mend a cluster of theirs.
+//! A fault is data ([`FAULTS`]): whom it hits, and steps. [`run`] starts a load, carries the steps out, reads everything and
+//! asks `klamm-verify` for the verdict; every run becomes a line of the record ([`Line`]), the record a page ([`page`]). It
+//! only ever touches processes that it started, unless the user names commands that break and mend a cluster of theirs.
 
+mod ask;
+mod catalogue;
+mod checklist;
 mod cluster;
 mod fault;
 mod fleet;
-mod nodes;
+mod ground;
+mod harm;
+mod ledger;
+mod page;
+mod peer;
 mod plan;
-mod report;
+mod record;
 mod run;
+mod small_disk;
+mod steps;
 
+pub use catalogue::{FAULTS, chosen};
+pub use checklist::CHECKLIST;
 pub use cluster::{Cluster, Foreign};
-pub use fault::{Blow, FAULTS, Fault, Target, by_name};
-pub use fleet::{Fleet, Member, Roles};
-pub use nodes::Nodes;
-pub use report::{Summary, summary};
+pub use fault::{Fault, Need, Shape, Step, Target};
+pub use fleet::{Fleet, Member, Place, Program, Roles};
+pub use ground::Ground;
+pub use page::page;
+pub use peer::Peer;
+pub use record::{Line, Summary, summaries};
 pub use run::{RunResult, run};

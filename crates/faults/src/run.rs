@@ -1,213 +1,151 @@
-//! One run of one fault: load, blow, recovery, mend, verdict.
+//! One run of one fault: a load, the steps, everything read to the end, the verdict.
 
-use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use klamm_client::admin::Admin;
-use klamm_types::NodeId;
-use klamm_verify::{History, Load, Verdict, Workload, check, longest_gap};
-use rustix::process::Signal;
-use serde::Serialize;
-use tokio::time::{sleep, timeout};
+use klamm_client::{Client, ClientConfig};
+use klamm_verify::{Load, Run, Verdict};
 
-use crate::cluster::Cluster;
-use crate::fault::{Blow, Fault, Target};
-use crate::plan::{Plan, plan};
+use crate::ask::Asker;
+use crate::fault::{Fault, Shape};
+use crate::ground::Ground;
+use crate::ledger::Ledger;
+use crate::plan::{Cast, Plan, plan};
+use crate::steps::{Steps, in_sync, steady};
 
-/// Acknowledgements of each partition before a blow: the load is steady then.
+/// Acknowledgements of each partition before a fault: the load is steady then.
 const STEADY: u64 = 30;
-/// Acknowledgements of each partition after a blow: writes are back then.
-const BACK: u64 = 10;
-/// How long writes may stay away before a run counts as failed.
-const BACK_MAX: Duration = Duration::from_secs(40);
-/// How long until all replicas are in sync again.
-const HEALED_MAX: Duration = Duration::from_secs(60);
-/// How long a majority stays away, where no write can be acknowledged meanwhile.
-const MAJORITY_AWAY: Duration = Duration::from_secs(2);
-const LOOK_INTERVAL: Duration = Duration::from_millis(25);
+/// And before faults that harm closed segments: enough of them must be there.
+const STEADY_WITH_SEGMENTS: u64 = 1300;
+/// Acknowledgements of each partition after everything.
+const AFTER: u64 = 10;
+/// So often a member of the group comes and goes.
+const REJOIN: Duration = Duration::from_secs(2);
 
 /// What a run showed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct RunResult {
-    pub number: u32,
-    pub fault: String,
-    pub round: usize,
     pub victims: Vec<i32>,
     pub controller: i32,
-    /// Of every partition that a victim led (of all, if it led none), in milliseconds.
-    pub gaps_ms: Vec<f64>,
+    /// Of every partition that a victim led (of all, if it led none).
+    pub write_gaps: Vec<Duration>,
+    pub read_gaps: Vec<Duration>,
+    /// From a blow to the controller until it decided again.
+    pub metadata_gap: Option<Duration>,
     pub verdict: Verdict,
-    pub seconds: f64,
+    pub length: Duration,
 }
 
 /// Runs a fault once against a cluster that is whole, and leaves it whole.
-pub async fn run(fault: &Fault, cluster: &Cluster, round: usize) -> anyhow::Result<RunResult> {
+///
+/// # Errors
+/// A step could not be done, or what must come did not: writes, replicas in sync, what was asked for. The cluster may be
+/// in any state then.
+pub async fn run(fault: &Fault, ground: &mut Ground, round: usize) -> anyhow::Result<RunResult> {
     let begin = Instant::now();
-    let mut load = Load::new(
-        cluster.bootstrap(),
-        format!("{}-{round}-{:08x}", fault.name, rand::random::<u32>()),
-    );
-    let (controller, all) = cast(cluster.bootstrap()).await?;
-    let Plan { victims, assignments } = plan(fault.target, &all, controller, load.partitions, round);
+    let topic = format!("{}-{round}-{:08x}", fault.name, rand::random::<u32>());
+    let mut load = load(fault, ground, &topic);
+    let cast = cast(&load.bootstrap, fault.shape).await?;
+    let Plan { victims, assignments } = plan(fault.target, &cast, load.partitions, round);
     load.assignments = assignments;
-    let workload = Workload::start(load).await.context("starting the load")?;
-    let admin = workload.client().admin();
-    in_sync(&admin, &workload.load().topic, all.len()).await?;
-    steady(&workload, STEADY, "the load never became steady").await?;
-    let mut blows = Vec::new();
-    if fault.target == Target::EachInTurn {
-        for &victim in &victims {
-            blows.push(strike(fault, cluster, &workload, &[victim], all.len()).await?);
-        }
+    let ledger = Arc::new(Ledger::new(load.partitions, fault.with_group));
+    let mut run = Run::start(load, ledger.clone()).await.context("starting the load")?;
+    let admin = run.client().admin();
+    in_sync(&admin, &topic).await?;
+    let first = if fault.configs.is_empty() {
+        STEADY
     } else {
-        blows.push(strike(fault, cluster, &workload, &victims, all.len()).await?);
-    }
-    steady(
-        &workload,
-        BACK,
-        "writes did not go on after the cluster was whole again",
-    )
-    .await?;
-    let topic = workload.load().topic.clone();
-    let history = workload.finish().await.context("reading everything back")?;
+        STEADY_WITH_SEGMENTS
+    };
+    steady(&run, first, "the load never became steady").await?;
+    let victims = match victims.is_empty() {
+        true => vec![
+            admin
+                .group_coordinator(&topic)
+                .await
+                .context("the group's coordinator")?
+                .0,
+        ],
+        false => victims,
+    };
+    let asker = Asker::prepare(&run.load().bootstrap, &topic, fault.steps).await?;
+    let steady_from = run.elapsed();
+    let mut steps = Steps::new(ground, &run, asker, victims.clone());
+    steps.all(fault.steps).await?;
+    let done = steps.finish().await?;
+    let over = run.elapsed();
+    steady(&run, AFTER, "writes did not go on after the cluster was whole again").await?;
+    let verdict = read_everything(&mut run, &ledger).await?;
     admin.delete_topic(&topic).await.context("deleting the run's topic")?;
+    hold_to(fault, &ledger, (steady_from, over), run.load())?;
+    let gaps: Vec<_> = done.gaps(&ledger);
     Ok(RunResult {
-        number: fault.number,
-        fault: fault.name.to_owned(),
-        round,
-        victims: victims.iter().map(|node| node.0).collect(),
-        controller: controller.0,
-        gaps_ms: blows.iter().flat_map(|blow| gaps(&history, blow)).collect(),
-        verdict: check(&history),
-        seconds: begin.elapsed().as_secs_f64(),
+        victims,
+        controller: cast.controller,
+        write_gaps: gaps.iter().filter_map(|gaps| gaps.write).collect(),
+        read_gaps: gaps.iter().filter_map(|gaps| gaps.read).collect(),
+        metadata_gap: done.metadata_gap,
+        verdict,
+        length: begin.elapsed(),
     })
 }
 
-/// The active controller and all nodes.
-async fn cast(bootstrap: &str) -> anyhow::Result<(NodeId, Vec<NodeId>)> {
-    let client = klamm_client::Client::connect(klamm_client::ClientConfig::new(bootstrap)).await?;
-    let quorum = client.admin().describe_quorum().await?;
-    let controller = quorum.leader.context("there is no active controller")?;
-    let mut nodes: Vec<_> = quorum.voters.iter().map(|voter| voter.node).collect();
-    nodes.sort_unstable();
+fn load(fault: &Fault, ground: &Ground, topic: &str) -> Load {
+    let setting = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    let two = ("min.insync.replicas", "2");
+    Load {
+        configs: fault.configs.iter().chain([&two]).map(setting).collect(),
+        group_members: if fault.with_group { 3 } else { 0 },
+        rejoin_interval: fault.with_group.then_some(REJOIN),
+        ..Load::new(ground.cluster.bootstrap(), topic)
+    }
+}
+
+/// The active controller and the brokers.
+async fn cast(bootstrap: &str, shape: Shape) -> anyhow::Result<Cast> {
+    let client = Client::connect(ClientConfig::new(bootstrap)).await?;
+    let admin: Admin = client.admin();
+    let quorum = admin.describe_quorum().await?;
+    let controller = quorum.leader.context("there is no active controller")?.0;
+    let cluster = admin.describe_cluster().await?;
+    let alive = cluster.brokers.iter().filter(|broker| !broker.fenced);
+    let mut brokers: Vec<i32> = alive.map(|broker| broker.id.0).collect();
+    brokers.sort_unstable();
     ensure!(
-        nodes.len() >= 3,
-        "the faults need three nodes, there are {}",
-        nodes.len()
+        brokers.len() >= 3,
+        "the faults need three brokers, there are {}",
+        brokers.len()
     );
-    Ok((controller, nodes))
+    Ok(Cast {
+        brokers,
+        controller,
+        shape,
+    })
 }
 
-/// When a blow fell and which partitions it concerned.
-struct Struck {
-    at: Duration,
-    partitions: Vec<i32>,
+async fn read_everything(run: &mut Run, ledger: &Ledger) -> anyhow::Result<Verdict> {
+    run.stop_producing().await?;
+    if let Some(unread) = run.read_to_end().await?.pop() {
+        return Err(anyhow::Error::new(unread).context("reading everything back"));
+    }
+    Ok(ledger.finish())
 }
 
-async fn strike(
-    fault: &Fault,
-    cluster: &Cluster,
-    workload: &Workload,
-    victims: &[NodeId],
-    replicas: usize,
-) -> anyhow::Result<Struck> {
-    let (admin, topic) = (workload.client().admin(), workload.load().topic.clone());
-    let description = admin.describe_topic(&topic).await?;
-    let led = |node: Option<NodeId>| node.is_some_and(|leader| victims.contains(&leader));
-    let mut partitions: Vec<_> = description
-        .partitions
-        .iter()
-        .filter(|one| led(one.leader))
-        .map(|one| one.partition)
-        .collect();
-    if partitions.is_empty() {
-        partitions = description.partitions.iter().map(|one| one.partition).collect();
+/// What a fault promises beside the verdict and the gaps.
+fn hold_to(fault: &Fault, ledger: &Ledger, (from, to): (Duration, Duration), load: &Load) -> anyhow::Result<()> {
+    if fault.without_failures {
+        let failures = ledger.failures();
+        ensure!(failures == 0, "{failures} produces failed");
     }
-    let at = workload.elapsed();
-    let signal = match fault.blow {
-        Blow::Kill => Signal::KILL,
-        Blow::Terminate => Signal::TERM,
-        Blow::Pause(_) => Signal::STOP,
-    };
-    for victim in victims {
-        cluster.signal(victim.0, signal).await?;
+    if let Some(percent) = fault.throughput_min {
+        let usual = f64::from(load.records_per_second) * (to - from).as_secs_f64();
+        let share = ledger.acknowledged_between(from, to) as f64 / usual * 100.0;
+        ensure!(
+            share >= f64::from(percent),
+            "only {share:.0} % of the throughput went on"
+        );
     }
-    let struck = Instant::now();
-    if victims.len() * 2 < replicas {
-        steady(workload, BACK, "writes did not come back").await?;
-    } else {
-        // Without a majority nothing can be acknowledged, and that is what is to be seen for a while.
-        sleep(MAJORITY_AWAY).await;
-    }
-    match fault.blow {
-        Blow::Pause(length) => {
-            sleep(length.saturating_sub(struck.elapsed())).await;
-            for victim in victims {
-                cluster.signal(victim.0, Signal::CONT).await?;
-            }
-        }
-        Blow::Kill | Blow::Terminate => {
-            for victim in victims {
-                cluster.start_node(victim.0).await?;
-            }
-        }
-    }
-    in_sync(&admin, &topic, replicas).await?;
-    Ok(Struck { at, partitions })
-}
-
-/// Waits until every partition took `more` writes from now on.
-async fn steady(workload: &Workload, more: u64, otherwise: &'static str) -> anyhow::Result<()> {
-    let since = workload.progress().counts();
-    if timeout(BACK_MAX, workload.progress().wait_for_more(&since, more))
-        .await
-        .is_ok()
-    {
-        return Ok(());
-    }
-    let now = workload.progress().counts();
-    let stuck: Vec<_> = (0..)
-        .zip(now.iter().zip(&since))
-        .filter(|(_, (now, since))| **now < **since + more)
-        .collect();
-    anyhow::bail!("{otherwise}: within {BACK_MAX:?}, partitions (number, acknowledged now and before) {stuck:?}");
-}
-
-/// Waits until all replicas of all partitions are in sync.
-async fn in_sync(admin: &Admin, topic: &str, replicas: usize) -> anyhow::Result<()> {
-    let last = std::sync::Mutex::new(String::new());
-    let healed = until(LOOK_INTERVAL, || async {
-        let described = admin.describe_topic(topic).await;
-        let whole = match &described {
-            Ok(topic) => topic
-                .partitions
-                .iter()
-                .all(|one| one.isr.len() == replicas && one.leader.is_some()),
-            Err(_) => false,
-        };
-        if !whole {
-            *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = format!("{described:?}");
-        }
-        whole
-    });
-    let outcome = timeout(HEALED_MAX, healed).await;
-    let last = last.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    outcome.with_context(|| format!("the replicas were not in sync within {HEALED_MAX:?}: {last}"))
-}
-
-async fn until<F: Future<Output = bool>>(pause: Duration, look: impl Fn() -> F) {
-    while !look().await {
-        sleep(pause).await;
-    }
-}
-
-fn gaps(history: &History, struck: &Struck) -> Vec<f64> {
-    let gap = |&partition: &i32| longest_gap(history, partition, struck.at);
-    struck
-        .partitions
-        .iter()
-        .filter_map(gap)
-        .map(|gap| gap.length.as_secs_f64() * 1000.0)
-        .collect()
+    Ok(())
 }

@@ -24,6 +24,18 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Of a judge that has finished.
+    pub fn of(judge: &Judge) -> Verdict {
+        let totals = judge.totals();
+        let mut verdict = Verdict {
+            acknowledged: totals.acknowledged,
+            read: totals.read,
+            ..Verdict::default()
+        };
+        verdict.count(judge.findings());
+        verdict
+    }
+
     pub fn is_good(&self) -> bool {
         self.lost + self.doubled + self.reordered + self.inconsistent == 0
     }
@@ -50,14 +62,7 @@ pub fn check(history: &History) -> Verdict {
         tell(&mut judge, partition, recorded);
     }
     judge.finish(Ending::Read);
-    let totals = judge.totals();
-    let mut verdict = Verdict {
-        acknowledged: totals.acknowledged,
-        read: totals.read,
-        ..Verdict::default()
-    };
-    verdict.count(judge.findings());
-    verdict
+    Verdict::of(&judge)
 }
 
 fn tell(judge: &mut Judge, partition: i32, recorded: &PartitionHistory) {

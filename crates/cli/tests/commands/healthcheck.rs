@@ -9,7 +9,7 @@ async fn alive_and_ready_are_told_apart() {
     let members = (1..=3).map(|id| Member::new(id, Roles::Both)).collect();
     let (mut nodes, _folder) = fleet(members);
     nodes.start_all().await.unwrap();
-    let address = nodes.http(1).unwrap().to_owned();
+    let address = nodes.http(1).unwrap();
     let ready = ["healthcheck", "--address", &address];
     let alive = ["healthcheck", "--live", "--address", &address];
     assert_eq!(klamm(&ready).good(), format!("{address} is ready\n"));

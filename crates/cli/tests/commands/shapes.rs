@@ -149,7 +149,7 @@ async fn brokers_in_racks_apart_from_controllers_that_all_change() {
     nodes.join(vec![Member::new(4, Roles::Controller)]).unwrap();
     nodes.start(&[4]).await.unwrap();
     cli.until(Cli::quorum, |quorum| quorum.observers == [4]);
-    cli.run(&["quorum", "add", "4", nodes.grpc(4).unwrap()]).good();
+    cli.run(&["quorum", "add", "4", &nodes.grpc(4).unwrap()]).good();
     assert_eq!(cli.quorum().voters, [1, 2, 3, 4]);
     for gone in 1..=3 {
         cli.run(&["quorum", "remove", &gone.to_string()]).good();
@@ -205,7 +205,7 @@ async fn a_broker_alone_can_bring_the_quorum_back() {
     nodes.kill(&[1]).await.unwrap();
     // The only controller is gone with its disk. The broker that stopped last knows the most.
     std::fs::remove_dir_all(nodes.data(1)).unwrap();
-    let (data, address) = (nodes.data(12), nodes.grpc(12).unwrap().to_owned());
+    let (data, address) = (nodes.data(12), nodes.grpc(12).unwrap());
     let recover = ["quorum", "recover", "--node", "12", "--address", &address, "--data-dir"];
     cli.run(&[&recover[..], &[data.to_str().unwrap()]].concat()).good();
     for (id, roles) in [(11, Roles::Broker), (12, Roles::Both)] {
@@ -235,7 +235,7 @@ async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
     .good();
     cli.produce("orders", &lines("before"));
     cli.until_in_sync("orders", 3);
-    let (data, address) = (nodes.data(1), nodes.grpc(1).unwrap().to_owned());
+    let (data, address) = (nodes.data(1), nodes.grpc(1).unwrap());
     let data = data.to_str().unwrap();
     let recover = [
         "quorum",
@@ -269,7 +269,7 @@ async fn a_lost_quorum_is_built_anew_and_nothing_acknowledged_is_lost() {
     };
     cli.until(Cli::quorum, |quorum| *quorum == joined);
     for node in [2, 3] {
-        cli.run(&["quorum", "add", &node.to_string(), nodes.grpc(node).unwrap()])
+        cli.run(&["quorum", "add", &node.to_string(), &nodes.grpc(node).unwrap()])
             .good();
     }
     assert_eq!(cli.quorum().voters, [1, 2, 3]);

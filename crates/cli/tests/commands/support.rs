@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use klamm_faults::{Fleet, Member};
+use klamm_faults::{Fleet, Member, Program};
 use tempfile::TempDir;
 
 pub fn program() -> &'static Path {
@@ -69,7 +69,10 @@ pub fn klamm_with(input: &str, arguments: &[&str]) -> Done {
 /// Processes of a shape, not started yet. The folder lives as long as the second part.
 pub fn fleet(members: Vec<Member>) -> (Fleet, TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    (Fleet::new(program(), folder.path(), members).unwrap(), folder)
+    (
+        Fleet::new(Program::Klamm(program().to_owned()), folder.path(), members).unwrap(),
+        folder,
+    )
 }
 
 /// `klamm dev`; it is stopped when this is dropped.

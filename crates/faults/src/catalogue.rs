@@ -1,0 +1,390 @@
+//! Every fault that can be run. One line of the checklist may have several forms.
+
+use std::time::Duration;
+
+use crate::fault::{Ask, Fault, Need, Shape, Step, Target};
+use crate::harm::Harm;
+
+const fn seconds(seconds: u64) -> Step {
+    Step::Wait(Duration::from_secs(seconds))
+}
+
+/// Killed; writes come back without it; started again.
+const KILLED: &[Step] = &[Step::Kill, Step::WritesBack, Step::Start, Step::InSync];
+/// Killed with so many others that no write can be acknowledged.
+const KILLED_WITH_OTHERS: &[Step] = &[Step::Kill, seconds(2), Step::Start, Step::InSync];
+const TERMINATED: &[Step] = &[Step::Terminate, Step::WritesBack, Step::Start, Step::InSync];
+/// Small enough that several are closed before the fault strikes.
+const SMALL_SEGMENTS: &[(&str, &str)] = &[("segment.bytes", "1048576")];
+
+const fn harmed(number: u32, name: &'static str, target: Target, steps: &'static [Step]) -> Fault {
+    Fault {
+        configs: SMALL_SEGMENTS,
+        ..Fault::new(number, name, target, steps).within(300)
+    }
+}
+
+pub const FAULTS: &[Fault] = &[
+    Fault::new(1, "kill-leader", Target::Leader, KILLED).quick().within(300),
+    Fault {
+        without_failures: true,
+        ..Fault::new(2, "terminate-leader", Target::Leader, TERMINATED)
+            .quick()
+            .within(50)
+    },
+    Fault::new(3, "kill-follower", Target::Follower, KILLED)
+        .quick()
+        .within(300),
+    Fault::new(
+        4,
+        "kill-controller",
+        Target::Controller,
+        &[
+            Step::Kill,
+            Step::Ask(Ask::NewTopic),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(500),
+    Fault {
+        shape: Shape::Apart,
+        ..Fault::new(
+            4,
+            "kill-controller-alone",
+            Target::Controller,
+            &[
+                Step::Kill,
+                Step::Ask(Ask::NewTopic),
+                Step::WritesBack,
+                Step::Start,
+                Step::InSync,
+            ],
+        )
+        .quick()
+        .within(300)
+    },
+    Fault {
+        with_group: true,
+        ..Fault::new(5, "kill-leader-and-controller", Target::LeaderAndController, KILLED)
+            .quick()
+            .within(500)
+    },
+    Fault::new(6, "kill-two", Target::TwoNodes, KILLED_WITH_OTHERS).quick(),
+    Fault::new(7, "kill-all", Target::AllNodes, KILLED_WITH_OTHERS).quick(),
+    Fault {
+        throughput_min: Some(80),
+        ..Fault::new(
+            10,
+            "crash-loop",
+            Target::Leader,
+            &[Step::Times(5, &[Step::Kill, seconds(2), Step::Start]), Step::InSync],
+        )
+        .within(300)
+    },
+    Fault::new(
+        11,
+        "pause-leader",
+        Target::Leader,
+        &[Step::Pause, Step::WritesBack, seconds(5), Step::Resume, Step::InSync],
+    )
+    .quick()
+    .within(3000),
+    Fault::new(
+        11,
+        "pause-leader-30s",
+        Target::Leader,
+        &[Step::Pause, Step::WritesBack, seconds(30), Step::Resume, Step::InSync],
+    )
+    .within(3000),
+    Fault::new(
+        12,
+        "pause-controller",
+        Target::Controller,
+        &[
+            Step::Pause,
+            Step::WritesBack,
+            seconds(5),
+            Step::Ask(Ask::ChangedTopic),
+            Step::Resume,
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(4000),
+    Fault {
+        need: Need::SmallDisks,
+        ..Fault::new(
+            23,
+            "full-disk-leader",
+            Target::Leader,
+            &[Step::Fill, seconds(3), Step::Free, Step::WritesBack, Step::InSync],
+        )
+        .quick()
+    },
+    Fault {
+        need: Need::SmallDisks,
+        ..Fault::new(
+            24,
+            "full-disk-follower",
+            Target::Follower,
+            &[Step::Fill, Step::OutOfSync, Step::WritesBack, Step::Free, Step::InSync],
+        )
+        .within(4000)
+    },
+    Fault {
+        need: Need::SmallDisks,
+        shape: Shape::Apart,
+        ..Fault::new(
+            25,
+            "full-disk-controller",
+            Target::Controller,
+            &[
+                Step::Fill,
+                Step::Ask(Ask::ChangedTopic),
+                Step::WritesBack,
+                Step::Free,
+                Step::InSync,
+            ],
+        )
+        .within(300)
+    },
+    harmed(
+        28,
+        "flip-a-bit",
+        Target::Follower,
+        &[Step::Kill, Step::Harm(Harm::FlipBit), Step::Start, Step::InSync],
+    ),
+    harmed(
+        28,
+        "flip-a-bit-of-a-leader",
+        Target::Leader,
+        &[
+            Step::Kill,
+            Step::Harm(Harm::FlipBit),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    ),
+    harmed(
+        29,
+        "cut-tail",
+        Target::Leader,
+        &[
+            Step::Kill,
+            Step::Harm(Harm::CutTail),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    ),
+    harmed(
+        29,
+        "zero-page",
+        Target::Leader,
+        &[
+            Step::Kill,
+            Step::Harm(Harm::ZeroPage),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    ),
+    harmed(
+        29,
+        "missing-indexes",
+        Target::Leader,
+        &[
+            Step::Kill,
+            Step::Harm(Harm::DropIndexes),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    ),
+    harmed(
+        29,
+        "missing-epochs",
+        Target::Leader,
+        &[
+            Step::Kill,
+            Step::Harm(Harm::DropEpochs),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    ),
+    Fault::new(
+        30,
+        "lose-directory",
+        Target::Leader,
+        &[
+            Step::Kill,
+            Step::Harm(Harm::Empty),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(300),
+    Fault::new(
+        31,
+        "restore-backup",
+        Target::Leader,
+        &[
+            Step::Terminate,
+            Step::Harm(Harm::Keep),
+            Step::Start,
+            Step::InSync,
+            Step::WritesBack,
+            Step::Kill,
+            Step::WritesBack,
+            Step::Harm(Harm::Restore),
+            Step::Start,
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(300),
+    Fault::new(
+        35,
+        "recreate-topic",
+        Target::LeaderAndController,
+        &[
+            Step::Kill,
+            Step::Ask(Ask::RecreatedTopic),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(500),
+    Fault::new(
+        36,
+        "change-topic",
+        Target::LeaderAndController,
+        &[
+            Step::Kill,
+            Step::Ask(Ask::ChangedTopic),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(500),
+    Fault {
+        without_failures: true,
+        ..Fault::new(38, "rolling-restart", Target::AllNodes, &[Step::Each(TERMINATED)])
+            .quick()
+            .within(50)
+    },
+    Fault::new(
+        39,
+        "replace-voter",
+        Target::Controller,
+        &[
+            Step::Kill,
+            Step::Ask(Ask::RemovedVoter),
+            Step::Harm(Harm::Empty),
+            Step::Start,
+            Step::Ask(Ask::AddedVoter),
+            Step::InSync,
+        ],
+    )
+    .quick()
+    .within(500),
+    Fault {
+        with_group: true,
+        ..Fault::new(41, "kill-coordinator", Target::Coordinator, KILLED)
+            .quick()
+            .within(500)
+    },
+    Fault {
+        with_group: true,
+        ..Fault::new(
+            42,
+            "kill-coordinator-again-and-again",
+            Target::Coordinator,
+            &[Step::Times(
+                3,
+                &[Step::Kill, Step::WritesBack, Step::Start, Step::InSync],
+            )],
+        )
+        .within(500)
+    },
+];
+
+/// Those of a name or a number.
+pub fn chosen(word: &str) -> Vec<&'static Fault> {
+    let number: Option<u32> = word.parse().ok();
+    let meant = |fault: &&Fault| fault.name == word || Some(fault.number) == number;
+    FAULTS.iter().filter(meant).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checklist::CHECKLIST;
+
+    #[test]
+    fn names_are_unique_and_numbers_those_of_the_checklist() {
+        for (index, fault) in FAULTS.iter().enumerate() {
+            assert_eq!(chosen(fault.name), [fault]);
+            assert!(FAULTS[..index].iter().all(|other| other.name != fault.name));
+            assert!(
+                CHECKLIST.iter().any(|line| line.number == fault.number),
+                "{}",
+                fault.name
+            );
+        }
+        assert_eq!(chosen("29").len(), 4);
+        assert!(chosen("no such").is_empty());
+    }
+
+    /// What runs when a step begins, as far as the steps before tell.
+    fn walk(steps: &[Step], running: &mut bool) {
+        for step in steps {
+            match step {
+                Step::Kill | Step::Terminate => {
+                    assert!(*running, "{steps:?}");
+                    *running = false;
+                }
+                Step::Start => {
+                    assert!(!*running, "{steps:?}");
+                    *running = true;
+                }
+                Step::Harm(_) => assert!(!*running, "{steps:?}"),
+                Step::Each(inner) => {
+                    let mut one = *running;
+                    walk(inner, &mut one);
+                    assert!(one);
+                }
+                Step::Times(_, inner) => walk(inner, running),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn every_fault_leaves_the_cluster_whole() {
+        for fault in FAULTS {
+            let mut running = true;
+            walk(fault.steps, &mut running);
+            assert!(running, "{} leaves victims down", fault.name);
+            let count = |wanted: Step| fault.steps.iter().filter(|step| **step == wanted).count();
+            assert_eq!(count(Step::Pause), count(Step::Resume), "{}", fault.name);
+            assert_eq!(count(Step::Fill), count(Step::Free), "{}", fault.name);
+            let last = match fault.steps.last() {
+                Some(Step::Each(inner) | Step::Times(_, inner)) => inner.last(),
+                last => last,
+            };
+            assert_eq!(last, Some(&Step::InSync), "{}", fault.name);
+        }
+    }
+}
