@@ -7,6 +7,7 @@
 mod cluster;
 mod fault;
 mod fleet;
+pub mod network;
 mod nodes;
 mod plan;
 mod report;
