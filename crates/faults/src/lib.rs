@@ -5,6 +5,7 @@
 //! the user names commands that break and mend a cluster of theirs.
 
 mod cluster;
+pub mod disk;
 mod fault;
 mod fleet;
 pub mod network;

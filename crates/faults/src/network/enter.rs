@@ -1,4 +1,5 @@
-//! Moves the whole program into a network namespace of its own, so that nothing it does touches the machine's.
+//! Moves the whole program into namespaces of its own, so that nothing it does touches the machine's network, and what
+//! it mounts goes with it.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,8 @@ use super::device;
 const LEFT: &str = "KLAMM_FAULTS_LEFT_NETWORK";
 const NAMESPACE: &str = "/proc/self/ns/net";
 
-/// Starts the program anew in a network namespace of its own: nothing but its own loopback device is there. Call it
+/// Starts the program anew in a network namespace of its own, in which nothing but a loopback device is, and in a mount
+/// namespace of its own, whose mounts nobody else sees. Call it
 /// first thing in `main`, before there is any thread and before anything was done. It returns at once in the program
 /// that was started anew; if the machine lacks something, it says what, and the program goes on where it was.
 ///
@@ -60,9 +62,9 @@ fn namespace() -> anyhow::Result<OsString> {
 
 fn unshare_arguments() -> Vec<&'static str> {
     if rustix::process::geteuid().is_root() {
-        vec!["--net", "--"]
+        vec!["--mount", "--net", "--"]
     } else {
-        vec!["--user", "--map-root-user", "--net", "--"]
+        vec!["--user", "--map-root-user", "--mount", "--net", "--"]
     }
 }
 

@@ -18,6 +18,9 @@ use super::{host_of, packet};
 /// How many packets are read from one device before the others have their turn.
 const TURN_PACKETS: usize = 32;
 
+/// How many packets may be under way; what comes beyond is dropped. It is 900 MB at most.
+const UNDER_WAY_MAX: usize = 100_000;
+
 /// What the thread shares with the network that it belongs to.
 pub struct Shared {
     pub sky: Mutex<Sky>,
@@ -138,6 +141,10 @@ impl Forwarder {
             let Some(to) = packet::destination(packet).and_then(host_of) else {
                 continue;
             };
+            if self.under_way.len() >= UNDER_WAY_MAX {
+                self.sky().overflow(from, to);
+                continue;
+            }
             let now = self.start.elapsed();
             let deliveries = self.sky().judge(now, from, to, packet.to_vec());
             for delivery in deliveries {

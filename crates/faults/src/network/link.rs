@@ -64,7 +64,7 @@ pub struct Counters {
     /// Dropped because the link was cut, when they came or while they were under way.
     pub cut: u64,
     pub lost: u64,
-    /// Dropped because the queue in front of a narrow link was full.
+    /// Dropped because the queue in front of a narrow link was full, or too much was under way everywhere.
     pub overflowed: u64,
     /// Held for any time: delay, jitter, a queue.
     pub delayed: u64,

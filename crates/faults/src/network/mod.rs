@@ -12,6 +12,10 @@
 //! itself must be in a namespace of its own before ([`enter_own_namespace`]): the machine's network is never touched,
 //! nothing has a name there, and everything ends with the program, also by SIGKILL.
 //!
+//! It costs little beside what runs on it: on two busy cores one connection carried 180 MB/s with 1.8 s of processor per
+//! GB, both kernels' TCP and both programs included, and a round trip took 40 µs longer than by loopback
+//! (`cargo test -p klamm-faults --test network -- measure`).
+//!
 //! What it does not do: IPv6, names, addresses outside its own, and more than one network at a time in a program.
 
 mod device;

@@ -106,6 +106,11 @@ impl Sky {
         way.judge(&mut self.chance, now, (from, to), packet)
     }
 
+    /// A packet was dropped because too many are under way.
+    pub fn overflow(&mut self, from: i32, to: i32) {
+        self.ways.entry((from, to)).or_default().counters.overflowed += 1;
+    }
+
     /// Whether a delivery that is due still arrives; counted as forwarded or as cut.
     pub fn arrives(&mut self, delivery: &Delivery) -> bool {
         let way = self.ways.entry((delivery.from, delivery.to)).or_default();
