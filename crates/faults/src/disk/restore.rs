@@ -21,14 +21,14 @@ pub enum Survivors {
 }
 
 /// What a loss of power took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Files that had unsynced content.
-    pub files: u64,
+    /// Files that had unsynced content, by their path below the mount.
+    pub files: Vec<String>,
     /// Pages of theirs that went back.
     pub pages: u64,
-    /// Names that stand for something else or nothing again.
-    pub names: u64,
+    /// Names that stand for something else or nothing again, by their path below the mount.
+    pub names: Vec<String>,
     /// Programs still had files open: their handles fail from now on.
     pub were_open: bool,
 }
@@ -49,12 +49,12 @@ pub fn lose_power(tree: &Tree, survivors: Survivors) -> io::Result<Lost> {
     for record in records {
         let size_now = record.node.size()?;
         let restore = record.unsynced.restore(size_now, chance.as_mut());
+        lost.files.push(tree.path_of(&record.node, None));
         let file = record.node.open(true)?;
         file.set_len(restore.size)?;
         for (offset, content) in &restore.pages {
             file.write_all_at(content, *offset)?;
         }
-        lost.files += 1;
         lost.pages += restore.pages.len() as u64;
     }
     lost.names = restore_names(tree, &tree.names())?;
@@ -63,14 +63,15 @@ pub fn lose_power(tree: &Tree, survivors: Survivors) -> io::Result<Lost> {
 
 /// First takes away what changed names stand for, then gives back what the disk has for them; so a name may have gone
 /// anywhere in between.
-fn restore_names(tree: &Tree, record: &NameRecord) -> io::Result<u64> {
-    let mut changed = Vec::new();
+fn restore_names(tree: &Tree, record: &NameRecord) -> io::Result<Vec<String>> {
+    let (mut changed, mut paths) = (Vec::new(), Vec::new());
     for entry in record.names.entries() {
         let Some(folder) = record.folders.get(&entry.folder) else {
             continue;
         };
         let now = inode_at(folder, &entry.name)?;
         if now != entry.on_disk {
+            paths.push(tree.path_of(folder, Some(&entry.name)));
             changed.push((folder, entry, now));
         }
     }
@@ -84,7 +85,7 @@ fn restore_names(tree: &Tree, record: &NameRecord) -> io::Result<u64> {
             give_back(tree, folder, entry, inode)?;
         }
     }
-    Ok(changed.len() as u64)
+    Ok(paths)
 }
 
 /// Moves what the name stands for among the kept.

@@ -78,9 +78,12 @@ impl Tree {
 
     /// The path below the mount, with a name in that folder if one is given.
     pub fn path(&self, inode: INodeNo, name: Option<&OsStr>) -> String {
-        let Ok(path) = self.node(inode).and_then(|node| node.path()) else {
-            return String::new();
-        };
+        let node = self.node(inode);
+        node.map(|node| self.path_of(&node, name)).unwrap_or_default()
+    }
+
+    pub fn path_of(&self, node: &Node, name: Option<&OsStr>) -> String {
+        let path = node.path().unwrap_or_default();
         let path = path.strip_prefix(&self.root_path).unwrap_or(&path);
         let path = name.map_or(path.to_owned(), |name| path.join(name));
         path.to_string_lossy().into_owned()

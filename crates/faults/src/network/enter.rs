@@ -9,8 +9,8 @@ use anyhow::{Context, bail, ensure};
 
 use super::device;
 
-/// Names the namespace that the program came from.
-const LEFT: &str = "KLAMM_FAULTS_LEFT_NETWORK";
+/// Names the namespace that the program came from. Not `KLAMM_…`: a node would take that for a setting.
+const LEFT: &str = "FAULTS_LEFT_NETWORK";
 const NAMESPACE: &str = "/proc/self/ns/net";
 
 /// Starts the program anew in a network namespace of its own, in which nothing but a loopback device is, and in a mount
