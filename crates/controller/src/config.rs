@@ -20,6 +20,8 @@ pub struct ControllerConfig {
     pub voters: BTreeMap<NodeId, String>,
     /// Where the other controllers reach this node's gRPC server.
     pub own_address: String,
+    /// The node has been a broker of the cluster, as its data directory says: there has been a quorum.
+    pub was_registered: bool,
     pub timing: Timing,
     /// The limits of the metadata core. The cluster id in it is filled in by the quorum.
     pub settings: Settings,

@@ -101,6 +101,11 @@ impl Node {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this node has been in the cluster, and knows nothing of a quorum any more.
+    pub fn has_lost_its_store(&self) -> bool {
+        (self.config.was_registered || self.stored().replaces_lost) && !self.log.is_initialized()
+    }
+
     pub fn caught_up(&self) -> MutexGuard<'_, BTreeMap<RaftId, i64>> {
         self.caught_up.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -39,8 +39,53 @@ pub enum Need {
     /// Processes and their files.
     #[default]
     Processes,
-    /// Every broker's data on a small disk of its own: root.
+    /// Every node's data on a small disk of its own: root.
     SmallDisks,
+    /// Every node's data on a disk of ours, by FUSE.
+    BreakableDisks,
+    /// Every node in a network namespace of its own.
+    Network,
+}
+
+/// Between whom the network is bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ways {
+    /// Victims and all other nodes, both ways.
+    ToOtherNodes,
+    /// Only what victims send to other nodes.
+    FromVictims,
+    /// Only what other nodes send to victims.
+    TowardsVictims,
+    /// Victims and the controllers, which are nodes of their own.
+    ToControllers,
+    /// Victims and the clients.
+    ToClients,
+    /// The victims among themselves.
+    AmongVictims,
+    /// All nodes and the clients.
+    Everywhere,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    /// Nothing passes.
+    Cut,
+    /// 30 % loss, 200 ms and up to 100 more under way, packets out of order, doubled and damaged.
+    Storm,
+    /// 1 Mbit/s.
+    Narrow,
+}
+
+/// What is wrong with the victims' disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A write to a segment of the load's topic fails with EIO.
+    FailedWrite,
+    /// A sync of a segment of the load's topic fails with EIO.
+    FailedSync,
+    /// Writes and syncs stand still for so long.
+    Stall(Duration),
 }
 
 /// One thing that is done, or waited for.
@@ -62,6 +107,18 @@ pub enum Step {
     Fill,
     /// Makes room on them again.
     Free,
+    /// The network between some becomes bad.
+    Weather(Ways, Weather),
+    /// All connections, between nodes and to the clients, are reset once.
+    Reset,
+    /// The network is good again everywhere.
+    Clear,
+    /// The victims' disks fail, or stand still.
+    Trouble(Trouble),
+    /// The victims' disks are good again.
+    Mend,
+    /// The victims' machines lose power: what was not synced is gone, and they start anew. The processes must not run.
+    LosePower,
     /// Waits until every partition has taken more writes.
     WritesBack,
     /// Waits until no victim is in sync.

@@ -316,7 +316,12 @@ impl Fleet {
     }
 
     pub fn data(&self, id: i32) -> PathBuf {
-        self.folder.join(format!("node-{id}/data"))
+        Fleet::data_in(&self.folder, id)
+    }
+
+    /// Where a member's data will be, in a fleet's folder.
+    pub fn data_in(folder: &Path, id: i32) -> PathBuf {
+        folder.join(format!("node-{id}/data"))
     }
 
     pub fn log(&self, id: i32) -> PathBuf {

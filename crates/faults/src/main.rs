@@ -10,8 +10,8 @@ use std::time::SystemTime;
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use klamm_faults::{
-    CHECKLIST, Cluster, FAULTS, Fault, Foreign, Ground, Line, Need, Peer, Program, RunResult, Shape, chosen, page,
-    summaries,
+    CHECKLIST, Cluster, Fault, Foreign, Ground, Line, Need, Peer, Program, RunResult, Shape, chosen,
+    faults as all_faults, network, page, summaries,
 };
 use tokio::task::JoinSet;
 
@@ -102,8 +102,9 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             put(&page(&lines.concat()))
         }
         Command::Run(args) => {
+            let network = own_network(&args);
             let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-            return runtime.block_on(run_all(*args));
+            return runtime.block_on(run_all(*args, network));
         }
     }?;
     Ok(ExitCode::SUCCESS)
@@ -119,7 +120,7 @@ fn list() -> anyhow::Result<()> {
     let mut text = String::new();
     for entry in CHECKLIST {
         text.push_str(&format!("{:2}  {}\n", entry.number, entry.happens));
-        let mut forms = FAULTS.iter().filter(|fault| fault.number == entry.number).peekable();
+        let mut forms = all_faults().filter(|fault| fault.number == entry.number).peekable();
         if forms.peek().is_none() {
             text.push_str("      (no fault here does this yet)\n");
         }
@@ -133,7 +134,7 @@ fn list() -> anyhow::Result<()> {
     put(&text)
 }
 
-async fn run_all(args: RunArgs) -> anyhow::Result<ExitCode> {
+async fn run_all(args: RunArgs, network: Result<(), String>) -> anyhow::Result<ExitCode> {
     let faults = faults(&args)?;
     let (system, program) = system(&args)?;
     let folder = args
@@ -141,11 +142,12 @@ async fn run_all(args: RunArgs) -> anyhow::Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("klamm-faults-{}", std::process::id())));
     let args = Arc::new(args);
-    let (to_run, skipped): (Vec<&Fault>, Vec<&Fault>) =
-        faults.into_iter().partition(|fault| missing(fault, &args).is_none());
+    let (to_run, skipped): (Vec<&Fault>, Vec<&Fault>) = faults
+        .into_iter()
+        .partition(|fault| missing(fault, &args, &network).is_none());
     let skipped: Vec<String> = skipped
         .iter()
-        .filter_map(|fault| Some(format!("{} ({})", fault.name, missing(fault, &args)?)))
+        .filter_map(|fault| Some(format!("{} ({})", fault.name, missing(fault, &args, &network)?)))
         .collect();
     let queue = Arc::new(Mutex::new(VecDeque::from(to_run)));
     let mut workers = JoinSet::new();
@@ -192,7 +194,7 @@ async fn run_all(args: RunArgs) -> anyhow::Result<ExitCode> {
 
 fn faults(args: &RunArgs) -> anyhow::Result<Vec<&'static Fault>> {
     if args.faults.is_empty() {
-        return Ok(FAULTS.iter().filter(|fault| fault.quick || !args.quick).collect());
+        return Ok(all_faults().filter(|fault| fault.quick || !args.quick).collect());
     }
     let mut all = Vec::new();
     for word in &args.faults {
@@ -222,17 +224,29 @@ fn system(args: &RunArgs) -> anyhow::Result<(String, Program)> {
     Ok((format!("Klamm {version}"), Program::Klamm(program)))
 }
 
-/// What a fault needs and this machine, or this cluster, has not.
-fn missing(fault: &Fault, args: &RunArgs) -> Option<&'static str> {
-    let is_root = rustix::process::geteuid().is_root();
-    let needs_own_nodes = fault.shape == Shape::Apart || fault.need != Need::Processes || !fault.is_of_signals();
-    match () {
-        () if args.signal_with.is_some() && needs_own_nodes => Some("needs nodes of its own"),
-        () if args.peer.is_some() && fault.shape == Shape::Apart => Some("the peer's nodes have both roles"),
-        () if args.peer.is_some() && fault.changes_voters() => Some("the peer's voters are fixed"),
-        () if fault.need == Need::SmallDisks && !is_root => Some("needs to be root"),
-        () => None,
+/// Moves this program into namespaces of its own, where nodes of its own are to be broken: what it makes and mounts ends
+/// with it. Must come before there is any thread. An error says what this machine lacks for it.
+fn own_network(args: &RunArgs) -> Result<(), String> {
+    match args.signal_with {
+        Some(_) => Err("needs nodes of its own".to_owned()),
+        None => network::enter_own_namespace().map_err(|error| format!("{error:#}")),
     }
+}
+
+/// What a fault needs and this machine, or this cluster, has not.
+fn missing(fault: &Fault, args: &RunArgs, network: &Result<(), String>) -> Option<String> {
+    let needs_own_nodes = fault.shape == Shape::Apart || fault.need != Need::Processes || !fault.is_of_signals();
+    let is_root = rustix::process::geteuid().is_root();
+    let reason = match (fault.need, network) {
+        _ if args.signal_with.is_some() && needs_own_nodes => "needs nodes of its own",
+        _ if args.peer.is_some() && fault.shape == Shape::Apart => "the peer's nodes have both roles",
+        _ if args.peer.is_some() && fault.changes_voters() => "the peer's voters are fixed",
+        (Need::Network | Need::BreakableDisks, Err(reason)) => reason,
+        (Need::BreakableDisks, Ok(())) if !Path::new("/dev/fuse").exists() => "/dev/fuse is missing",
+        (Need::SmallDisks, _) if !is_root => "needs to be root",
+        _ => return None,
+    };
+    Some(reason.to_owned())
 }
 
 async fn run_one(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use klamm_verify::GapSummary;
 
-use crate::catalogue::{FAULTS, chosen};
+use crate::catalogue::{chosen, faults};
 use crate::checklist::{CHECKLIST, Line as Entry};
 use crate::record::{Line, Summary, ms, summaries};
 
@@ -108,7 +108,7 @@ fn three(gap: &GapSummary) -> String {
 /// What of the checklist was not run.
 fn open(all: &[Summary]) -> String {
     let run: BTreeSet<u32> = all.iter().map(|one| one.number).collect();
-    let can_be_run: BTreeMap<u32, &str> = FAULTS.iter().map(|fault| (fault.number, fault.name)).collect();
+    let can_be_run: BTreeMap<u32, &str> = faults().map(|fault| (fault.number, fault.name)).collect();
     let rows = CHECKLIST.iter().filter(|entry| !run.contains(&entry.number));
     let row = |entry: &Entry| {
         let how = can_be_run.get(&entry.number);

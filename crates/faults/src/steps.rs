@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use klamm_client::admin::{Admin, QuorumDescription, QuorumReplica, TopicDescription};
 use klamm_verify::Run;
 use rustix::process::Signal;
@@ -116,9 +116,37 @@ impl<'a> Steps<'a> {
             }
             Step::Fill => {
                 self.strike().await?;
-                victims.iter().try_for_each(|victim| self.ground.disk(*victim)?.fill())
+                victims
+                    .iter()
+                    .try_for_each(|victim| self.ground.small_disk(*victim)?.fill())
             }
-            Step::Free => victims.iter().try_for_each(|victim| self.ground.disk(*victim)?.free()),
+            Step::Free => victims
+                .iter()
+                .try_for_each(|victim| self.ground.small_disk(*victim)?.free()),
+            Step::Weather(ways, weather) => {
+                self.strike().await?;
+                self.ground.set_weather(ways, weather, &victims)
+            }
+            Step::Reset => {
+                self.strike().await?;
+                self.ground.reset()
+            }
+            Step::Clear => self.ground.clear(),
+            Step::Trouble(trouble) => {
+                self.strike().await?;
+                let topic = &self.run.load().topic;
+                for &victim in &victims {
+                    self.ground.breakable_disk(victim)?.set(trouble, topic);
+                }
+                Ok(())
+            }
+            Step::Mend => self.mend(),
+            Step::LosePower => {
+                for &victim in &victims {
+                    self.ground.breakable_disk(victim)?.lose_power()?;
+                }
+                Ok(())
+            }
             Step::WritesBack => steady(self.run, BACK, "writes did not come back").await,
             Step::OutOfSync => self.out_of_sync().await,
             Step::InSync => in_sync(&self.admin, &self.run.load().topic).await,
@@ -150,6 +178,18 @@ impl<'a> Steps<'a> {
         let partitions = if led.is_empty() { numbers(false) } else { led };
         let at = self.run.elapsed();
         self.blows.push(Struck { at, partitions });
+        Ok(())
+    }
+
+    fn mend(&mut self) -> anyhow::Result<()> {
+        for &victim in &self.victims {
+            let disk = self.ground.breakable_disk(victim)?;
+            ensure!(
+                disk.hits() > 0,
+                "the disk of node {victim} was never used while it was bad"
+            );
+            disk.mend();
+        }
         Ok(())
     }
 

@@ -75,6 +75,8 @@ struct Starting {
     listeners: Vec<AdvertisedListener>,
     runtimes: Runtimes,
     identity: NodeIdentity,
+    /// In an earlier run, as the data directory says.
+    was_registered: bool,
     boot_id: String,
     failure: watch::Sender<Option<String>>,
 }
@@ -111,6 +113,7 @@ async fn start(config: NodeConfig, listeners: Vec<AdvertisedListener>, runtimes:
         listeners,
         runtimes,
         identity,
+        was_registered: directory.stored_epoch != BrokerEpoch::NONE,
         boot_id,
         failure,
     };
@@ -235,6 +238,7 @@ impl Starting {
             folder: self.quorum_folder(),
             voters: self.controller_addresses(),
             own_address: self.config.grpc_address(),
+            was_registered: self.was_registered,
             timing: Timing::default(),
             settings: klamm_metadata::core::Settings::default(),
         }

@@ -38,7 +38,6 @@ fn wrong_words_end_with_2() {
     ends_with(&klamm(&["config", "alter", "--cluster"]), 2, "nothing to change");
     ends_with(&klamm(&["quorum", "add", "4", "nowhere"]), 2, "HOST:PORT");
     ends_with(&klamm(&["server", "--set", "no_such_key=1"]), 2, "no_such_key");
-    ends_with(&klamm(&["faults", "run", "no-such-fault"]), 2, "no-such-fault");
     ends_with(&klamm(&["verify", "--duration", "soon"]), 2, "expected a number");
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A quorum is founded only when every configured voter is there and none of them has a quorum: then the lowest of
 //! them names the members and the cluster. A fresh store that finds a quorum asks to be taken in; that is also the way
-//! back for a store that was lost. A fresh store never founds while anyone may remember an older quorum.
+//! back for a store that was lost. A fresh store never founds while anyone may remember an older quorum, nor where one of
+//! the founders has lost his store: what the quorum had decided would be gone without a word. That is left to people.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use klamm_proto::quorum::v1 as wire;
 use klamm_types::{ClusterId, NodeId, Uuid};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::identity::OtherCluster;
 use crate::network::channel;
@@ -25,6 +26,7 @@ use crate::raft::types::{Member, Raft, RaftId};
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 const MEMBERS_MAX: usize = 1_000;
 
 /// Why a founding is refused.
@@ -55,9 +57,10 @@ pub async fn run(node: Arc<Node>) {
         }
         return;
     }
+    let mut told = None;
     // Another node may found the quorum with this one in the meantime.
     while node.running().is_none() && !*node.stopping.borrow() {
-        attempt(&node).await;
+        attempt(&node, &mut told).await;
         tokio::select! {
             () = node.stopped() => return,
             _ = node.wait_running() => return,
@@ -66,7 +69,8 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-async fn attempt(node: &Arc<Node>) {
+/// `told`: when it was last said that stores are lost.
+async fn attempt(node: &Arc<Node>, told: &mut Option<Instant>) {
     let replies = ask_all(node).await;
     let quorums: Vec<&wire::HelloReply> = replies.values().filter(|reply| reply.initialized).collect();
     if !quorums.is_empty() {
@@ -79,7 +83,23 @@ async fn attempt(node: &Arc<Node>) {
         .keys()
         .filter(|id| **id != own)
         .all(|id| replies.contains_key(id));
-    if lowest && all_there {
+    if !all_there {
+        return;
+    }
+    let lost = replies.iter().filter(|(_, reply)| reply.lost).map(|(id, _)| id.0);
+    let lost: Vec<i32> = lost.chain(node.has_lost_its_store().then_some(own.0)).collect();
+    if !lost.is_empty() {
+        if told.is_none_or(|told| told.elapsed() > COMPLAINT_INTERVAL) {
+            *told = Some(Instant::now());
+            tracing::error!(
+                ?lost,
+                "no controller knows the metadata any more, and these have lost their stores: no quorum is founded, it would be \
+                 an empty one; `klamm quorum recover` rebuilds the last"
+            );
+        }
+        return;
+    }
+    if lowest {
         match found(node, &replies).await {
             Ok(()) => tracing::info!("founded the quorum"),
             Err(error) => tracing::info!(error, "the quorum could not be founded yet"),

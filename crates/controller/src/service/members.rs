@@ -21,6 +21,7 @@ const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub fn hello(node: &Node) -> wire::HelloReply {
+    let lost = node.has_lost_its_store();
     let stored = node.stored();
     wire::HelloReply {
         node_id: stored.node_id.0,
@@ -29,6 +30,7 @@ pub fn hello(node: &Node) -> wire::HelloReply {
         initialized: node.log.is_initialized(),
         raft_id: stored.raft_id.unwrap_or(0),
         address: node.config.own_address.clone(),
+        lost,
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Identity {
     pub cluster_id: Option<ClusterId>,
     /// Given by the quorum; none while this store has not been taken in.
     pub raft_id: Option<RaftId>,
+    /// It took the place of a store that was lost: there was a quorum.
+    pub replaces_lost: bool,
 }
 
 /// Why the file cannot be read.
@@ -53,6 +55,8 @@ struct Stored {
     cluster_id: Vec<u8>,
     #[prost(uint64, optional, tag = "4")]
     raft_id: Option<u64>,
+    #[prost(bool, tag = "5")]
+    replaces_lost: bool,
 }
 
 impl Identity {
@@ -62,6 +66,7 @@ impl Identity {
             store_id,
             cluster_id,
             raft_id: None,
+            replaces_lost: false,
         }
     }
 
@@ -86,6 +91,7 @@ impl Identity {
             store_id: self.store_id.0.to_vec(),
             cluster_id: self.cluster_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
             raft_id: self.raft_id,
+            replaces_lost: self.replaces_lost,
         };
         replace_file(&folder.join(FILE), &codec::seal(&stored.encode_to_vec()))
     }
@@ -100,6 +106,7 @@ impl Identity {
             store_id: StoreId::from_slice(&stored.store_id).ok_or(CodecError::Content)?,
             cluster_id,
             raft_id: stored.raft_id,
+            replaces_lost: stored.replaces_lost,
         })
     }
 }
@@ -116,6 +123,7 @@ mod tests {
         assert!(Identity::read(folder.path()).unwrap().is_none());
         let mut identity = Identity::fresh(NodeId(3), Uuid::from_u128(7), Some(ClusterId::from_u128(9)));
         identity.raft_id = Some(4);
+        identity.replaces_lost = true;
         identity.write(folder.path()).unwrap();
         assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
         std::fs::write(folder.path().join(FILE), b"nonsense").unwrap();

@@ -213,7 +213,8 @@ fn fresh(folder: &Path, owner: &Owner, damage: Option<String>) -> Result<Opened,
         move |source| StoreError::Io { doing, path, source }
     };
     set_aside(folder)?;
-    let identity = Identity::fresh(owner.node_id, owner.fresh_store_id, owner.cluster_id);
+    let mut identity = Identity::fresh(owner.node_id, owner.fresh_store_id, owner.cluster_id);
+    identity.replaces_lost = damage.is_some();
     identity.write(folder).map_err(io("writing who owns"))?;
     write_fresh(folder, &identity, &Recovered::default())?;
     sync_folder(folder).map_err(io("syncing the folder of"))?;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use openraft::storage::IOFlushed;
 use tokio::sync::{mpsc, oneshot};
 
+use super::files::sync_folder;
 use crate::raft::types::Types;
 
 /// Changes that may wait for the writer; more wait in `append`.
@@ -54,8 +55,16 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// `folder` is the one that `db` was opened in.
+    /// `folder` is the one that `db` was opened in. What sled has made there while it opened, files and their names, is
+    /// durable when it returns: later it makes none.
     pub fn new(db: sled::Db, folder: &Path) -> io::Result<Disk> {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                File::open(entry.path())?.sync_all()?;
+            }
+        }
+        sync_folder(folder)?;
         let file = File::open(folder.join("db"))?;
         Ok(Disk { db, file })
     }

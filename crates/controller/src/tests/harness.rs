@@ -116,6 +116,7 @@ impl Cluster {
             folder: node.folder.path().to_owned(),
             voters,
             own_address: node.address.clone(),
+            was_registered: false,
             timing: Timing::default(),
             settings: klamm_metadata::core::Settings::default(),
         };

@@ -66,6 +66,28 @@ fn everything_is_there_after_all_were_killed() {
 }
 
 #[test]
+fn no_quorum_is_founded_where_stores_are_lost() {
+    let mut cluster = Cluster::started(3);
+    cluster.write(10);
+    for id in cluster.alive() {
+        cluster.kill(id);
+        std::fs::remove_file(cluster.nodes[&id].folder.path().join("raft/db")).unwrap();
+    }
+    // The second time nothing is damaged any more; that a store was lost is remembered.
+    for _ in 0..2 {
+        cluster.start_all();
+        let node = cluster.controller(NodeId(1)).node.clone();
+        let founded = cluster.on(NodeId(1), async move {
+            // A quorum is founded within a tenth of this.
+            tokio::time::timeout(Duration::from_millis(1_300), node.wait_running()).await
+        });
+        assert!(founded.is_err(), "an empty quorum was founded");
+        assert!(cluster.controller(NodeId(3)).node.has_lost_its_store());
+        cluster.alive().into_iter().for_each(|id| cluster.kill(id));
+    }
+}
+
+#[test]
 fn a_quorum_of_one_founds_itself() {
     let mut cluster = Cluster::new(1);
     cluster.start(NodeId(1), Some(ClusterId::from_u128(77)));

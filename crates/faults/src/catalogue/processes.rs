@@ -1,4 +1,4 @@
-//! Every fault that can be run. One line of the checklist may have several forms.
+//! Faults of processes, their files, and full disks.
 
 use std::time::Duration;
 
@@ -319,72 +319,3 @@ pub const FAULTS: &[Fault] = &[
         .within(500)
     },
 ];
-
-/// Those of a name or a number.
-pub fn chosen(word: &str) -> Vec<&'static Fault> {
-    let number: Option<u32> = word.parse().ok();
-    let meant = |fault: &&Fault| fault.name == word || Some(fault.number) == number;
-    FAULTS.iter().filter(meant).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checklist::CHECKLIST;
-
-    #[test]
-    fn names_are_unique_and_numbers_those_of_the_checklist() {
-        for (index, fault) in FAULTS.iter().enumerate() {
-            assert_eq!(chosen(fault.name), [fault]);
-            assert!(FAULTS[..index].iter().all(|other| other.name != fault.name));
-            assert!(
-                CHECKLIST.iter().any(|line| line.number == fault.number),
-                "{}",
-                fault.name
-            );
-        }
-        assert_eq!(chosen("29").len(), 4);
-        assert!(chosen("no such").is_empty());
-    }
-
-    /// What runs when a step begins, as far as the steps before tell.
-    fn walk(steps: &[Step], running: &mut bool) {
-        for step in steps {
-            match step {
-                Step::Kill | Step::Terminate => {
-                    assert!(*running, "{steps:?}");
-                    *running = false;
-                }
-                Step::Start => {
-                    assert!(!*running, "{steps:?}");
-                    *running = true;
-                }
-                Step::Harm(_) => assert!(!*running, "{steps:?}"),
-                Step::Each(inner) => {
-                    let mut one = *running;
-                    walk(inner, &mut one);
-                    assert!(one);
-                }
-                Step::Times(_, inner) => walk(inner, running),
-                _ => {}
-            }
-        }
-    }
-
-    #[test]
-    fn every_fault_leaves_the_cluster_whole() {
-        for fault in FAULTS {
-            let mut running = true;
-            walk(fault.steps, &mut running);
-            assert!(running, "{} leaves victims down", fault.name);
-            let count = |wanted: Step| fault.steps.iter().filter(|step| **step == wanted).count();
-            assert_eq!(count(Step::Pause), count(Step::Resume), "{}", fault.name);
-            assert_eq!(count(Step::Fill), count(Step::Free), "{}", fault.name);
-            let last = match fault.steps.last() {
-                Some(Step::Each(inner) | Step::Times(_, inner)) => inner.last(),
-                last => last,
-            };
-            assert_eq!(last, Some(&Step::InSync), "{}", fault.name);
-        }
-    }
-}
