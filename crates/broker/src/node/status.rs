@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use klamm_metadata::image::PartitionState;
 use serde::Serialize;
 
 use super::Node;
@@ -101,6 +102,33 @@ impl Node {
             expected && status.role == PartitionRole::None
         });
         idle.map(|status| format!("partition {} neither leads nor follows", status.partition))
+    }
+
+    /// Why another node had better not be stopped now, as far as this one is concerned: it does not serve, or replicas
+    /// on it are not in sync.
+    pub async fn out_of_sync(&self) -> Option<String> {
+        if let Some(reason) = self.unready().await {
+            return Some(reason);
+        }
+        let broker = self.broker.as_ref()?;
+        let (image, standing) = (self.shown.image(), *broker.standing.borrow());
+        // Metadata from before this start counts the replicas of the former process.
+        if image.broker(self.id).map(|me| me.epoch) != standing.epoch {
+            return Some("the metadata does not know of this start yet".to_owned());
+        }
+        let behind = |state: &PartitionState| {
+            state.replicas.contains(&self.id) && state.leader.is_some() && !state.isr.contains(&self.id)
+        };
+        let mut out = image.partitions().filter(|(_, _, state)| behind(state));
+        let (topic, partition, _) = out.next()?;
+        let more = match out.count() {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        Some(format!(
+            "the replica of {}/{partition} is not in sync{more}",
+            topic.name
+        ))
     }
 
     /// The node in numbers.
