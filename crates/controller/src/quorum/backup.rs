@@ -108,6 +108,7 @@ mod tests {
         };
         let batch = MetadataBatch {
             records: records.into_iter().map(record).collect(),
+            ..MetadataBatch::default()
         };
         let mut image = Image::new();
         image.apply_batch(1, 7, &batch).unwrap();
