@@ -12,7 +12,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use klamm_metadata::decide::{Overlay, recover_quorum};
+use klamm_metadata::decide::{Basis, Overlay, recover_quorum};
 use klamm_metadata::feature::RECORD_VERSION;
 use klamm_metadata::image::{ApplyError, Image};
 use klamm_schema::metadata::metadata_record::Record;
@@ -127,14 +127,16 @@ pub fn plan_from(backup: &Path, folder: &Path, node_id: NodeId, address: &str) -
 fn build(folder: &Path, node_id: NodeId, address: &str, (source, old): (Source, State)) -> Result<Plan, RecoverError> {
     let cluster_id = old.image.cluster_id().ok_or(RecoverError::NoCluster)?;
     let store_id = Uuid::from_u128(rand::random());
-    let (applied, state) = raise(
-        old,
-        Member {
-            node_id,
-            store_id,
-            address: address.to_owned(),
-        },
-    )?;
+    let member = Member {
+        node_id,
+        store_id,
+        address: address.to_owned(),
+    };
+    let basis = match source.log {
+        LogSource::Unasked => Basis::Logs,
+        LogSource::Entries(_) | LogSource::Apart | LogSource::Unreadable(_) => Basis::Members,
+    };
+    let (applied, state) = raise(old, member, basis)?;
     let raft_id = applied.leader_id.node_id;
     let folder = folder.to_owned();
     Ok(Plan {
@@ -301,7 +303,7 @@ pub(super) fn order(state: &State) -> (u64, u64) {
 }
 
 /// The state of the new quorum: the old one's, with one new member and everything raised.
-fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
+fn raise(old: State, member: Member, basis: Basis) -> Result<(LogId, State), RecoverError> {
     let mut allocations = old.allocations;
     // A broker's copy knows no allocations, and the old quorum may have given ids after the snapshot.
     let raft_id = allocations.allocate_above(
@@ -318,7 +320,7 @@ fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
         leader_id,
         index: old.image.applied_index() + INDEX_MARGIN,
     };
-    let image = raise_image(old.image, applied)?;
+    let image = raise_image(old.image, applied, basis)?;
     let membership = Membership::from(BTreeMap::from([(raft_id, member)]));
     let membership = StoredMembership::new(Some(applied), membership);
     Ok((
@@ -332,9 +334,9 @@ fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
     ))
 }
 
-fn raise_image(mut image: Image, applied: LogId) -> Result<Image, ApplyError> {
+fn raise_image(mut image: Image, applied: LogId, basis: Basis) -> Result<Image, ApplyError> {
     let mut overlay = Overlay::new(&image, Timestamp(now_millis()), rand::random());
-    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN);
+    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN, basis);
     let mut batch = overlay.into_batch()?;
     let broker_epoch = image.highest_broker_epoch().0.saturating_add(BROKER_EPOCH_MARGIN);
     let next_producer_id = image.next_producer_id().0.saturating_add(PRODUCER_ID_MARGIN);
