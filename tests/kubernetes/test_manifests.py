@@ -8,6 +8,7 @@ def test_the_manifest_keeps_all_rules():
     assert manifests.problems(manifests.load()) == []
 
 
+SELECTOR = "\n  selector:\n    matchLabels: "
 # What is replaced, by what, and a word of the complaint.
 WRONG = [
     ("terminationGracePeriodSeconds: 60", "terminationGracePeriodSecond: 60", "terminationGracePeriodSecond"),
@@ -18,7 +19,7 @@ WRONG = [
     ("CLUSTER://0.0.0.0:9092", "CLUSTER://0.0.0.0:9093", "the node binds"),
     ("containerPort: 9190", "containerPort: 9191", "the pod declares the ports"),
     ("path: /in-sync", "path: /insync", "the readinessProbe asks"),
-    ("httpGet: {path: /healthz, port: http}\n            periodSeconds: 10", "httpGet: {path: /readyz, port: http}\n            periodSeconds: 10", "more than life"),
+    ("/healthz, port: http}\n            periodSeconds: 10", "/readyz, port: http}\n            periodSeconds: 10", "more than life"),
     ("enableServiceLinks: false", "enableServiceLinks: true", "KLAMM_SERVICE_HOST"),
     ("name: KLAMM_LOG_FORMAT", "name: KLAMM_LOG_FORM", "KLAMM_LOG_FORM is no setting"),
     ("$(POD_NAME).klamm-nodes", "$(POD).klamm-nodes", "a variable that is not before it"),
@@ -27,7 +28,7 @@ WRONG = [
     ("runAsUser: 10001", "runAsUser: 1000", "the image's user is 10001"),
     ("readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "may write to its image"),
     ("mountPath: /var/lib/klamm", "mountPath: /data", "the data lies in /var/lib/klamm"),
-    ("maxUnavailable: 1\n  selector:\n    matchLabels: {app.kubernetes.io/name: klamm}", "maxUnavailable: 1\n  selector:\n    matchLabels: {app: klamm}", "the disruption budget selects"),
+    (f"maxUnavailable: 1{SELECTOR}{{app.kubernetes.io/name: klamm}}", f"maxUnavailable: 1{SELECTOR}{{app: klamm}}", "the disruption budget selects"),
 ]
 
 
