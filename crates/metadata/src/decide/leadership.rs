@@ -40,7 +40,8 @@ pub(super) struct Draft {
     /// No epoch up to this one may be used again.
     pub epoch_floor: LeaderEpoch,
     pub directories: Vec<DirectoryId>,
-    /// These may have been in the ISR too, for all that is known: they become eligible where the ISR falls short.
+    /// These may have been in the ISR too, for all that is known: they become eligible where the ISR falls short, whatever
+    /// was known of their logs.
     pub recalled: Vec<NodeId>,
     /// The partition epoch rises even if nothing else is different: whatever rests on the old one is refused then.
     pub settle: bool,
@@ -150,7 +151,7 @@ impl Draft {
                 Some(&log_end) => log_end,
                 None => known.log_end,
             };
-            if !new.isr.contains(&known.broker) {
+            if !new.isr.contains(&known.broker) && !self.recalled.contains(&known.broker) {
                 let broker = known.broker;
                 new.last_known_elr.push(LastKnown { broker, log_end });
             }

@@ -37,7 +37,9 @@ pub fn recover_quorum(overlay: &mut Overlay, raise_by: u16, basis: Basis) {
             continue;
         };
         let floor = LeaderEpoch(state.leader_epoch.0.saturating_add(i32::from(raise_by)));
-        let replicas = state.replicas.clone();
+        // Nobody waits for a broker that was given up.
+        let registered = |replica: &NodeId| overlay.image().broker(*replica).is_some();
+        let replicas = state.replicas.iter().copied().filter(registered).collect();
         if let Some(mut draft) = overlay.draft(place) {
             // All at once: whoever was in the ISR stays eligible, none before the other.
             draft.isr.clear();
