@@ -16,7 +16,7 @@ use klamm_metadata::decide::{Basis, Overlay, recover_quorum};
 use klamm_metadata::feature::RECORD_VERSION;
 use klamm_metadata::image::{ApplyError, Image};
 use klamm_schema::metadata::metadata_record::Record;
-use klamm_schema::metadata::{BrokerEpochFloor, MetadataRecord, ProducerIds};
+use klamm_schema::metadata::{BrokerEpochFloor, MetadataBatch, MetadataRecord, ProducerIds};
 use klamm_types::{ClusterId, NodeId, Timestamp, Uuid};
 use openraft::vote::RaftLeaderId;
 
@@ -335,9 +335,6 @@ fn raise(old: State, member: Member, basis: Basis) -> Result<(LogId, State), Rec
 }
 
 fn raise_image(mut image: Image, applied: LogId, basis: Basis) -> Result<Image, ApplyError> {
-    let mut overlay = Overlay::new(&image, Timestamp(now_millis()), rand::random());
-    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN, basis);
-    let mut batch = overlay.into_batch()?;
     let broker_epoch = image.highest_broker_epoch().0.saturating_add(BROKER_EPOCH_MARGIN);
     let next_producer_id = image.next_producer_id().0.saturating_add(PRODUCER_ID_MARGIN);
     let raised = [
@@ -348,11 +345,20 @@ fn raise_image(mut image: Image, applied: LogId, basis: Basis) -> Result<Image, 
             next_producer_id,
         }),
     ];
-    batch.records.extend(raised.map(|record| MetadataRecord {
+    let record = |record| MetadataRecord {
         version: RECORD_VERSION,
         record: Some(record),
-    }));
-    image.apply_batch(applied.index, leader_term(&applied.leader_id), &batch)?;
+    };
+    let numbers = MetadataBatch {
+        records: raised.map(record).into(),
+        decided_at_ms: now_millis(),
+    };
+    // First the numbers: what is decided next must not use one that the lost quorum has given.
+    let term = leader_term(&applied.leader_id);
+    image.apply_batch(applied.index - 1, term, &numbers)?;
+    let mut overlay = Overlay::new(&image, Timestamp(now_millis()), rand::random());
+    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN, basis);
+    image.apply_batch(applied.index, term, &overlay.into_batch()?)?;
     Ok(image)
 }
 
