@@ -111,7 +111,7 @@ def roll_out(pods):
     say("a rollout under load")
     load = [
         *("docker", "run", "--rm", "--network", NETWORK, "--name", f"{NETWORK}-verify", IMAGE, "--bootstrap", "klamm:9092"),
-        *("--output", "json", "verify", "--duration", "20s", "--config", "min.insync.replicas=2", "--rejoin-seconds", "0"),
+        *("--output", "json", "verify", "--duration", "1h", "--config", "min.insync.replicas=2", "--rejoin-seconds", "0"),
     ]
     with subprocess.Popen(load, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as verify:
         while "klamm-verify-" not in inside("topic", "list"):
@@ -122,7 +122,8 @@ def roll_out(pods):
             pod.until("startupProbe")
             pod.until("readinessProbe")
             print(f"{pod.host} was replaced and is in sync", flush=True)
-        assert verify.poll() is None, "the load ended before the rollout"
+        assert verify.poll() is None, "the load ended by itself"
+        docker("kill", "--signal", "INT", f"{NETWORK}-verify")
         report = json.loads(verify.communicate()[0])
     told = {"verdict": report["verdict"], **report["totals"], "longest_gap_ms": report["unavailability"]["longest_gap_ms"]}
     print(told, flush=True)

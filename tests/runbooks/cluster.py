@@ -2,6 +2,7 @@
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -175,21 +176,27 @@ class Cluster:
     def voter_numbers(self):
         return sorted(voter["node"] for voter in self.json("quorum", "describe")["voters"])
 
-    def under_load(self, seconds):
-        """Starts `klamm verify` beside the nodes."""
+    def under_load(self):
+        """Starts `klamm verify` beside the nodes; it goes on until its verdict is wanted."""
         command = [self.klamm, "--bootstrap", self.bootstrap(), "--timeout", str(PATIENCE), "--output", "json"]
-        command += ["verify", "--topic", "load", "--duration", f"{seconds}s", "--config", "min.insync.replicas=2", "--rejoin-seconds", "0"]
+        command += ["verify", "--topic", "load", "--duration", "1h", "--config", "min.insync.replicas=2", "--rejoin-seconds", "0"]
         self.load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
         def flows():
             assert self.load.poll() is None, "the load ended at once"
-            return any(topic["topic"] == "load" for topic in self.json("topic", "list"))
+            return self.produced() >= 100
 
         until("the load", flows)
 
+    def produced(self):
+        """Batches that producers have given to the nodes that run."""
+        pages = [node.ask("/metrics") or (0, "") for node in self.nodes.values()]
+        return sum(int(count) for _, page in pages for count in re.findall(r"^klamm_broker_produced_batches_total (\d+)", page, re.MULTILINE))
+
     def verdict(self):
         """What the load has met: refused and unknown writes are told, anything lost is an error."""
-        assert self.load.poll() is None, "the load ended before the work was done"
+        assert self.load.poll() is None, "the load ended by itself"
+        self.load.send_signal(signal.SIGINT)
         report = json.loads(self.load.communicate()[0])
         told = {key: report["totals"][key] for key in ("sent", "acknowledged", "refused", "unknown")}
         told["longest_gap_ms"] = report["unavailability"]["longest_gap_ms"]

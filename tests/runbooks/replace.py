@@ -8,7 +8,7 @@ def run(klamm):
     with Cluster(klamm, "Replacing a node that has lost its disk") as cluster:
         cluster.start_all()
         before = {voter["node"]: voter["directory"] for voter in cluster.json("quorum", "describe")["voters"]}
-        cluster.under_load(10)
+        cluster.under_load()
         cluster.kill(3)
         shutil.rmtree(cluster.nodes[3].data)
         until("the fence of node 3", lambda: "fenced" in cluster.typed("klamm cluster describe"))

@@ -5,7 +5,7 @@ from cluster import HOSTS, Cluster, say
 def run(klamm):
     with Cluster(klamm, "Restarting one node after another") as cluster:
         cluster.start_all()
-        cluster.under_load(12)
+        cluster.under_load()
         for number in cluster.nodes:
             for other in cluster.nodes:
                 cluster.until_typed(f"klamm healthcheck --in-sync --address {HOSTS[other]}:7080")
