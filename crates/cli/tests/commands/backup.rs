@@ -10,7 +10,7 @@ async fn a_backup_is_whole_or_refused() {
     let (mut nodes, folder) = fleet(vec![Member::new(1, Roles::Both)]);
     nodes.start_all().await.unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let http = nodes.http(1).unwrap().to_owned();
+    let http = nodes.http(1).unwrap();
     klamm(&["--bootstrap", &nodes.bootstrap(), "topic", "create", "orders"]).good();
 
     let live = path("live");
@@ -60,7 +60,7 @@ async fn a_backup_of_another_cluster_is_refused() {
     let (mut nodes, folder) = fleet(vec![Member::new(1, Roles::Both)]);
     nodes.start_all().await.unwrap();
     let backup = folder.path().join("backup").display().to_string();
-    klamm(&["quorum", "backup", "--http", nodes.http(1).unwrap(), "--to", &backup]).good();
+    klamm(&["quorum", "backup", "--http", &nodes.http(1).unwrap(), "--to", &backup]).good();
 
     let other = folder.path().join("other").display().to_string();
     klamm(&["format", "--data-dir", &other, "--node", "1"]).good();
