@@ -15,7 +15,7 @@ RECOVER = f"klamm quorum recover --from {BACKUP} --data-dir /var/lib/klamm --nod
 def run(klamm):
     with Cluster(klamm, "Backing up the metadata") as cluster:
         cluster.start_all()
-        for topic in ("orders", "parcels", "short-lived"):
+        for topic in ("orders", "parcels", "short-lived", "widened"):
             cluster.run("topic", "create", topic, "--partitions", "2", "--replication-factor", "3")
             cluster.write(topic, LINES[:500])
         cluster.run("group", "reset-offsets", "readers", "--topic", "orders", "--to", "end", "--execute")
@@ -40,6 +40,7 @@ def back_up(cluster):
 def after_the_backup(cluster):
     cluster.run("topic", "create", "too-late", "--partitions", "1", "--replication-factor", "3")
     cluster.write("too-late", LINES)
+    cluster.run("topic", "alter", "widened", "--partitions", "3")
     cluster.run("topic", "delete", "short-lived")
     cluster.run("topic", "alter", "orders", "--config", "retention.ms=3600000")
     cluster.kill(1)
@@ -87,8 +88,10 @@ def what_became(cluster):
     topics = {topic["topic"] for topic in cluster.json("topic", "list")}
     assert "too-late" not in topics and "short-lived" in topics, topics
     for number in cluster.nodes:
-        until("the folder put aside", lambda: cluster.folders(number, r"too-late-0\..*-stray"))
-    say("a topic created after the backup is unknown; its folders are " + ", ".join(cluster.folders(1, ".*-stray")))
+        for folder in ("too-late-0", "widened-2"):
+            until("the folder put aside", lambda: cluster.folders(number, rf"{folder}\..*-stray"))
+    assert sorted(cluster.read("widened")) == sorted(LINES[:500])
+    say("a topic created and a partition added after the backup are unknown: " + ", ".join(cluster.folders(1, ".*-stray")))
     assert cluster.read("short-lived") == []
     say("a topic deleted after the backup is back, without records")
     assert "retention.ms" not in cluster.run("topic", "describe", "orders")
