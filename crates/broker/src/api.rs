@@ -201,6 +201,8 @@ pub struct PartitionStatus {
     pub leader: LeaderHint,
     pub log_start_offset: LogStartOffset,
     pub log_end_offset: Offset,
+    /// Of the last record; `NONE` in an empty log, and while the log is not open.
+    pub last_epoch: LeaderEpoch,
     pub flushed_offset: Offset,
     pub high_watermark: HighWatermark,
     pub size_bytes: u64,

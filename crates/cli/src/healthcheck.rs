@@ -17,6 +17,9 @@ pub struct Args {
     /// Ask only whether the node's parts answer, not whether it is registered, in session and serves its partitions.
     #[arg(long)]
     live: bool,
+    /// Ask also whether every replica on the node is in sync, so that another node may be stopped.
+    #[arg(long, conflicts_with = "live")]
+    in_sync: bool,
     /// Where the node serves HTTP [default: this machine, at the port of http_bind].
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
@@ -36,6 +39,8 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
     };
     let (path, quality) = if args.live {
         ("/healthz", "alive")
+    } else if args.in_sync {
+        ("/in-sync", "in sync")
     } else {
         ("/readyz", "ready")
     };

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
 
+mod backup;
 mod limits;
 mod metrics;
 mod status;

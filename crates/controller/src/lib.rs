@@ -26,8 +26,8 @@ pub use controller::{Controller, StartError, VoterChangeError};
 pub use identity::{IdentityService, NodeIdentity, OtherCluster};
 pub use network::channel::{BadAddress, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, endpoint};
 pub use quorum::describe::{DescribeError, MemberDescription, QuorumDescription};
-pub use quorum::recover;
 pub use quorum::voters::{VoterAction, VoterChange};
+pub use quorum::{backup, recover};
 pub use raft::snapshot::SnapshotError;
 pub use remote::{
     ControllerClient, MetadataEvent, MetadataFollower, Session, SessionEnd, SessionError, SubmitError, Unanswered,

@@ -234,6 +234,14 @@ pub fn kernel_boot_id() -> String {
     text.trim().to_owned()
 }
 
+/// The cluster that a data directory belongs to, as its papers say; nothing is opened or changed.
+pub fn stored_cluster(path: &Path) -> io::Result<Option<ClusterId>> {
+    Ok(match read_identity(path)? {
+        Found::Identity(stored) => stored.cluster_id.parse().ok(),
+        Found::Nothing | Found::Damaged => None,
+    })
+}
+
 enum Found {
     Identity(Stored),
     Nothing,

@@ -308,14 +308,14 @@ async fn committed(coordinators: &Coordinators, group: &str) -> Vec<Sample> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, NodeId};
 
     use super::*;
     use crate::api::{LeaderHint, topic_partition};
     use crate::partitions::tests::harness::Meta;
 
-    fn status(role: PartitionRole, isr: &[i32]) -> PartitionStatus {
+    pub fn status(role: PartitionRole, isr: &[i32]) -> PartitionStatus {
         PartitionStatus {
             partition: topic_partition(klamm_types::TopicId::from_u128(1), 0),
             role,
@@ -325,6 +325,7 @@ mod tests {
             },
             log_start_offset: LogStartOffset(5),
             log_end_offset: Offset(50),
+            last_epoch: LeaderEpoch(0),
             flushed_offset: Offset(40),
             high_watermark: HighWatermark(45),
             size_bytes: 1000,

@@ -8,19 +8,21 @@
 //! A session that is dropped without a goodbye looks like the death of this process, so it is dropped only by death
 //! or when the stream has failed already.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_controller::{ControllerClient, Session, SessionError};
-use klamm_schema::id_bytes;
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
-use klamm_schema::requests::{LastRun, RegisterBrokerRequest, SessionHeartbeat, SessionOpen};
+use klamm_schema::requests::{LastRun, RegisterBrokerRequest, ReplicaLog, SessionHeartbeat, SessionOpen};
+use klamm_schema::{Bytes, id_bytes};
 use klamm_types::{BrokerEpoch, ClusterId, ErrorCode};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::images::Shown;
+use crate::api::{PartitionRole, PartitionStatus};
 use crate::controllers::Controllers;
 use crate::lifecycle::directory::DataDirectory;
 use crate::partitions::Partitions;
@@ -90,6 +92,7 @@ impl Membership {
             }
             // Between the two registrations the process lived: what it reported then was reported since.
             self.registration.damaged.clear();
+            renew(&mut self.registration.replica_logs, &self.partitions.statuses().await);
         }
     }
 
@@ -229,5 +232,82 @@ impl Membership {
             applied_index: image.applied_index(),
             ready: own.is_some_and(|broker| broker.epoch == epoch),
         }
+    }
+}
+
+/// What a process that registers again tells of its logs: where they end by now, not at its start.
+fn renew(logs: &mut Vec<ReplicaLog>, statuses: &[PartitionStatus]) {
+    let mut known: BTreeMap<(Bytes, i32), ReplicaLog> = logs
+        .drain(..)
+        .map(|log| ((log.topic_id.clone(), log.partition), log))
+        .collect();
+    for status in statuses {
+        let place = (
+            id_bytes(status.partition.topic.as_bytes()),
+            status.partition.partition.0,
+        );
+        // One that has failed stays as it was told; nobody knows where it ends.
+        if status.role == PartitionRole::Stopped {
+            continue;
+        }
+        let before = known.get(&place);
+        let log = ReplicaLog {
+            topic_id: place.0.clone(),
+            partition: place.1,
+            highest_leader_epoch: before
+                .map_or(-1, |log| log.highest_leader_epoch)
+                .max(status.last_epoch.0),
+            last_epoch: status.last_epoch.0,
+            log_end_offset: status.log_end_offset.0,
+            unflushed: before.is_some_and(|log| log.unflushed),
+        };
+        known.insert(place, log);
+    }
+    logs.extend(known.into_values());
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_types::{LeaderEpoch, Offset, PartitionId, TopicId, TopicPartition};
+
+    use super::*;
+    use crate::node::figures::tests::status;
+
+    fn log(topic: u128, (highest_leader_epoch, last_epoch, log_end_offset): (i32, i32, i64)) -> ReplicaLog {
+        ReplicaLog {
+            topic_id: id_bytes(TopicId::from_u128(topic).as_bytes()),
+            partition: 0,
+            highest_leader_epoch,
+            last_epoch,
+            log_end_offset,
+            unflushed: false,
+        }
+    }
+
+    #[test]
+    fn who_registers_again_tells_where_its_logs_end_by_now() {
+        let now = |topic, role, epoch, end| PartitionStatus {
+            partition: TopicPartition {
+                topic: TopicId::from_u128(topic),
+                partition: PartitionId(0),
+            },
+            last_epoch: LeaderEpoch(epoch),
+            log_end_offset: Offset(end),
+            ..status(role, &[1])
+        };
+        let mut logs = vec![log(1, (3, 2, 10)), log(2, (3, 3, 10)), log(3, (1, 1, 5))];
+        let statuses = [
+            now(1, PartitionRole::Leader, 2, 90),
+            now(2, PartitionRole::Stopped, -1, 0),
+            now(4, PartitionRole::Follower, 6, 7),
+        ];
+        renew(&mut logs, &statuses);
+        let expected = [
+            log(1, (3, 2, 90)),
+            log(2, (3, 3, 10)),
+            log(3, (1, 1, 5)),
+            log(4, (6, 6, 7)),
+        ];
+        assert_eq!(logs, expected);
     }
 }

@@ -7,6 +7,7 @@
 //! It assembles and orders; what the parts do stands in their files.
 
 mod backend;
+mod backup;
 mod copy;
 mod figures;
 mod images;

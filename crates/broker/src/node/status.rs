@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use klamm_metadata::Image;
+use klamm_metadata::image::PartitionState;
+use klamm_types::NodeId;
 use serde::Serialize;
 
 use super::Node;
@@ -103,6 +106,21 @@ impl Node {
         idle.map(|status| format!("partition {} neither leads nor follows", status.partition))
     }
 
+    /// Why another node had better not be stopped now, as far as this one is concerned: it does not serve, or replicas
+    /// on it are not in sync.
+    pub async fn out_of_sync(&self) -> Option<String> {
+        if let Some(reason) = self.unready().await {
+            return Some(reason);
+        }
+        let broker = self.broker.as_ref()?;
+        let (image, standing) = (self.shown.image(), *broker.standing.borrow());
+        // Metadata from before this start counts the replicas of the former process.
+        if image.broker(self.id).map(|me| me.epoch) != standing.epoch {
+            return Some("the metadata does not know of this start yet".to_owned());
+        }
+        not_in_sync(&image, self.id)
+    }
+
     /// The node in numbers.
     pub async fn status(&self) -> Status {
         let image = self.shown.image();
@@ -137,5 +155,44 @@ impl Node {
             partitions,
             counters,
         }
+    }
+}
+
+/// Which replicas on the broker are not in sync with a leader.
+fn not_in_sync(image: &Image, broker: NodeId) -> Option<String> {
+    let behind = |state: &PartitionState| {
+        state.replicas.contains(&broker) && state.leader.is_some() && !state.isr.contains(&broker)
+    };
+    let mut found = image.partitions().filter(|(_, _, state)| behind(state));
+    let (topic, partition, _) = found.next()?;
+    let more = match found.count() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(format!(
+        "the replica of {}-{partition} is not in sync{more}",
+        topic.name
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::topic_partition;
+    use crate::partitions::tests::harness::Meta;
+
+    #[test]
+    fn a_replica_outside_the_isr_is_named() {
+        let mut meta = Meta::default();
+        meta.create_topic(1, "orders", &[1, 2], &[]);
+        meta.create_topic(2, "parcels", &[1, 2], &[]);
+        let told = |meta: &Meta| [1, 2, 3].map(|broker| not_in_sync(&meta.image(), NodeId(broker)));
+        assert_eq!(told(&meta), [None, None, None]);
+        let at = |topic| topic_partition(klamm_types::TopicId::from_u128(topic), 0);
+        meta.change(at(1), None, &[1]);
+        let one = "the replica of orders-0 is not in sync";
+        assert_eq!(told(&meta), [None, Some(one.to_owned()), None]);
+        meta.change(at(2), None, &[1]);
+        assert_eq!(told(&meta), [None, Some(format!("{one}, and 1 more")), None]);
     }
 }

@@ -146,6 +146,7 @@ impl Hosted {
             leader: self.hint(),
             log_start_offset: self.replica.log_start(),
             log_end_offset: self.replica.log_end(),
+            last_epoch: log.and_then(Log::last_epoch).unwrap_or(LeaderEpoch::NONE),
             flushed_offset: self.replica.flushed(),
             high_watermark: self.replica.high_watermark(),
             size_bytes: log.map_or(0, Log::size_bytes),

@@ -1,6 +1,8 @@
 //! `klamm quorum`: the controllers that keep the metadata, and their number.
 
-use std::path::PathBuf;
+mod backup;
+mod recover;
+
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -33,25 +35,11 @@ pub enum Command {
         #[arg(long)]
         directory: Option<DirectoryId>,
     },
-    /// Build a new quorum out of the metadata snapshot in a data directory, when a majority of voters is lost for good.
-    /// The node must not be running.
-    Recover(RecoverArgs),
-}
-
-#[derive(clap::Args)]
-pub struct RecoverArgs {
-    /// The data directory of the node that becomes the only voter.
-    #[arg(long)]
-    data_dir: PathBuf,
-    /// This node's number.
-    #[arg(long)]
-    node: i32,
-    /// This node's gRPC address, HOST:PORT.
-    #[arg(long)]
-    address: String,
-    /// Only say what would be done.
-    #[arg(long)]
-    dry_run: bool,
+    /// Keep all metadata in one file, taken from a running cluster or from a node that is stopped.
+    Backup(backup::Args),
+    /// Build a new quorum out of the metadata in a data directory, or of a backup, when a majority of voters is lost for
+    /// good. The node must not be running.
+    Recover(recover::Args),
 }
 
 pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
@@ -78,7 +66,8 @@ pub async fn run(common: &Common, command: Command) -> Result<ExitCode, Failure>
                 .map_err(admin_failure)?;
         }
         Command::Remove { node, directory } => remove(common, NodeId(node), directory).await?,
-        Command::Recover(args) => recover(&args)?,
+        Command::Backup(args) => backup::run(common, &args).await?,
+        Command::Recover(args) => recover::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -152,15 +141,4 @@ async fn describe(common: &Common) -> Result<(), Failure> {
 fn host_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     Some((host, port.parse().ok()?)).filter(|(host, _)| !host.is_empty())
-}
-
-/// Works on files alone; no node may run on them.
-fn recover(args: &RecoverArgs) -> anyhow::Result<()> {
-    let plan = klamm_controller::recover::plan(&args.data_dir.join("quorum"), NodeId(args.node), &args.address);
-    let plan = plan.context("reading the metadata snapshot")?;
-    output::print_out(&plan.to_string())?;
-    if !args.dry_run {
-        plan.carry_out().context("building the new quorum")?;
-    }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use klamm_broker::node::{Node, Status};
 use tokio::net::TcpListener;
 
-use super::why;
+use super::{backup, why};
 
 /// Binds the port before the node starts, so that a wrong address stops the start.
 pub async fn bind(address: &str) -> anyhow::Result<TcpListener> {
@@ -33,8 +33,10 @@ pub async fn serve(listener: TcpListener, served: Served) {
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/in-sync", get(in_sync))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/metadata/backup", get(backup::backup))
         .route("/why/topic", get(why::topic))
         .route("/why/partition", get(why::partition))
         .route("/why/cluster", get(why::cluster))
@@ -52,6 +54,11 @@ async fn healthz(State(served): State<Served>) -> (StatusCode, String) {
 /// It serves: registered, not fenced, its metadata fresh, every partition led or followed.
 async fn readyz(State(served): State<Served>) -> (StatusCode, String) {
     answer(served.node.unready().await)
+}
+
+/// It serves, and every replica on it is in sync: another node may be stopped.
+async fn in_sync(State(served): State<Served>) -> (StatusCode, String) {
+    answer(served.node.out_of_sync().await)
 }
 
 fn answer(reason: Option<String>) -> (StatusCode, String) {

@@ -37,11 +37,39 @@ impl Places {
     pub fn are_given(&self) -> bool {
         self.http.is_some() || self.folder.is_some()
     }
+
+    /// Whom to ask.
+    pub fn addresses(&self, common: &Common) -> Result<Vec<String>, Failure> {
+        let listed = |list: &str| {
+            let addresses = list.split(',').map(str::trim).filter(|address| !address.is_empty());
+            addresses.map(str::to_owned).collect::<Vec<String>>()
+        };
+        if let Some(list) = &self.http {
+            return Ok(listed(list));
+        }
+        let bootstrap = listed(&common.bootstrap);
+        if let Some(folder) = &self.folder {
+            let cluster = Folder::new(folder).read()?;
+            let cluster =
+                cluster.with_context(|| format!("there is no `klamm dev` cluster in {}", folder.display()))?;
+            return Ok(cluster.nodes.into_iter().map(|node| node.http).collect());
+        }
+        // Of a folder that nobody named, only what is certainly meant is believed.
+        let cluster = Folder::new(Path::new(DEV_FOLDER)).read().ok().flatten();
+        let meant = cluster.filter(|cluster| {
+            let ours = |address: &String| cluster.nodes.iter().any(|node| same_address(&node.kafka, address));
+            bootstrap.iter().any(ours)
+        });
+        Ok(match meant {
+            Some(cluster) => cluster.nodes.into_iter().map(|node| node.http).collect(),
+            None => bootstrap.iter().map(|address| at_default_port(address)).collect(),
+        })
+    }
 }
 
 /// The answer of the node that knows most.
 pub async fn ask(common: &Common, places: &Places, path: &str) -> Result<Answer, Failure> {
-    let addresses = addresses(common, places)?;
+    let addresses = places.addresses(common)?;
     let mut asked: FuturesUnordered<_> = addresses.iter().map(|address| one(address, path)).collect();
     let mut best: Option<Answer> = None;
     let mut failure: Option<Failure> = None;
@@ -101,32 +129,6 @@ async fn one(address: &str, path: &str) -> Result<Answer, Failure> {
         Err(_) => anyhow!("{address}{path} answered {status}"),
     };
     Err(Failure::new(code, error))
-}
-
-fn addresses(common: &Common, places: &Places) -> Result<Vec<String>, Failure> {
-    let listed = |list: &str| {
-        let addresses = list.split(',').map(str::trim).filter(|address| !address.is_empty());
-        addresses.map(str::to_owned).collect::<Vec<String>>()
-    };
-    if let Some(list) = &places.http {
-        return Ok(listed(list));
-    }
-    let bootstrap = listed(&common.bootstrap);
-    if let Some(folder) = &places.folder {
-        let cluster = Folder::new(folder).read()?;
-        let cluster = cluster.with_context(|| format!("there is no `klamm dev` cluster in {}", folder.display()))?;
-        return Ok(cluster.nodes.into_iter().map(|node| node.http).collect());
-    }
-    // Of a folder that nobody named, only what is certainly meant is believed.
-    let cluster = Folder::new(Path::new(DEV_FOLDER)).read().ok().flatten();
-    let meant = cluster.filter(|cluster| {
-        let ours = |address: &String| cluster.nodes.iter().any(|node| same_address(&node.kafka, address));
-        bootstrap.iter().any(ours)
-    });
-    Ok(match meant {
-        Some(cluster) => cluster.nodes.into_iter().map(|node| node.http).collect(),
-        None => bootstrap.iter().map(|address| at_default_port(address)).collect(),
-    })
 }
 
 fn same_address(one: &str, other: &str) -> bool {

@@ -1,5 +1,6 @@
 //! The life of the quorum: how it is founded, joined, changed, watched and rebuilt.
 
+pub mod backup;
 pub mod bootstrap;
 pub mod describe;
 pub mod election;

@@ -1,5 +1,5 @@
 //! Building a new quorum of one voter from the newest snapshot of the metadata and the log that follows it in the node's
-//! own store, after the old quorum is lost for good.
+//! own store, or from a backup, after the old quorum is lost for good.
 //!
 //! The log is taken to its end: what a majority had acknowledged may be among its last entries, and what it had not was
 //! decided by a controller all the same, as if this node had been elected. What was decided after that is gone, so
@@ -9,16 +9,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use klamm_metadata::decide::{Overlay, recover_quorum};
+use klamm_metadata::decide::{Basis, Overlay, recover_quorum};
 use klamm_metadata::feature::RECORD_VERSION;
 use klamm_metadata::image::{ApplyError, Image};
 use klamm_schema::metadata::metadata_record::Record;
-use klamm_schema::metadata::{BrokerEpochFloor, MetadataRecord, ProducerIds};
+use klamm_schema::metadata::{BrokerEpochFloor, MetadataBatch, MetadataRecord, ProducerIds};
 use klamm_types::{ClusterId, NodeId, Timestamp, Uuid};
 use openraft::vote::RaftLeaderId;
 
+use super::backup::{Backup, BackupError};
 use super::describe::now_millis;
 use crate::raft::allocations::RAFT_ID_LIMIT;
 use crate::raft::machine::leader_term;
@@ -28,9 +30,10 @@ use crate::store::{self, Identity, KeptLog, StoreError};
 
 /// By how much leader epochs go up; far more changes of leader than one snapshot interval holds.
 const LEADER_EPOCH_MARGIN: u16 = 1_000;
-const BROKER_EPOCH_MARGIN: i64 = 1_000_000;
-const PRODUCER_ID_MARGIN: i64 = 1_000_000;
-const INDEX_MARGIN: u64 = 1_000_000;
+// A backup may be months old, and these numbers are wide.
+const BROKER_EPOCH_MARGIN: i64 = 1_000_000_000;
+const PRODUCER_ID_MARGIN: i64 = 1_000_000_000;
+const INDEX_MARGIN: u64 = 1_000_000_000;
 const TERM_MARGIN: u64 = 1_000;
 
 /// What would be built, before it is.
@@ -63,6 +66,8 @@ pub enum LogSource {
     Entries(u64),
     /// It does not follow the snapshot without a gap.
     Apart,
+    /// A backup was named: nothing else counts.
+    Unasked,
     Unreadable(String),
 }
 
@@ -75,12 +80,24 @@ pub enum RecoverError {
     Replay(#[from] EntryError),
     #[error("no snapshot of the metadata can be read")]
     Unreadable(#[source] SnapshotError),
+    #[error("reading the backup {}", path.display())]
+    NoBackup {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is no backup of the metadata", path.display())]
+    BadBackup {
+        path: PathBuf,
+        #[source]
+        source: BackupError,
+    },
     #[error("the metadata names no cluster")]
     NoCluster,
     #[error("raising the epochs of the snapshot")]
     Raise(#[from] ApplyError),
     #[error("writing the snapshot of the new quorum")]
-    Write(#[source] std::io::Error),
+    Write(#[source] io::Error),
     #[error("opening the old store, or making the new one")]
     Store(#[from] StoreError),
 }
@@ -90,16 +107,36 @@ pub enum RecoverError {
 /// `.snapshot`. The node must not be running. Blocking.
 pub fn plan(folder: &Path, node_id: NodeId, address: &str) -> Result<Plan, RecoverError> {
     let (source, old) = newest(folder)?;
+    build(folder, node_id, address, (source, old))
+}
+
+/// The same from a backup alone; what the folder holds does not count. Blocking.
+pub fn plan_from(backup: &Path, folder: &Path, node_id: NodeId, address: &str) -> Result<Plan, RecoverError> {
+    let path = || backup.to_owned();
+    let bytes = std::fs::read(backup).map_err(|source| RecoverError::NoBackup { path: path(), source })?;
+    let read = Backup::decode(&bytes).map_err(|source| RecoverError::BadBackup { path: path(), source })?;
+    let (_, last_index) = read.last_entry();
+    let source = Source {
+        snapshot: Some((path(), last_index)),
+        log: LogSource::Unasked,
+        last_index,
+    };
+    build(folder, node_id, address, (source, read.into_state()))
+}
+
+fn build(folder: &Path, node_id: NodeId, address: &str, (source, old): (Source, State)) -> Result<Plan, RecoverError> {
     let cluster_id = old.image.cluster_id().ok_or(RecoverError::NoCluster)?;
     let store_id = Uuid::from_u128(rand::random());
-    let (applied, state) = raise(
-        old,
-        Member {
-            node_id,
-            store_id,
-            address: address.to_owned(),
-        },
-    )?;
+    let member = Member {
+        node_id,
+        store_id,
+        address: address.to_owned(),
+    };
+    let basis = match source.log {
+        LogSource::Unasked => Basis::Logs,
+        LogSource::Entries(_) | LogSource::Apart | LogSource::Unreadable(_) => Basis::Members,
+    };
+    let (applied, state) = raise(old, member, basis)?;
     let raft_id = applied.leader_id.node_id;
     let folder = folder.to_owned();
     Ok(Plan {
@@ -117,6 +154,7 @@ pub fn plan(folder: &Path, node_id: NodeId, address: &str) -> Result<Plan, Recov
 impl Plan {
     /// Moves the node's old store aside and writes the new one. The node must not be running. Blocking.
     pub fn carry_out(&self) -> Result<(), RecoverError> {
+        std::fs::create_dir_all(&self.folder).map_err(RecoverError::Write)?;
         store::set_aside(&self.folder)?;
         snapshot::write(&self.folder, &self.state.encode()).map_err(RecoverError::Write)?;
         let recovered = store::Recovered {
@@ -150,6 +188,7 @@ impl fmt::Display for Plan {
             )?,
             LogSource::Apart => writeln!(f, "log: does not follow the snapshot, nothing is taken from it")?,
             LogSource::Unreadable(reason) => writeln!(f, "log: cannot be read, {reason}")?,
+            LogSource::Unasked => {}
         }
         writeln!(f, "{} brokers, {} topics", image.brokers().len(), image.topics().len())?;
         writeln!(f, "one voter: node {}; its old store is moved aside", self.node_id)?;
@@ -166,7 +205,7 @@ impl fmt::Display for Plan {
 }
 
 /// The newest snapshot, and on it the entries of the log that follow it.
-fn newest(folder: &Path) -> Result<(Source, State), RecoverError> {
+pub(super) fn newest(folder: &Path) -> Result<(Source, State), RecoverError> {
     let log = store::read_log(folder)?;
     let (snapshot, mut state) = match newest_snapshot(folder) {
         Ok((path, state)) => (Some((path, state.image.applied_index())), state),
@@ -259,12 +298,12 @@ fn newest_snapshot(folder: &Path) -> Result<(PathBuf, State), RecoverError> {
     best.ok_or_else(none)
 }
 
-fn order(state: &State) -> (u64, u64) {
+pub(super) fn order(state: &State) -> (u64, u64) {
     (state.image.applied_term(), state.image.applied_index())
 }
 
 /// The state of the new quorum: the old one's, with one new member and everything raised.
-fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
+fn raise(old: State, member: Member, basis: Basis) -> Result<(LogId, State), RecoverError> {
     let mut allocations = old.allocations;
     // A broker's copy knows no allocations, and the old quorum may have given ids after the snapshot.
     let raft_id = allocations.allocate_above(
@@ -281,7 +320,7 @@ fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
         leader_id,
         index: old.image.applied_index() + INDEX_MARGIN,
     };
-    let image = raise_image(old.image, applied)?;
+    let image = raise_image(old.image, applied, basis)?;
     let membership = Membership::from(BTreeMap::from([(raft_id, member)]));
     let membership = StoredMembership::new(Some(applied), membership);
     Ok((
@@ -295,10 +334,7 @@ fn raise(old: State, member: Member) -> Result<(LogId, State), RecoverError> {
     ))
 }
 
-fn raise_image(mut image: Image, applied: LogId) -> Result<Image, ApplyError> {
-    let mut overlay = Overlay::new(&image, Timestamp(now_millis()), rand::random());
-    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN);
-    let mut batch = overlay.into_batch()?;
+fn raise_image(mut image: Image, applied: LogId, basis: Basis) -> Result<Image, ApplyError> {
     let broker_epoch = image.highest_broker_epoch().0.saturating_add(BROKER_EPOCH_MARGIN);
     let next_producer_id = image.next_producer_id().0.saturating_add(PRODUCER_ID_MARGIN);
     let raised = [
@@ -309,17 +345,26 @@ fn raise_image(mut image: Image, applied: LogId) -> Result<Image, ApplyError> {
             next_producer_id,
         }),
     ];
-    batch.records.extend(raised.map(|record| MetadataRecord {
+    let record = |record| MetadataRecord {
         version: RECORD_VERSION,
         record: Some(record),
-    }));
-    image.apply_batch(applied.index, leader_term(&applied.leader_id), &batch)?;
+    };
+    let numbers = MetadataBatch {
+        records: raised.map(record).into(),
+        decided_at_ms: now_millis(),
+    };
+    // First the numbers: what is decided next must not use one that the lost quorum has given.
+    let term = leader_term(&applied.leader_id);
+    image.apply_batch(applied.index - 1, term, &numbers)?;
+    let mut overlay = Overlay::new(&image, Timestamp(now_millis()), rand::random());
+    recover_quorum(&mut overlay, LEADER_EPOCH_MARGIN, basis);
+    image.apply_batch(applied.index, term, &overlay.into_batch()?)?;
     Ok(image)
 }
 
 /// Replaces the copy of the metadata that a node without the controller role keeps in `folder`, for the day when the
 /// quorum is lost. Blocking.
-pub fn write_snapshot(folder: &Path, image: &Image) -> std::io::Result<()> {
+pub fn write_snapshot(folder: &Path, image: &Image) -> io::Result<()> {
     let state = State {
         image: image.clone(),
         ..State::default()

@@ -106,17 +106,24 @@ impl State {
     }
 
     pub fn encode(&self) -> Bytes {
-        let snapshot = wire::Snapshot {
+        self.to_wire().encode_to_vec().into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<State, SnapshotError> {
+        State::from_wire(&wire::Snapshot::decode(bytes)?)
+    }
+
+    pub fn to_wire(&self) -> wire::Snapshot {
+        wire::Snapshot {
             last_log_id: self.applied.as_ref().map(log_id_to_wire),
             membership: Some(stored_membership_to_wire(&self.membership)),
             allocations: self.allocations.to_wire(),
             parts: self.image.to_snapshot(),
-        };
-        snapshot.encode_to_vec().into()
+            taken_at_ms: 0,
+        }
     }
 
-    pub fn decode(bytes: Bytes) -> Result<State, SnapshotError> {
-        let snapshot = wire::Snapshot::decode(bytes)?;
+    pub fn from_wire(snapshot: &wire::Snapshot) -> Result<State, SnapshotError> {
         Ok(State {
             applied: snapshot.last_log_id.as_ref().map(log_id_from_wire),
             membership: stored_membership_from_wire(snapshot.membership.as_ref())?,

@@ -40,6 +40,9 @@ pub(super) struct Draft {
     /// No epoch up to this one may be used again.
     pub epoch_floor: LeaderEpoch,
     pub directories: Vec<DirectoryId>,
+    /// These may have been in the ISR too, for all that is known: they become eligible where the ISR falls short, whatever
+    /// was known of their logs.
+    pub recalled: Vec<NodeId>,
     /// The partition epoch rises even if nothing else is different: whatever rests on the old one is refused then.
     pub settle: bool,
 }
@@ -71,6 +74,7 @@ impl Draft {
             empty_elr: false,
             epoch_floor: LeaderEpoch::NONE,
             directories: old.directories.clone(),
+            recalled: Vec::new(),
             settle: false,
         }
     }
@@ -136,7 +140,7 @@ impl Draft {
         if has_minimum || (self.empty_elr && !new.isr.is_empty()) {
             return;
         }
-        for &member in old.elr.iter().chain(&old.isr) {
+        for &member in old.elr.iter().chain(&old.isr).chain(&self.recalled) {
             let gone = new.isr.contains(&member) || new.elr.contains(&member);
             if !gone && !self.disqualified.contains_key(&member) {
                 new.elr.push(member);
@@ -147,7 +151,7 @@ impl Draft {
                 Some(&log_end) => log_end,
                 None => known.log_end,
             };
-            if !new.isr.contains(&known.broker) {
+            if !new.isr.contains(&known.broker) && !self.recalled.contains(&known.broker) {
                 let broker = known.broker;
                 new.last_known_elr.push(LastKnown { broker, log_end });
             }

@@ -35,7 +35,7 @@ pub use fencing::{Fence, fence, unfence};
 pub use overlay::Overlay;
 pub use placement::PARTITIONS_PER_REQUEST_MAX;
 pub use producer_ids::PRODUCER_ID_BLOCK;
-pub use recover::recover_quorum;
+pub use recover::{Basis, recover_quorum};
 pub use registration::Claim;
 
 /// Decides one request. The records go to the overlay; the reply holds once they are applied.

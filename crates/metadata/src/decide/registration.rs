@@ -17,6 +17,7 @@ use klamm_types::{
 
 use super::leadership::{Draft, Place};
 use super::overlay::{Overlay, Refusal, Why, error_fields};
+use super::recover::{Basis, is_of_no_process};
 use crate::config::Durability;
 use crate::image::{FeatureRange, Listener, LogEnd, PartitionState, directory_bytes};
 
@@ -71,6 +72,10 @@ fn register(overlay: &mut Overlay, request: &RegisterBrokerRequest, claim: Claim
         }
         last_unfenced_epoch = previous.last_unfenced_epoch;
     }
+    let basis = match previous.is_some_and(is_of_no_process) {
+        true => Basis::Logs,
+        false => Basis::Members,
+    };
     let stored = report.directories.values().copied().max().unwrap_or(BrokerEpoch::NONE);
     let epoch = BrokerEpoch(overlay.image().highest_broker_epoch().max(stored).0 + 1);
     let directories: Vec<DirectoryId> = report.directory_order.clone();
@@ -90,7 +95,7 @@ fn register(overlay: &mut Overlay, request: &RegisterBrokerRequest, claim: Claim
         last_unfenced_epoch: last_unfenced_epoch.0,
         decision: Some(overlay.decision(why)),
     }));
-    settle_partitions(overlay, &report, last_unfenced_epoch);
+    settle_partitions(overlay, &report, (basis, last_unfenced_epoch));
     Ok(epoch)
 }
 
@@ -243,7 +248,7 @@ fn place(topic_id: &[u8], partition: i32) -> Result<Place, Refusal> {
     })
 }
 
-fn settle_partitions(overlay: &mut Overlay, report: &Report, last_unfenced_epoch: BrokerEpoch) {
+fn settle_partitions(overlay: &mut Overlay, report: &Report, (basis, last_unfenced_epoch): (Basis, BrokerEpoch)) {
     let broker = report.broker;
     let mut durability: Option<(TopicId, Durability)> = None;
     for place in overlay.places(|_, state| state.replicas.contains(&broker)) {
@@ -258,7 +263,10 @@ fn settle_partitions(overlay: &mut Overlay, report: &Report, last_unfenced_epoch
         let Some(state) = topic.partition(place.partition) else {
             continue;
         };
-        let (draft, why) = settle_partition(report, place, state, (level, last_unfenced_epoch));
+        let (draft, why) = match basis {
+            Basis::Members => settle_partition(report, place, state, (level, last_unfenced_epoch)),
+            Basis::Logs => settle_by_log(report, place, state),
+        };
         overlay.write_draft(place, &draft, why);
     }
 }
@@ -316,14 +324,41 @@ fn settle_partition(
         // It had a claim already; this is where its log ends now.
         draft.disqualified.insert(broker, claim);
     }
-    if !report.directories.contains_key(&directory)
-        && let Some(&first) = report.directory_order.first()
-    {
-        for (replica, slot) in state.replicas.iter().zip(&mut draft.directories) {
-            if *replica == broker {
-                *slot = first;
-            }
+    draft.directories = directories_of(report, state);
+    (draft, why)
+}
+
+/// The metadata come from a backup: the directories that it names may have been replaced since, and whoever was in the
+/// ISR then need not have been at the end. The replica counts as far as its log reaches; one that is not there is empty.
+fn settle_by_log(report: &Report, place: Place, state: &PartitionState) -> (Draft, Why<'static>) {
+    let broker = report.broker;
+    let mut draft = Draft::new(state).leave_isr(broker);
+    let log = report.logs.get(&place);
+    if let Some(log) = log.filter(|log| log.highest_leader_epoch > state.leader_epoch) {
+        draft.epoch_floor = log.highest_leader_epoch;
+    }
+    let empty = LogEnd {
+        last_epoch: LeaderEpoch::NONE,
+        end_offset: LogEndOffset(0),
+    };
+    let claim = match report.damaged.contains(&place) {
+        true => None,
+        false => Some(log.map_or(empty, |log| log.end)),
+    };
+    draft.disqualified.insert(broker, claim);
+    draft.directories = directories_of(report, state);
+    let why = Why::new(Cause::QuorumRecovered, "the replica counts as far as its log reaches").about(broker);
+    (draft, why)
+}
+
+/// Where the partition's replicas lie. One whose directory the broker has no more lies in the first that it has.
+fn directories_of(report: &Report, state: &PartitionState) -> Vec<DirectoryId> {
+    let mut directories = state.directories.clone();
+    let first = report.directory_order.first();
+    for (replica, slot) in state.replicas.iter().zip(&mut directories) {
+        if let Some(&first) = first.filter(|_| *replica == report.broker && !report.directories.contains_key(slot)) {
+            *slot = first;
         }
     }
-    (draft, why)
+    directories
 }

@@ -287,6 +287,7 @@ fn command() -> impl Strategy<Value = String> {
         (0..2).prop_map(|partition| format!("operator t-{partition}")),
         Just("set t min.insync.replicas=1".to_owned()),
         Just("recover".to_owned()),
+        Just("recover backup".to_owned()),
     ]
 }
 

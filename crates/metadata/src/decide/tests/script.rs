@@ -197,7 +197,11 @@ impl World {
             }
             "recover" => {
                 let mut overlay = self.overlay();
-                crate::decide::recover_quorum(&mut overlay, 100);
+                let basis = match arguments.has("backup") {
+                    true => crate::decide::Basis::Logs,
+                    false => crate::decide::Basis::Members,
+                };
+                crate::decide::recover_quorum(&mut overlay, 100, basis);
                 self.commit(overlay);
                 vec![]
             }

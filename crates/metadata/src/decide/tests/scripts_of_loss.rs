@@ -220,6 +220,84 @@ unfence 2
 }
 
 #[test]
+fn after_a_backup_the_longest_log_leads_whoever_was_in_sync() {
+    check(
+        "\
+register 1
+    epoch 1
+register 2
+    epoch 2
+register 3
+    epoch 3
+unfence 1
+unfence 2
+unfence 3
+create t replicas=1,2,3 min.insync.replicas=2
+    t-0: leader 1 epoch 0.0 isr 1,2,3
+create u replicas=3,1
+    u-0: leader 3 epoch 0.0 isr 3,1
+recover backup
+    t-0: leader none epoch 101.1 elr 1,2,3
+    u-0: leader none epoch 101.1 elr 3,1
+# It had fallen behind after the backup. Its directory is another by now, and counts all the same.
+register 3 dir=1 stored=-1 log=t-0:0:50
+    epoch 7
+    t-0: leader none epoch 101.2 elr 1,2 last 3@0:50
+    u-0: leader none epoch 101.2 elr 1 last 3@-1:0
+unfence 3
+register 1 log=t-0:0:90,u-0:0:5
+    epoch 8
+    t-0: leader none epoch 101.3 elr 2 last 3@0:50,1@0:90
+    u-0: leader none epoch 101.3 last 3@-1:0,1@0:5
+unfence 1
+    u-0: leader 1 epoch 102.4 isr 1
+register 2 log=t-0:0:80
+    epoch 9
+    t-0: leader 1 epoch 102.4 isr 1",
+    );
+}
+
+#[test]
+fn a_backup_knows_neither_what_logs_hold_nor_waits_for_brokers_that_were_given_up() {
+    check(
+        "\
+register 1
+    epoch 1
+register 2
+    epoch 2
+register 3
+    epoch 3
+unfence 1
+unfence 2
+create t replicas=1,2 klamm.durability=replicated
+    t-0: leader 1 epoch 0.0 isr 1,2
+create u replicas=1,3
+    u-0: leader 1 epoch 0.0 isr 1
+unregister 3
+fence 2
+    t-0: leader 1 epoch 0.1 isr 1 elr 2
+register 2 other-boot log=t-0:0:50
+    epoch 4
+    t-0: leader 1 epoch 0.2 isr 1 last 2@0:50
+# What was known of the log of 2 counts no more.
+recover backup
+    t-0: leader none epoch 101.3 elr 1,2
+    u-0: leader none epoch 101.1 elr 1
+register 1 log=t-0:0:40,u-0:0:7
+    epoch 7
+    t-0: leader none epoch 101.4 elr 2 last 1@0:40
+    u-0: leader none epoch 101.2 last 1@0:7
+unfence 1
+    u-0: leader 1 epoch 102.3 isr 1
+register 2 log=t-0:0:70
+    epoch 8
+    t-0: leader none epoch 101.5 last 1@0:40,2@0:70
+unfence 2
+    t-0: leader 2 epoch 102.6 isr 2",
+    );
+}
+
+#[test]
 fn unclean_elections_only_where_the_topic_allows_them() {
     check(
         "\
