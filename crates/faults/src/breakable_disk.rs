@@ -10,8 +10,14 @@ use crate::fault::Trouble;
 
 /// Where the kernel tells by which boot of the machine it runs.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// Puts a file in its place, for a process in a mount namespace of its own.
-const PUT_BOOT_ID: &str = "mount --bind \"$1\" /proc/sys/kernel/random/boot_id && shift && exec \"$@\"";
+/// In a mount namespace of its own: puts a file ($1) in its place, and lets go of the disks of others ($2 is the node's own),
+/// which would not end as long as it held them.
+const ENTER: &str = r#"mount --bind "$1" /proc/sys/kernel/random/boot_id || exit 1
+while read -r what at rest; do
+  if [ "$what" = klamm-faults ] && [ "$at" != "$2" ]; then umount --lazy "$at"; fi
+done </proc/self/mounts
+shift 2
+exec "$@""#;
 
 pub struct BreakableDisk {
     disk: Disk,
@@ -32,9 +38,11 @@ impl BreakableDisk {
 
     /// What stands before the node's command line.
     pub fn prefix(&self) -> Vec<OsString> {
-        let words = ["unshare", "--mount", "--", "sh", "-c", PUT_BOOT_ID, "-"];
+        let words = ["unshare", "--mount", "--", "sh", "-c", ENTER, "-"];
         let words = words.into_iter().map(OsString::from);
-        words.chain([self.boot_id.clone().into()]).collect()
+        words
+            .chain([self.boot_id.clone().into(), self.disk.at().into()])
+            .collect()
     }
 
     /// Something is wrong with it from now on, as far as segments of a topic are concerned where it concerns files.
