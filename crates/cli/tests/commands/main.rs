@@ -12,5 +12,6 @@ mod healthcheck;
 mod metrics;
 mod shapes;
 mod support;
+mod top;
 mod verify;
 mod why;
