@@ -31,6 +31,33 @@ macro_rules! integer {
 }
 integer!(i32, u16, u32, u64, usize);
 
+/// A part of a whole, from 0 to 1, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    pub const WHOLE: Ratio = Ratio(1_000_000);
+
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
+}
+
+impl Value for Ratio {
+    const TYPE: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            Ok(part) if (0.0..=1.0).contains(&part) => Ok(Ratio((part * 1e6).round() as u32)),
+            _ => Err("expected a number from 0 to 1".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_f64().to_string()
+    }
+}
+
 impl Value for String {
     const TYPE: &'static str = "text";
 

@@ -13,5 +13,6 @@ mod metrics;
 mod shapes;
 mod support;
 mod top;
+mod traces;
 mod verify;
 mod why;

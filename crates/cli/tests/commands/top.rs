@@ -9,7 +9,9 @@ const ONCE: &[&str] = &["--output", "json", "top", "--once", "--interval", "0.2"
 /// The row about this.
 fn row<'v>(model: &'v Value, table: &str, key: &str, value: &str) -> &'v Value {
     let rows = model[table].as_array().unwrap();
-    let named = |row: &&Value| row[key] == value || row[key].as_i64().map(|number| number.to_string()).as_deref() == Some(value);
+    let named = |row: &&Value| {
+        row[key] == value || row[key].as_i64().map(|number| number.to_string()).as_deref() == Some(value)
+    };
     rows.iter().find(named).unwrap_or_else(|| panic!("{table}: {model}"))
 }
 
