@@ -6,7 +6,11 @@ use crate::context::Client;
 use crate::net::request::{Answer, Reply, Request};
 
 pub(crate) fn begin(client: &Client, request: &Request) -> Option<Span> {
-    let mut span = client.shared.tracer.sample(request.key.name(), Kind::Server)?;
+    let tracer = &client.shared.tracer;
+    if !tracer.is_on() {
+        return None;
+    }
+    let mut span = tracer.sample(request.key.name(), Kind::Server)?;
     span.set("kafka.api_version", i64::from(request.version));
     span.set("kafka.listener", client.listener.name.clone());
     span.set("network.peer.address", client.peer.ip().to_string());
