@@ -117,3 +117,29 @@ impl<T: Value> Value for Option<T> {
         self.as_ref().map(T::show).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_a_part_of_a_whole() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("1", "1"),
+            ("1.0", "1"),
+            ("0.01", "0.01"),
+            (".5", "0.5"),
+            ("1e-6", "0.000001"),
+        ] {
+            assert_eq!(
+                Ratio::parse(text).map(|ratio| ratio.show()),
+                Ok(shown.to_owned()),
+                "{text}"
+            );
+        }
+        for wrong in ["", "2", "-0.1", "NaN", "inf", "half"] {
+            assert!(Ratio::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

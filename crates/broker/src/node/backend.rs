@@ -71,6 +71,7 @@ impl Backend for NodeBackend {
                 default: Some((setting.default)()),
                 kind: match (setting.kind)() {
                     "integer" => SettingKind::Long,
+                    "number" => SettingKind::Double,
                     "list" => SettingKind::List,
                     _ => SettingKind::String,
                 },
