@@ -1,4 +1,4 @@
-//! Generates the gRPC services of `proto/klamm/`. The metadata records and requests in that folder belong to
+//! Generates the gRPC services of `proto/klamm/` and `proto/opentelemetry/`. The metadata records and requests in that folder belong to
 //! `klamm-schema`; services refer to them there.
 
 use std::path::{Path, PathBuf};
@@ -7,15 +7,17 @@ const FOLDER: &str = "../../proto";
 const OF_SCHEMA: [&str; 2] = ["metadata.proto", "requests.proto"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = Path::new(FOLDER).join("klamm");
-    println!("cargo:rerun-if-changed={}", folder.display());
     let mut files: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(&folder)? {
-        let path = entry?.path();
-        println!("cargo:rerun-if-changed={}", path.display());
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.ends_with(".proto") && !OF_SCHEMA.contains(&name) {
-            files.push(path);
+    for folder in ["klamm", "opentelemetry"] {
+        let folder = Path::new(FOLDER).join(folder);
+        println!("cargo:rerun-if-changed={}", folder.display());
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            println!("cargo:rerun-if-changed={}", path.display());
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.ends_with(".proto") && !OF_SCHEMA.contains(&name) {
+                files.push(path);
+            }
         }
     }
     files.sort();

@@ -10,13 +10,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("klamm-wire", &["klamm-types"]),
     ("klamm-schema", &["klamm-types"]),
     ("klamm-proto", &["klamm-schema"]),
+    ("klamm-trace", &["klamm-proto"]),
     ("klamm-metadata", &["klamm-types", "klamm-schema"]),
     ("klamm-replication", &["klamm-types", "klamm-record"]),
     ("klamm-coordinator", &["klamm-types", "klamm-wire"]),
     ("klamm-log", &["klamm-types", "klamm-record"]),
     (
         "klamm-controller",
-        &["klamm-types", "klamm-schema", "klamm-metadata", "klamm-proto"],
+        &[
+            "klamm-types",
+            "klamm-schema",
+            "klamm-metadata",
+            "klamm-proto",
+            "klamm-trace",
+        ],
     ),
     (
         "klamm-broker",
@@ -31,11 +38,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "klamm-coordinator",
             "klamm-log",
             "klamm-controller",
+            "klamm-trace",
         ],
     ),
     (
         "klamm-kafka",
-        &["klamm-types", "klamm-record", "klamm-wire", "klamm-broker"],
+        &[
+            "klamm-types",
+            "klamm-record",
+            "klamm-wire",
+            "klamm-broker",
+            "klamm-trace",
+        ],
     ),
     ("klamm-client", &["klamm-types", "klamm-record", "klamm-wire"]),
     ("klamm-verify", &["klamm-client", "klamm-types"]),
@@ -65,6 +79,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "klamm-wire",
             "klamm-schema",
             "klamm-proto",
+            "klamm-trace",
             "klamm-metadata",
             "klamm-replication",
             "klamm-coordinator",
@@ -85,7 +100,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const FOREIGN: &[(&str, &[&str])] = &[
     ("openraft", &["klamm-controller"]),
     ("sled", &["klamm-controller"]),
-    ("tonic", &["klamm-proto", "klamm-controller", "klamm-broker"]),
+    (
+        "tonic",
+        &["klamm-proto", "klamm-trace", "klamm-controller", "klamm-broker"],
+    ),
 ];
 
 /// Crates that decide: nothing that does I/O, keeps time or draws numbers, in tests neither.

@@ -12,6 +12,7 @@ use klamm_coordinator::reply::ListedGroup;
 use klamm_coordinator::{Call, Reply};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
+use klamm_trace::Tracer;
 use klamm_types::{ClusterId, DirectoryId, ErrorCode, NodeId, Offset, ProducerId, Timestamp, TopicPartition};
 
 use crate::api::{
@@ -40,6 +41,11 @@ pub trait Backend: Send + Sync + 'static {
     /// The metadata as this broker has applied it. MUST be cheap, and MUST NOT show a partition's new leader on this
     /// broker before this broker, if it is that leader, accepts writes for it.
     fn image(&self) -> Arc<Image>;
+
+    /// Makes the spans of what is asked here.
+    fn tracer(&self) -> Tracer {
+        Tracer::off()
+    }
 
     /// The settings of this node's process, in the order of their reference.
     fn node_settings(&self) -> Vec<NodeSetting>;

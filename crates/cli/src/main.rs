@@ -89,6 +89,8 @@ enum Command {
     /// Describe and change settings.
     #[command(subcommand)]
     Config(kafka::config::Command),
+    /// Watch brokers, topics and groups live: rates, lags, and what is wrong.
+    Top(kafka::top::Args),
     /// Check from here that every advertised address can be reached.
     Doctor(kafka::doctor::Args),
     /// Measure any Kafka cluster.
@@ -130,6 +132,7 @@ fn run(common: &Common, command: Command) -> Result<ExitCode, Failure> {
         Command::Cluster(command) => kafka::block_on(kafka::cluster::run(common, command)),
         Command::Quorum(command) => kafka::block_on(kafka::quorum::run(common, command)),
         Command::Config(command) => kafka::block_on(kafka::config::run(common, command)),
+        Command::Top(args) => kafka::block_on(kafka::top::run(common, args)),
         Command::Doctor(args) => kafka::block_on(kafka::doctor::run(common, args)),
         Command::Verify(args) => kafka::block_on(kafka::verify::run(common, args)),
         Command::Bench(command) => kafka::block_on(kafka::bench::run(common, command)),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use klamm_metadata::core::Settings;
+use klamm_trace::Tracer;
 use klamm_types::NodeId;
 
 use crate::identity::NodeIdentity;
@@ -25,6 +26,7 @@ pub struct ControllerConfig {
     pub timing: Timing,
     /// The limits of the metadata core. The cluster id in it is filled in by the quorum.
     pub settings: Settings,
+    pub tracer: Tracer,
 }
 
 /// The quorum's waits.

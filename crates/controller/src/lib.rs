@@ -19,6 +19,7 @@ mod raft;
 mod remote;
 mod service;
 mod shell;
+pub mod spans;
 mod store;
 
 pub use config::{ControllerConfig, Timing};

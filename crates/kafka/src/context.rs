@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use klamm_broker::backend::Backend;
 use klamm_broker::metadata::Image;
+use klamm_trace::Tracer;
 
 use crate::auto_create::AutoCreate;
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub budget: Budget,
     pub auto_create: AutoCreate,
     pub metrics: Arc<Metrics>,
+    pub tracer: Tracer,
 }
 
 impl Shared {
@@ -28,6 +30,7 @@ impl Shared {
             .max(settings.request_bytes_max.saturating_add(8192));
         let budget = Budget::new(memory, settings.request_memory_wait_max);
         Self {
+            tracer: backend.tracer(),
             backend,
             settings,
             budget,

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
+use klamm_trace::within;
 use klamm_wire::ApiKey;
 
 use crate::api;
 use crate::context::Client;
 use crate::net::request::{Answer, Reply, Request, RequestError, Served};
+use crate::spans;
 
 /// Hands the batches of a Produce over; they have their place in the order of their partitions when this resolves.
 /// What is returned resolves when they are acknowledged.
@@ -17,16 +19,38 @@ pub(crate) async fn start_produce(
     request: Request,
 ) -> Result<BoxFuture<'static, Answer>, RequestError> {
     let (key, began) = (request.key, Instant::now());
-    let answer = api::produce::start(client.clone(), request).await?;
+    let Some(mut span) = spans::begin(&client, &request) else {
+        let answer = api::produce::start(client.clone(), request).await?;
+        return Ok(Box::pin(async move {
+            let answer = answer.await;
+            count(&client, key, began, &answer);
+            answer
+        }));
+    };
+    let started = Box::pin(within(span.parent(), api::produce::start(client.clone(), request))).await;
+    let answer = started.inspect_err(|error| span.fail(error.to_string()))?;
     Ok(Box::pin(async move {
         let answer = answer.await;
         count(&client, key, began, &answer);
+        spans::end(span, &answer);
         answer
     }))
 }
 
 /// Carries out a request that is none of Produce.
 pub(crate) fn answer(client: Arc<Client>, request: Request, served: Served) -> BoxFuture<'static, Answer> {
+    let Some(span) = spans::begin(&client, &request) else {
+        return carry_out(client, request, served);
+    };
+    let answer = within(span.parent(), carry_out(client, request, served));
+    Box::pin(async move {
+        let answer = answer.await;
+        spans::end(span, &answer);
+        answer
+    })
+}
+
+fn carry_out(client: Arc<Client>, request: Request, served: Served) -> BoxFuture<'static, Answer> {
     Box::pin(async move {
         let (client, request, began) = (client.as_ref(), &request, Instant::now());
         let answer = match request.key {

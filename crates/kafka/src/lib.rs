@@ -17,6 +17,7 @@ mod endpoints;
 mod metrics;
 mod net;
 mod settings;
+mod spans;
 mod topics;
 
 pub use metrics::Metrics;

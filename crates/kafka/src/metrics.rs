@@ -63,6 +63,16 @@ impl Errors {
         Errors(errors)
     }
 
+    /// The names of the codes, as long as there are any.
+    pub fn names(&self) -> Option<String> {
+        let names = self
+            .0
+            .keys()
+            .map(|&code| ErrorCode::from_code(code).map_or("unknown", ErrorCode::name));
+        let names: Vec<&str> = names.collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
     fn add(&mut self, other: &Errors) {
         for (code, count) in &other.0 {
             *self.0.entry(*code).or_default() += count;

@@ -1,5 +1,6 @@
-//! The gRPC services between nodes, generated from `proto/klamm/`: one module per package. Nothing else is here;
-//! converting to and from our own types is the business of the crates that serve or call.
+//! The gRPC services between nodes, generated from `proto/klamm/`: one module per package; and the one by which spans go
+//! to a collector, from `proto/opentelemetry/`. Nothing else is here; converting to and from our own types is the
+//! business of the crates that serve or call.
 
 #![allow(clippy::all, clippy::too_many_lines, clippy::unwrap_used)]
 
@@ -8,3 +9,4 @@ mod generated {
 }
 
 pub use generated::klamm::*;
+pub use generated::opentelemetry::proto::collector::trace::v1 as otlp;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::address::{ControllerAddress, Listener, NamedAddress, Role, split_host_port};
-use super::value::Value;
+use super::value::{Ratio, Value};
 
 /// One setting, as the reference shows it.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +161,11 @@ settings! {
     group_history_retention_minutes: u64 = 43_200, "minutes", "1 to 2147483647", |&minutes| (1..=2_147_483_647).contains(&minutes);
     /// How long a partition with committed offsets may be without an owner in a group with members before a warning.
     group_unowned_warning_ms: u64 = 60_000, "ms", "1000 or more", |&ms| ms >= 1000;
+    /// A collector that takes traces by OTLP over gRPC, usually at port 4317. Empty: no traces are made.
+    otlp_endpoint: String = String::new(), "", "empty or http://HOST:PORT",
+        |text| text.is_empty() || text.strip_prefix("http://").is_some_and(is_host_port);
+    /// The part of Kafka requests that is traced, if there is a collector.
+    otlp_sampling_ratio: Ratio = Ratio::WHOLE, "", "0 to 1", |_| true;
     /// What is logged: error, warn, info, debug, trace, or a filter by module.
     log_level: String = "info".to_owned(), "", "a filter", |_| true;
     /// How it is logged: text or json.

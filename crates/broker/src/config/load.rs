@@ -221,7 +221,7 @@ pub fn example_file() -> String {
         };
         let default = (setting.default)();
         let kind = (setting.kind)();
-        let shown = if kind == "integer" {
+        let shown = if matches!(kind, "integer" | "number") {
             default
         } else {
             format!("{default:?}")

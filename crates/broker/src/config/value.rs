@@ -31,6 +31,33 @@ macro_rules! integer {
 }
 integer!(i32, u16, u32, u64, usize);
 
+/// A part of a whole, from 0 to 1, in millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ratio(u32);
+
+impl Ratio {
+    pub const WHOLE: Ratio = Ratio(1_000_000);
+
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 1e6
+    }
+}
+
+impl Value for Ratio {
+    const TYPE: &'static str = "number";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.parse::<f64>() {
+            Ok(part) if (0.0..=1.0).contains(&part) => Ok(Ratio((part * 1e6).round() as u32)),
+            _ => Err("expected a number from 0 to 1".to_owned()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_f64().to_string()
+    }
+}
+
 impl Value for String {
     const TYPE: &'static str = "text";
 
@@ -88,5 +115,31 @@ impl<T: Value> Value for Option<T> {
 
     fn show(&self) -> String {
         self.as_ref().map(T::show).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_a_part_of_a_whole() {
+        for (text, shown) in [
+            ("0", "0"),
+            ("1", "1"),
+            ("1.0", "1"),
+            ("0.01", "0.01"),
+            (".5", "0.5"),
+            ("1e-6", "0.000001"),
+        ] {
+            assert_eq!(
+                Ratio::parse(text).map(|ratio| ratio.show()),
+                Ok(shown.to_owned()),
+                "{text}"
+            );
+        }
+        for wrong in ["", "2", "-0.1", "NaN", "inf", "half"] {
+            assert!(Ratio::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

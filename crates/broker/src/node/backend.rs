@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use klamm_controller::{ControllerClient, NodeIdentity};
+use klamm_controller::{ControllerClient, NodeIdentity, spans};
 use klamm_coordinator::call::ListGroups;
 use klamm_coordinator::reply::ListedGroup;
 use klamm_coordinator::{Call, Reply};
 use klamm_metadata::Image;
 use klamm_schema::requests::{controller_reply, controller_request};
+use klamm_trace::{Kind, Span, Tracer, current, within};
 use klamm_types::{ClusterId, ErrorCode, NodeId, ProducerId};
 use tokio::time::Instant;
 
@@ -38,6 +39,7 @@ pub(crate) struct NodeBackend {
     pub shown: Shown,
     pub producer_ids: ProducerIds,
     pub coordinators: Coordinators,
+    pub tracer: Tracer,
 }
 
 impl Backend for NodeBackend {
@@ -54,6 +56,10 @@ impl Backend for NodeBackend {
         self.shown.image()
     }
 
+    fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
     fn node_settings(&self) -> Vec<NodeSetting> {
         let values = self.config.values();
         SETTINGS
@@ -65,6 +71,7 @@ impl Backend for NodeBackend {
                 default: Some((setting.default)()),
                 kind: match (setting.kind)() {
                     "integer" => SettingKind::Long,
+                    "number" => SettingKind::Double,
                     "list" => SettingKind::List,
                     _ => SettingKind::String,
                 },
@@ -120,17 +127,21 @@ impl Backend for NodeBackend {
         request: controller_request::Request,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<controller_reply::Reply, RequestError>> {
+        let mut span = current().map(|parent| parent.child("ask the controller", Kind::Client));
+        if let Some(span) = &mut span {
+            span.set("klamm.request", spans::request_name(&request));
+        }
         let until = Instant::now() + timeout;
         let decided = self.controllers.submit(request, timeout);
         let shown = self.shown.clone();
-        async move {
+        let asked = async move {
             let decided = decided.await?;
             // Done, but whoever asks here next would not see it: as good as unknown.
             let seen = tokio::time::timeout_at(until, shown.wait_for(decided.applied_index)).await;
             seen.map_err(|_| RequestError::from(ErrorCode::RequestTimedOut))?;
             Ok(decided.reply)
-        }
-        .boxed()
+        };
+        in_span(span, asked)
     }
 
     fn allocate_producer_id(&self) -> BoxFuture<'static, Result<ProducerId, ErrorCode>> {
@@ -144,7 +155,8 @@ impl Backend for NodeBackend {
 
     fn coordinate(&self, call: Call) -> BoxFuture<'static, Result<Reply, ErrorCode>> {
         let coordinators = self.coordinators.clone();
-        async move { coordinators.call(call).await }.boxed()
+        let span = current().map(|parent| parent.child("coordinate", Kind::Internal));
+        in_span(span, async move { coordinators.call(call).await })
     }
 
     fn list_groups(&self, filter: ListGroups) -> BoxFuture<'static, Result<Vec<ListedGroup>, ErrorCode>> {
@@ -160,5 +172,18 @@ impl Backend for NodeBackend {
     fn change_voters(&self, change: VoterChange) -> BoxFuture<'static, Result<(), RequestError>> {
         let client = self.client.clone();
         async move { super::quorum::change_voters(&client, change).await }.boxed()
+    }
+}
+
+/// What a span stands for, if there is one. Without a span the future is as it was.
+fn in_span<T: 'static>(span: Option<Span>, asked: impl Future<Output = T> + Send + 'static) -> BoxFuture<'static, T> {
+    match span {
+        None => asked.boxed(),
+        Some(span) => async move {
+            let answer = within(span.parent(), asked).await;
+            drop(span);
+            answer
+        }
+        .boxed(),
     }
 }

@@ -26,6 +26,10 @@ crate::definitions! {
     BROKERS = "cluster_brokers": Gauge, "brokers", ["state"];
     /// Partitions of the cluster that nobody leads, as this node's metadata shows them.
     LEADERLESS = "cluster_leaderless_partitions": Gauge, "partitions", [];
+    /// Spans that the collector of traces has taken.
+    SPANS_SENT = "trace_spans_sent": Counter, "spans", [];
+    /// Spans that were lost: the queue was full, or the collector did not take them.
+    SPANS_DROPPED = "trace_spans_dropped": Counter, "spans", [];
     /// 1 on the active controller, 0 on the others.
     ACTIVE = "quorum_active_controller": Gauge, "", [];
     /// The term of the quorum, as the active controller knows it.
@@ -95,6 +99,11 @@ impl Node {
         let image = self.shown.image();
         let mut families = vec![with(&NODE, [(env!("CARGO_PKG_VERSION").to_owned(), 1)])];
         families.extend(metadata(&image, *self.committed.borrow()));
+        if self.tracer.is_on() {
+            let counts = self.tracer.counts();
+            families.push(Family::single(&SPANS_SENT, Value::Count(counts.sent)));
+            families.push(Family::single(&SPANS_DROPPED, Value::Count(counts.dropped)));
+        }
         families.extend(self.quorum().await);
         if let Some(broker) = &self.broker {
             families.push(gauge(&FENCED, u64::from(!image.is_alive(self.id))));

@@ -27,6 +27,7 @@ use klamm_controller::Controller;
 use klamm_schema::requests::ControlledShutdownRequest;
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
+use klamm_trace::Tracer;
 use klamm_types::{BrokerEpoch, NodeId};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -81,6 +82,7 @@ pub struct Node {
     stop_grpc: watch::Sender<bool>,
     /// On a node without the controller role.
     copy: Option<MetadataCopy>,
+    tracer: Tracer,
 }
 
 /// What a node with the broker role has besides.

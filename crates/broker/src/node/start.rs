@@ -19,8 +19,10 @@ use klamm_schema::metadata::{FeatureRange, Listener};
 use klamm_schema::requests::{
     DamagedReplica, DirectoryReport, LastRun as LastRunMessage, RegisterBrokerRequest, ReplicaLog,
 };
+use klamm_trace::Tracer;
 use klamm_types::{BrokerEpoch, ClusterId, DirectoryId, Incarnation, NodeId};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tonic::service::Routes;
 
@@ -60,6 +62,8 @@ pub enum StartError {
     Thread(#[source] tokio::task::JoinError),
     #[error("the address of a controller: {0}")]
     Address(String),
+    #[error("starting to trace")]
+    Trace(#[from] klamm_trace::StartError),
 }
 
 /// What a broker is put together from.
@@ -79,6 +83,7 @@ struct Starting {
     was_registered: bool,
     boot_id: String,
     failure: watch::Sender<Option<String>>,
+    tracer: Tracer,
 }
 
 impl Node {
@@ -109,6 +114,7 @@ async fn start(config: NodeConfig, listeners: Vec<AdvertisedListener>, runtimes:
         source,
     })?;
     let starting = Starting {
+        tracer: tracer(&config, &runtimes.control)?,
         config,
         listeners,
         runtimes,
@@ -118,6 +124,19 @@ async fn start(config: NodeConfig, listeners: Vec<AdvertisedListener>, runtimes:
         failure,
     };
     starting.assemble(id, directory, grpc, failed).await
+}
+
+fn tracer(config: &NodeConfig, runtime: &Handle) -> Result<Tracer, klamm_trace::StartError> {
+    if config.otlp_endpoint.is_empty() {
+        return Ok(Tracer::off());
+    }
+    let traced = klamm_trace::Config {
+        endpoint: config.otlp_endpoint.clone(),
+        ratio: config.otlp_sampling_ratio.as_f64(),
+        node_id: config.node_id,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Tracer::start(&traced, runtime)
 }
 
 impl Starting {
@@ -174,6 +193,7 @@ impl Starting {
             failure,
             stop_grpc,
             copy,
+            tracer: self.tracer,
         })
     }
 
@@ -241,6 +261,7 @@ impl Starting {
             was_registered: self.was_registered,
             timing: Timing::default(),
             settings: klamm_metadata::core::Settings::default(),
+            tracer: self.tracer.clone(),
         }
     }
 
@@ -320,6 +341,7 @@ impl Starting {
             shown,
             producer_ids: ProducerIds::start(id, epoch.clone(), controllers),
             coordinators,
+            tracer: self.tracer.clone(),
         };
         Broker {
             partitions,

@@ -12,6 +12,7 @@ use super::context::Context;
 use super::hosted::{CutOrder, Hosted};
 use super::push::{self, PushOrder};
 use super::requests::{Damage, ReplaceWish};
+use super::steps;
 use super::unflushed;
 use crate::api::{ProduceError, Produced};
 use crate::replica::convert::{self, Bounds, SubscriptionKey};
@@ -138,6 +139,13 @@ fn complete_produce(
     let Some(pending) = hosted.produces.remove(&request) else {
         return;
     };
+    if !hosted.traced.is_empty() {
+        steps::completed(
+            &mut hosted.traced,
+            request,
+            result.as_ref().err().map(|error| error.code),
+        );
+    }
     let answer = match result {
         Ok(produced) => Ok(Produced {
             base_offset: produced.base_offset,

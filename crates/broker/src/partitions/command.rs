@@ -16,6 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::inbox::Place;
 use super::open::HostError;
 use super::push::PushOrder;
+use super::steps::Steps;
 use crate::api::{
     EpochEnd, EpochEndRequest, FetchPartition, FetchedPartition, ListOffsetRequest, ListedOffset, PartitionError,
     PartitionStatus, ProduceError, Produced,
@@ -171,6 +172,8 @@ pub(crate) struct ProduceCommand {
     pub origin: Origin,
     pub log_append_time: Timestamp,
     pub reply: ProduceReply,
+    /// Of a sampled request.
+    pub steps: Option<Box<Steps>>,
     #[allow(dead_code, reason = "held until the batch is handled")]
     pub place: Place,
 }

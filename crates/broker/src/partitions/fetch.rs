@@ -75,10 +75,13 @@ impl Partitions {
             if !may_wait || answers_at_once(&answer, request.min_bytes) {
                 return bounded(answer, request.max_bytes);
             }
-            if tokio::time::timeout_at(deadline, parked.park.wake.notified())
-                .await
-                .is_err()
-            {
+            let parent = klamm_trace::current();
+            let begin = parent.as_ref().map(|_| std::time::Instant::now());
+            let woken = tokio::time::timeout_at(deadline, parked.park.wake.notified()).await;
+            if let Some((parent, begin)) = parent.zip(begin) {
+                parent.part("wait for records", begin, std::time::Instant::now());
+            }
+            if woken.is_err() {
                 return bounded(answer, request.max_bytes);
             }
         }

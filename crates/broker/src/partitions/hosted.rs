@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::checkpoint::Marks;
 use super::command::{Command, ProduceReply, Release};
+use super::steps::Steps;
 use super::unflushed::MarkGate;
 use crate::api::{LeaderHint, PartitionError, PartitionRole, PartitionStatus};
 use crate::replica::followers::FollowerPair;
@@ -40,6 +41,8 @@ pub(crate) struct Hosted {
     pub name: Arc<str>,
     pub replica: Replica,
     pub produces: HashMap<RequestId, PendingProduce>,
+    /// Those of them that are sampled; none as a rule.
+    pub traced: Vec<Steps>,
     pub fetches: HashMap<RequestId, Arc<Notify>>,
     /// Through which streams the followers' newest subscriptions came.
     pub followers: HashMap<NodeId, (SubscriptionNumber, Arc<FollowerPair>)>,
@@ -83,6 +86,7 @@ impl Hosted {
             name,
             replica,
             produces: HashMap::new(),
+            traced: Vec::new(),
             fetches: HashMap::new(),
             followers: HashMap::new(),
             link: None,

@@ -35,6 +35,7 @@ mod requests;
 mod settings;
 mod shared;
 mod start;
+mod steps;
 mod suspects;
 mod unflushed;
 mod worker;

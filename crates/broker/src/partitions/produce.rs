@@ -8,6 +8,7 @@ use super::Partitions;
 use super::check;
 use super::clock::wall;
 use super::command::{AcceptedAt, Command, ProduceCommand, ProduceReply};
+use super::steps::{self, Steps};
 use crate::api::{
     Acks, FollowerReads, Isolation, ListOffsetRequest, OffsetSpec, PartitionError, ProduceError, ProduceRequest,
     Produced,
@@ -65,6 +66,7 @@ impl Partitions {
     /// given one after another are appended in that order. It waits while the queue is full.
     pub async fn produce(&self, request: ProduceRequest) -> Ticket {
         let partition = request.partition;
+        let mut steps = Steps::begin();
         let Some(settings) = self.shared.topic_settings(partition.topic) else {
             return self.refuse(self.shared.not_hosted(partition));
         };
@@ -73,6 +75,7 @@ impl Partitions {
             Err(error) if check::is_one_batch(request.records) => return self.refuse_batch(partition, error).await,
             Err(error) => return self.refuse(error),
         };
+        steps::done(&mut steps, "checks");
         let acks = match request.acks {
             Acks::None => CoreAcks::None,
             Acks::Leader => CoreAcks::Leader,
@@ -91,6 +94,7 @@ impl Partitions {
             origin: Origin::Client,
             log_append_time: accepted.log_append_time,
             reply: ProduceReply { accepted: None, done },
+            steps,
             place,
         };
         self.enqueue(partition, command, answer)
@@ -134,6 +138,7 @@ impl Partitions {
                 accepted: Some(accepted_sender),
                 done,
             },
+            steps: None,
             place,
         };
         CoordinatorTicket {

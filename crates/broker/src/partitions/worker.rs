@@ -18,6 +18,7 @@ use super::offsets;
 use super::push;
 use super::reads;
 use super::shared::Shared;
+use super::steps;
 use crate::space::Level;
 
 /// Commands of one round: after so many, flushes are started even if more wait.
@@ -123,6 +124,11 @@ impl Worker {
         match self.slots.get_mut(&partition) {
             Some(Slot::Ready(hosted, log)) => {
                 let event = without_room(event, self.ctx.shared.space.level());
+                if let Event::FlushedTo { offset, .. } = &event
+                    && !hosted.traced.is_empty()
+                {
+                    steps::flushed(&mut hosted.traced, *offset);
+                }
                 self.ctx.feed(hosted, log, event);
                 self.settle(partition);
             }
@@ -215,6 +221,7 @@ impl Worker {
                     origin,
                     log_append_time,
                     reply,
+                    steps,
                     place,
                     ..
                 } = *produce;
@@ -238,7 +245,14 @@ impl Worker {
                     origin,
                     disk_full,
                 };
+                if let Some(mut steps) = steps {
+                    steps.taken(request, &hosted.name);
+                    hosted.traced.push(*steps);
+                }
                 self.ctx.feed(hosted, log, Event::Produce(Box::new(produce)));
+                if !hosted.traced.is_empty() {
+                    steps::appended(&mut hosted.traced, request, log.log_end_offset());
+                }
                 self.settle(partition);
                 drop(place);
             }

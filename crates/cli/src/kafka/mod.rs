@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod group;
 pub mod produce;
 pub mod quorum;
+pub mod top;
 pub mod topic;
 pub mod verify;
 

@@ -40,31 +40,40 @@ impl Places {
 
     /// Whom to ask.
     pub fn addresses(&self, common: &Common) -> Result<Vec<String>, Failure> {
-        let listed = |list: &str| {
-            let addresses = list.split(',').map(str::trim).filter(|address| !address.is_empty());
-            addresses.map(str::to_owned).collect::<Vec<String>>()
-        };
+        Ok(match self.known(common)? {
+            Some(addresses) => addresses,
+            None => {
+                let bootstrap = listed(&common.bootstrap);
+                bootstrap.iter().map(|address| at_default_port(address)).collect()
+            }
+        })
+    }
+
+    /// The addresses that somebody gave, or that stand in the folder of a `klamm dev` cluster.
+    pub fn known(&self, common: &Common) -> Result<Option<Vec<String>>, Failure> {
         if let Some(list) = &self.http {
-            return Ok(listed(list));
+            return Ok(Some(listed(list)));
         }
-        let bootstrap = listed(&common.bootstrap);
         if let Some(folder) = &self.folder {
             let cluster = Folder::new(folder).read()?;
             let cluster =
                 cluster.with_context(|| format!("there is no `klamm dev` cluster in {}", folder.display()))?;
-            return Ok(cluster.nodes.into_iter().map(|node| node.http).collect());
+            return Ok(Some(cluster.nodes.into_iter().map(|node| node.http).collect()));
         }
         // Of a folder that nobody named, only what is certainly meant is believed.
         let cluster = Folder::new(Path::new(DEV_FOLDER)).read().ok().flatten();
+        let bootstrap = listed(&common.bootstrap);
         let meant = cluster.filter(|cluster| {
             let ours = |address: &String| cluster.nodes.iter().any(|node| same_address(&node.kafka, address));
             bootstrap.iter().any(ours)
         });
-        Ok(match meant {
-            Some(cluster) => cluster.nodes.into_iter().map(|node| node.http).collect(),
-            None => bootstrap.iter().map(|address| at_default_port(address)).collect(),
-        })
+        Ok(meant.map(|cluster| cluster.nodes.into_iter().map(|node| node.http).collect()))
     }
+}
+
+fn listed(list: &str) -> Vec<String> {
+    let addresses = list.split(',').map(str::trim).filter(|address| !address.is_empty());
+    addresses.map(str::to_owned).collect()
 }
 
 /// The answer of the node that knows most.
@@ -138,7 +147,11 @@ fn same_address(one: &str, other: &str) -> bool {
 
 /// The same host, at the port where nodes answer by HTTP.
 fn at_default_port(address: &str) -> String {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    at_http_port(address.rsplit_once(':').map_or(address, |(host, _)| host))
+}
+
+/// Where a node on this host answers by HTTP unless it was told otherwise.
+pub fn at_http_port(host: &str) -> String {
     format!("{host}:{HTTP_PORT}")
 }
 

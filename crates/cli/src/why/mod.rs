@@ -12,8 +12,8 @@ use klamm_types::Timestamp;
 use crate::Common;
 use crate::failure::Failure;
 use crate::output;
-pub use ask::Places;
 use ask::ask;
+pub use ask::{Places, at_http_port};
 
 const PATH_OF_CLUSTER: &str = "/why/cluster?";
 /// Partitions that are named in one line.

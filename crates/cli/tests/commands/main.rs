@@ -12,5 +12,7 @@ mod healthcheck;
 mod metrics;
 mod shapes;
 mod support;
+mod top;
+mod traces;
 mod verify;
 mod why;

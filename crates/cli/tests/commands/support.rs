@@ -83,9 +83,16 @@ pub struct Dev {
 
 impl Dev {
     pub fn start(folder: &Path) -> Dev {
+        Dev::start_with(folder, &[])
+    }
+
+    /// With more settings for every node.
+    pub fn start_with(folder: &Path, settings: &[String]) -> Dev {
         let folder = folder.to_str().unwrap();
+        let settings = settings.iter().flat_map(|setting| ["--set", setting]);
         let mut child = Command::new(program())
             .args(["dev", "--port", "0", "--in", folder, "--set", "log_level=warn"])
+            .args(settings)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

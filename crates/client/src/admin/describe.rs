@@ -85,6 +85,17 @@ impl Admin {
         topics.pop().unwrap_or(Err(missing))
     }
 
+    /// Every topic with its partitions, leaders and in-sync replicas, in order of names.
+    ///
+    /// # Errors
+    /// The cluster cannot be reached.
+    pub async fn describe_all_topics(&self) -> Result<Vec<TopicDescription>, AdminError> {
+        let topics = self.topics_from_metadata(None).await?;
+        let mut described: Vec<_> = topics.into_iter().filter_map(Result::ok).collect();
+        described.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(described)
+    }
+
     async fn topics_from_metadata<'n>(
         &self,
         names: Option<&[&'n str]>,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use klamm_types::ErrorCode;
+use klamm_types::{ErrorCode, NodeId};
 use klamm_wire::consumer_group_describe_response::{
     Assignment, DescribedGroup as ConsumerGroup, Member as ConsumerMember,
 };
 use klamm_wire::describe_groups_response::{DescribedGroup as ClassicGroup, DescribedGroupMember as ClassicMember};
+use klamm_wire::list_groups_response::ListedGroup;
 use klamm_wire::{ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest};
 
 use super::coordinator::{first, is_unknown_api};
@@ -188,25 +189,30 @@ impl Admin {
     }
 
     async fn list_all_groups(&self) -> Result<BTreeMap<String, GroupListing>, AdminError> {
-        let request = ListGroupsRequest::default();
         let cluster = self.client.cluster();
-        let asked = cluster.brokers.keys().map(|&node| self.call_node(node, &request));
+        let asked = cluster.brokers.keys().map(|&node| self.list_groups_at(node));
         let mut groups = BTreeMap::new();
-        for reply in join_all(asked).await {
-            let reply = reply?;
-            let answer = decode::<ListGroupsRequest<'_>>(&reply)?;
-            accept("listing groups", answer.error_code, None)?;
-            groups.extend(answer.groups.iter().map(|group| {
-                let listing = GroupListing {
-                    group_id: group.group_id.to_owned(),
-                    group_type: GroupType::from_wire(group.group_type),
-                    state: GroupState::from_wire(group.group_state),
-                    protocol_type: group.protocol_type.to_owned(),
-                };
-                (group.group_id.to_owned(), listing)
-            }));
+        for listed in join_all(asked).await {
+            groups.extend(listed?.into_iter().map(|group| (group.group_id.clone(), group)));
         }
         Ok(groups)
+    }
+
+    /// The groups that one broker coordinates; one try.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or does not know its groups yet.
+    pub async fn list_groups_at(&self, broker: NodeId) -> Result<Vec<GroupListing>, AdminError> {
+        let reply = self.call_node(broker, &ListGroupsRequest::default()).await?;
+        let answer = decode::<ListGroupsRequest<'_>>(&reply)?;
+        accept("listing groups", answer.error_code, None)?;
+        let listing = |group: &ListedGroup<'_>| GroupListing {
+            group_id: group.group_id.to_owned(),
+            group_type: GroupType::from_wire(group.group_type),
+            state: GroupState::from_wire(group.group_state),
+            protocol_type: group.protocol_type.to_owned(),
+        };
+        Ok(answer.groups.iter().map(listing).collect())
     }
 
     /// Several groups with their members, each for itself.

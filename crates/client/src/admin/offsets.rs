@@ -1,12 +1,16 @@
 //! Offsets as a partition's leader knows them: by time, the ends of the log, the ends of epochs.
 
-use klamm_types::{LeaderEpoch, NodeId, Offset, PartitionId, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+use klamm_types::{ErrorCode, LeaderEpoch, NodeId, Offset, PartitionId, Timestamp};
 use klamm_wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use klamm_wire::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use klamm_wire::{ApiKey, ListOffsetsRequest, OffsetForLeaderEpochRequest, Request};
 use tokio::time::{Instant, sleep};
 
 use super::{Admin, AdminError, accept, decode};
+use crate::consumer::TopicPartition;
+use crate::error::code_from_wire;
 use crate::net::Reply;
 
 /// Which offset.
@@ -39,6 +43,18 @@ pub struct EpochEnd {
     pub end_offset: Offset,
 }
 
+impl OffsetSpec {
+    /// Kafka's stand-ins for what is no time.
+    fn timestamp(self) -> i64 {
+        match self {
+            OffsetSpec::Latest => -1,
+            OffsetSpec::Earliest => -2,
+            OffsetSpec::MaxTimestamp => -3,
+            OffsetSpec::AtOrAfter(timestamp) => timestamp.0,
+        }
+    }
+}
+
 impl Admin {
     /// Looks an offset up; `None` if there is no such record.
     ///
@@ -50,15 +66,9 @@ impl Admin {
         partition: PartitionId,
         spec: OffsetSpec,
     ) -> Result<Option<ListedOffset>, AdminError> {
-        let timestamp = match spec {
-            OffsetSpec::Latest => -1,
-            OffsetSpec::Earliest => -2,
-            OffsetSpec::MaxTimestamp => -3,
-            OffsetSpec::AtOrAfter(timestamp) => timestamp.0,
-        };
         let asked = ListOffsetsPartition {
             partition_index: partition.0,
-            timestamp,
+            timestamp: spec.timestamp(),
             ..Default::default()
         };
         let request = ListOffsetsRequest {
@@ -92,6 +102,56 @@ impl Admin {
             }))
         })
         .await
+    }
+
+    /// Looks an offset up in many partitions that one broker leads, with one request and one try. Left out are those
+    /// without such a record; those that the broker refuses, because it does not lead them any more, come with its code.
+    ///
+    /// # Errors
+    /// The broker cannot be reached.
+    pub async fn list_offsets_at(
+        &self,
+        leader: NodeId,
+        partitions: &BTreeSet<TopicPartition>,
+        spec: OffsetSpec,
+    ) -> Result<BTreeMap<TopicPartition, Result<Offset, ErrorCode>>, AdminError> {
+        let mut topics: Vec<ListOffsetsTopic<'_>> = Vec::new();
+        for key in partitions {
+            let asked = ListOffsetsPartition {
+                partition_index: key.partition.0,
+                timestamp: spec.timestamp(),
+                ..Default::default()
+            };
+            match topics.last_mut().filter(|last| *last.name == *key.topic) {
+                Some(topic) => topic.partitions.push(asked),
+                None => topics.push(ListOffsetsTopic {
+                    name: &key.topic,
+                    partitions: vec![asked],
+                }),
+            }
+        }
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics,
+            ..Default::default()
+        };
+        let reply = self.call_node(leader, &request).await?;
+        let response = decode::<ListOffsetsRequest<'_>>(&reply)?;
+        let mut listed = BTreeMap::new();
+        for topic in &response.topics {
+            for found in &topic.partitions {
+                let code = code_from_wire(found.error_code);
+                let offset = if code.is_error() {
+                    Err(code)
+                } else if found.offset >= 0 {
+                    Ok(Offset(found.offset))
+                } else {
+                    continue;
+                };
+                listed.insert(TopicPartition::new(topic.name, found.partition_index), offset);
+            }
+        }
+        Ok(listed)
     }
 
     /// Where the log of `leader_epoch`, or of the largest epoch below it, ends; `None` if the leader knows none.
@@ -168,14 +228,10 @@ impl Admin {
         let found = self.client.topic(topic).await?;
         let what = format!("looking up {topic}-{partition}");
         let Some(state) = found.partition(partition) else {
-            return Err(super::refused(
-                &what,
-                klamm_types::ErrorCode::UnknownTopicOrPartition,
-                None,
-            ));
+            return Err(super::refused(&what, ErrorCode::UnknownTopicOrPartition, None));
         };
         state
             .leader
-            .ok_or_else(|| super::refused(&what, klamm_types::ErrorCode::LeaderNotAvailable, None))
+            .ok_or_else(|| super::refused(&what, ErrorCode::LeaderNotAvailable, None))
     }
 }

@@ -11,6 +11,7 @@ use tonic::Code;
 
 use super::ControllerClient;
 use crate::identity::OtherCluster;
+use crate::spans;
 
 /// The pause after every controller was asked in vain.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -56,6 +57,10 @@ impl ControllerClient {
                         request: Some(request.clone()),
                     }),
                 };
+                let mut message = tonic::Request::new(message);
+                if let Some(parent) = klamm_trace::current() {
+                    spans::send(message.metadata_mut(), parent.context());
+                }
                 let answer = tokio::select! {
                     answer = timeout_at(until, client.submit(message)) => match answer {
                         Err(_) => return Err(SubmitError::Deadline { last }),

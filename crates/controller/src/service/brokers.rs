@@ -9,6 +9,7 @@ use klamm_proto::controller::v1::controller_client::ControllerClient as GrpcClie
 use klamm_proto::controller::v1::controller_server::Controller;
 use klamm_schema::requests::controller_request::Request as Kind;
 use klamm_schema::requests::{ControllerReply, SessionRequest};
+use klamm_trace::{Context, Kind as SpanKind, Span};
 use klamm_types::{BrokerEpoch, ErrorCode, NodeId};
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +19,7 @@ use super::{check_cluster, controller, follow, session};
 use crate::network::channel::{self, MESSAGE_BYTES_MAX};
 use crate::node::Node;
 use crate::shell::{Input, not_controller};
+use crate::spans;
 
 /// A request is passed on once: from a controller that is not active to the one that it holds for active.
 const HOPS_MAX: u32 = 1;
@@ -43,8 +45,21 @@ impl BrokerService {
         })
     }
 
+    /// A trace that came with a request goes on here.
+    fn span(&self, from: Option<Context>, request: &Kind) -> Option<Span> {
+        let mut span = self.node.config.tracer.continued(from?, "decide", SpanKind::Server)?;
+        span.set("klamm.request", spans::request_name(request));
+        Some(span)
+    }
+
     /// The shell's reply, in time.
-    async fn decide(&self, from: NodeId, request: Kind, limit: Duration) -> Result<ControllerReply, Status> {
+    async fn decide(
+        &self,
+        from: NodeId,
+        request: Kind,
+        limit: Duration,
+        trace: Option<Context>,
+    ) -> Result<ControllerReply, Status> {
         let id = RequestId(self.node.number());
         let (reply, answer) = oneshot::channel();
         let request = Box::new(request);
@@ -53,6 +68,7 @@ impl BrokerService {
             from,
             request,
             reply,
+            trace,
         };
         let mut waiting = Waiting {
             node: self.node.clone(),
@@ -76,7 +92,12 @@ impl BrokerService {
         }
     }
 
-    async fn pass_on(&self, mut request: wire::SubmitRequest, limit: Duration) -> Result<wire::SubmitReply, Status> {
+    async fn pass_on(
+        &self,
+        mut request: wire::SubmitRequest,
+        limit: Duration,
+        trace: Option<Context>,
+    ) -> Result<wire::SubmitReply, Status> {
         let running = self
             .node
             .running()
@@ -91,6 +112,10 @@ impl BrokerService {
         let mut client = GrpcClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let mut request = Request::new(request);
+        if let Some(context) = trace {
+            spans::send(request.metadata_mut(), context);
+        }
         match tokio::time::timeout(limit, client.submit(request)).await {
             Ok(answer) => answer.map(Response::into_inner),
             Err(_) => Err(Status::deadline_exceeded(
@@ -119,6 +144,7 @@ impl Drop for Waiting {
 #[tonic::async_trait]
 impl Controller for BrokerService {
     async fn submit(&self, request: Request<wire::SubmitRequest>) -> Result<Response<wire::SubmitReply>, Status> {
+        let trace = spans::received(request.metadata());
         let request = request.into_inner();
         check_cluster(self.node.config.identity.cluster_id(), &request.cluster_id)?;
         let limit = match request.deadline_ms {
@@ -128,11 +154,18 @@ impl Controller for BrokerService {
         if self.node.acting.borrow().is_some() {
             let kind = request.request.and_then(|request| request.request);
             let kind = kind.ok_or_else(|| Status::invalid_argument("the request is empty or of an unknown kind"))?;
-            let reply = self.decide(NodeId(request.node_id), kind, limit).await?;
+            let mut span = self.span(trace, &kind);
+            let context = span.as_ref().map(Span::context);
+            let reply = self.decide(NodeId(request.node_id), kind, limit, context).await?;
+            if let Some(span) = &mut span
+                && reply.error_code != 0
+            {
+                span.fail(reply.error_message.clone());
+            }
             return Ok(self.reply(reply));
         }
         if request.hops < HOPS_MAX && self.node.running().is_some_and(|running| running.leader().is_some()) {
-            return self.pass_on(request, limit).await.map(Response::new);
+            return self.pass_on(request, limit, trace).await.map(Response::new);
         }
         Ok(self.reply(not_controller()))
     }

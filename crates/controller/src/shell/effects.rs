@@ -21,6 +21,7 @@ impl Shell {
         match effect {
             Effect::Propose { proposal, term, batch } => self.propose(proposal, term, batch).await,
             Effect::Reply { id, reply } => {
+                self.untrace(id);
                 if let Some(waiting) = self.requests.remove(&id) {
                     self.reply(waiting, reply);
                 }

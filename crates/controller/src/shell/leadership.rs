@@ -75,6 +75,14 @@ impl Shell {
             ended: self.node.seen_end().take(),
         };
         let term = leader_term(&leader);
+        let mut span = self.node.config.tracer.rare("become the active controller");
+        if let Some(span) = &mut span {
+            span.set("klamm.term", i64::try_from(leader.term).unwrap_or(i64::MAX));
+            if let Some(ended) = &elected.ended {
+                span.set("klamm.former_controller", i64::from(ended.node.0));
+                span.set("klamm.evidence", ended.evidence.clone());
+            }
+        }
         self.step(Event::BecameLeader { term, elected }).await
     }
 

@@ -20,6 +20,7 @@ use klamm_proto::controller::v1::SessionMessage;
 use klamm_schema::metadata::MetadataBatch;
 use klamm_schema::requests::ControllerReply;
 use klamm_schema::requests::controller_request::Request;
+use klamm_trace::Context;
 use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId, Timestamp};
 use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
@@ -40,6 +41,8 @@ pub enum Input {
         from: NodeId,
         request: Box<Request>,
         reply: oneshot::Sender<ControllerReply>,
+        /// The span that waits for the reply, if the request is sampled.
+        trace: Option<Context>,
     },
     RequestAbandoned {
         id: RequestId,
@@ -102,6 +105,8 @@ pub struct Shell {
     leadership: leadership::Leadership,
     /// A reply of the present step rests on an entry that was just committed for it.
     committing: bool,
+    /// A sampled request that waits to be decided; the next proposal is taken for its.
+    traced: Option<(RequestId, Context)>,
     started: Instant,
 }
 
@@ -121,6 +126,7 @@ impl Shell {
             sessions: HashMap::new(),
             leadership: leadership::Leadership::default(),
             committing: false,
+            traced: None,
             started: Instant::now(),
         }
     }
@@ -165,6 +171,7 @@ impl Shell {
                 from,
                 request,
                 reply,
+                trace,
             } => {
                 if self.leadership.acting().is_none() {
                     // The caller is gone if this fails.
@@ -172,11 +179,13 @@ impl Shell {
                     return Ok(());
                 }
                 self.requests.insert(id, reply);
+                self.traced = self.traced.or(trace.map(|context| (id, context)));
                 let request = *request;
                 self.step(Event::Request { id, from, request }).await
             }
             Input::RequestAbandoned { id } => {
                 self.requests.remove(&id);
+                self.untrace(id);
                 self.step(Event::RequestAbandoned { id }).await
             }
             Input::SessionOpened { session, hello, out } => {
@@ -245,6 +254,11 @@ impl Shell {
             self.carry_out(effect).await;
         }
         Ok(())
+    }
+
+    /// A request that has been decided without a proposal has no part in the next one.
+    fn untrace(&mut self, id: RequestId) {
+        self.traced = self.traced.filter(|(traced, _)| *traced != id);
     }
 
     fn now(&self) -> Now {

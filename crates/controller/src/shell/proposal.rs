@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use klamm_metadata::core::{Outcome, ProposalId};
 use klamm_schema::metadata::MetadataBatch;
+use klamm_trace::{Kind, Span};
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use prost::Message;
@@ -11,6 +12,7 @@ use prost::Message;
 use super::{Input, Shell};
 use crate::raft::machine::leader_term;
 use crate::raft::types::{Command, Types};
+use crate::spans;
 use crate::store::codec::ENTRY_BYTES_MAX;
 
 /// After so long the outcome is called unknown.
@@ -35,6 +37,7 @@ impl Shell {
         let Some(leader) = leader else {
             return self.proposal_ended(proposal, Outcome::Rejected);
         };
+        let mut span = self.span(term, &batch);
         let (responder, committed, ended) = ProgressResponder::new();
         drop(committed);
         let write = self
@@ -58,9 +61,32 @@ impl Shell {
                 // An entry of a lost leadership may be answered much later.
                 _ = acting.wait_for(|acting| *acting != Some(leader)) => Outcome::Unknown,
             };
+            if let Some(span) = &mut span {
+                match outcome {
+                    Outcome::Applied { index } => {
+                        span.set("klamm.index", i64::try_from(index).unwrap_or(i64::MAX));
+                    }
+                    Outcome::Rejected => span.fail("rejected"),
+                    Outcome::Unknown => span.fail("the outcome is not known"),
+                }
+            }
+            drop(span);
             // Nobody listens when the node stops.
             drop(inputs.send(Input::ProposalOutcome { proposal, outcome }).await);
         });
+    }
+
+    /// From here to the end of a proposal. One that no sampled request waits for is a trace of its own: what a
+    /// controller decides by itself is rare, and worth knowing.
+    fn span(&mut self, term: u64, batch: &MetadataBatch) -> Option<Span> {
+        let tracer = &self.node.config.tracer;
+        let mut span = match self.traced.take() {
+            Some((_, context)) => tracer.continued(context, "propose", Kind::Internal),
+            None => tracer.rare("propose"),
+        }?;
+        span.set("klamm.term", i64::try_from(term).unwrap_or(i64::MAX));
+        spans::describe(&mut span, batch);
+        Some(span)
     }
 
     /// Through the queue, because a step is under way.

@@ -119,6 +119,7 @@ impl Cluster {
             was_registered: false,
             timing: Timing::default(),
             settings: klamm_metadata::core::Settings::default(),
+            tracer: klamm_trace::Tracer::off(),
         };
         let runtime = runtime();
         let address: SocketAddr = node.address.parse().unwrap();
