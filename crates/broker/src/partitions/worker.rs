@@ -72,10 +72,11 @@ impl Worker {
         inbox.close();
     }
 
-    /// Wakes the cores whose deadline has passed.
+    /// Wakes the cores whose deadline has passed, each once: commands come between two rounds, whatever a core asks for.
     fn tick(&mut self) {
         self.ctx.now = self.ctx.shared.clock.now();
-        while let Some(partition) = self.ctx.take_due() {
+        let due: Vec<TopicPartition> = std::iter::from_fn(|| self.ctx.take_due()).collect();
+        for partition in due {
             match self.slots.get_mut(&partition) {
                 Some(Slot::Ready(hosted, log)) => {
                     hosted.deadline = None;

@@ -112,13 +112,13 @@ impl Leader {
         let retry_at = ctx.now.moment + ctx.limits.alter_partition_retry;
         match outcome {
             AlterOutcome::Committed { partition_epoch } => {
-                // An answer without a newer epoch settles nothing that is uncertain.
                 proposal.decided = partition_epoch > self.view.partition_epoch;
-                if !proposal.decided && !proposal.uncertain {
+                if proposal.uncertain && !proposal.decided {
+                    // An answer without a newer epoch settles nothing that is uncertain.
+                    proposal.retry_at = Some(retry_at + ctx.limits.alter_partition_retry * NO_CHANGE_BACKOFF);
+                } else if !proposal.decided {
                     self.proposal = None;
                     self.propose_after = Some(retry_at);
-                } else {
-                    proposal.retry_at = Some(retry_at + ctx.limits.alter_partition_retry * NO_CHANGE_BACKOFF);
                 }
             }
             AlterOutcome::StalePartitionEpoch => proposal.decided = true,

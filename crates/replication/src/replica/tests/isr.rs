@@ -78,6 +78,24 @@ fn a_follower_that_stays_behind_leaves() {
     assert_eq!(stage.replica.high_watermark(), HighWatermark(1));
 }
 
+/// A deadline that has passed and stays would have the worker come back to it for ever, and take no image any more.
+#[test]
+fn a_leader_whose_proposal_is_decided_waits_for_the_image_without_a_timer() {
+    let mut stage = Stage::leading();
+    stage.followers_join();
+    stage.produce(1, plain(1), Acks::Leader);
+    stage.written(1);
+    stage.pushed(2, 1, 1);
+    stage.pushed(3, 1, 1);
+    stage.flushed(1, 1);
+    stage.acknowledge(2, 1, 1, 1);
+    assert_eq!(stage.pass_ticking(2200), [proposal(1, 1, &[1, 2], &[])]);
+    let partition_epoch = PartitionEpoch(2);
+    stage.step(answered(1, AlterOutcome::Committed { partition_epoch }));
+    assert_eq!(stage.pass_ticking(10_000), []);
+    assert_eq!(stage.replica.next_deadline(), None);
+}
+
 #[test]
 fn an_idle_partition_is_in_sync_while_its_streams_live() {
     let mut stage = Stage::leading();
