@@ -6,10 +6,10 @@ use klamm_replication::{AlterOutcome, AlterPartition};
 use klamm_schema::metadata::Cause;
 use klamm_types::BrokerEpoch;
 
-use crate::controller::{PARTITION, Registration};
-use crate::plan::{BROKERS, MS};
-use crate::requests::UNANSWERED;
-use crate::world::{AtProcess, CONTROLLER, Happening, World};
+use super::Registration;
+use crate::broker::{Place, UNANSWERED};
+use crate::plan::MS;
+use crate::world::{AtProcess, AtReplica, CONTROLLER, Happening, World};
 
 impl World {
     pub fn at_controller(&mut self, happening: Happening) {
@@ -22,7 +22,7 @@ impl World {
             Happening::ControllerBack => {
                 self.controller_silent = false;
                 // A new controller gives everybody a whole time-out.
-                self.last_seen = [self.now; BROKERS];
+                self.last_seen.fill(self.now);
                 self.say(format_args!("controller"), format_args!("is back"));
             }
             Happening::CrashNoticed { broker, life } => {
@@ -37,13 +37,18 @@ impl World {
                 registration,
             } => self.hear_registration(broker, life, &registration),
             Happening::Alter {
-                broker,
+                place,
                 life,
                 epoch,
                 asked,
-            } => self.hear_alter((broker, life), epoch, &asked),
-            Happening::Relieve { broker, life, epoch } => self.relieve(broker, life, epoch),
-            Happening::Damage { broker, life, epoch } => self.damage(broker, life, epoch),
+            } => self.hear_alter((place, life), epoch, &asked),
+            Happening::Relieve {
+                broker,
+                life,
+                epoch,
+                down,
+            } => self.relieve((broker, life), epoch, down),
+            Happening::Damage { place, life, epoch } => self.damage(place, life, epoch),
             _ => {}
         }
         self.spread_entries();
@@ -63,19 +68,22 @@ impl World {
         }
     }
 
-    fn hear_alter(&mut self, (broker, life): (usize, u32), epoch: BrokerEpoch, asked: &AlterPartition) {
-        if !self.hears(broker) {
+    fn hear_alter(&mut self, (place, life): (Place, u32), epoch: BrokerEpoch, asked: &AlterPartition) {
+        if !self.hears(place.broker) {
             return;
         }
-        self.note_stale_request(asked);
-        let leader = self.brokers[broker].node;
+        self.note_stale_request(place.partition, asked);
+        let leader = self.brokers[place.broker].node;
         let before = self.controller.entries_count();
-        match self.controller.alter_partition(leader, epoch, asked) {
+        match self.controller.alter_partition(leader, epoch, place.partition, asked) {
             Ok(outcome) => {
-                self.say_alter(broker, asked, outcome, before);
+                let wrote = self.controller.entries_count() > before;
+                self.counts.isr_changes += u64::from(wrote);
+                self.say_alter(place, asked, outcome, wrote);
                 let attempt = asked.attempt;
                 if attempt != UNANSWERED {
-                    self.reply(broker, life, AtProcess::AlterAnswer { attempt, outcome });
+                    let answer = AtReplica::AlterAnswer { attempt, outcome };
+                    self.reply(place.broker, life, AtProcess::Replica(place.partition, answer));
                 }
             }
             Err(problem) => self.hold(Err(problem)),
@@ -95,15 +103,16 @@ impl World {
         }
     }
 
-    fn damage(&mut self, broker: usize, life: u32, epoch: BrokerEpoch) {
-        if !self.hears(broker) {
+    fn damage(&mut self, place: Place, life: u32, epoch: BrokerEpoch) {
+        if !self.hears(place.broker) {
             return;
         }
-        let node = self.brokers[broker].node;
-        match self.controller.report_damage(node, epoch) {
+        let node = self.brokers[place.broker].node;
+        match self.controller.report_damage(node, epoch, place.partition) {
             Ok(true) => {
                 let entries = self.controller.entries_count();
-                self.reply(broker, life, AtProcess::DamageHeard { entries });
+                let heard = AtReplica::DamageHeard { entries };
+                self.reply(place.broker, life, AtProcess::Replica(place.partition, heard));
             }
             Ok(false) => {}
             Err(problem) => self.hold(Err(problem)),
@@ -114,7 +123,7 @@ impl World {
         if self.controller_silent {
             return;
         }
-        for broker in 0..BROKERS {
+        for broker in 0..self.brokers.len() {
             if self.has_session(broker) {
                 self.last_seen[broker] = self.now;
             }
@@ -123,7 +132,7 @@ impl World {
                 continue;
             };
             let silent = self.now - self.last_seen[broker];
-            if !fenced && silent > self.plan.session_timeout {
+            if !fenced && silent > self.plan.setup.session_timeout {
                 self.fence(broker, Cause::SessionTimeout);
             } else if fenced && silent == 0 && self.now >= self.held_until[broker] && self.is_ready(broker, epoch) {
                 match self.controller.unfence(node, epoch) {
@@ -140,7 +149,7 @@ impl World {
         let broker_epoch = self.brokers[broker]
             .process
             .as_ref()
-            .map(|process| process.broker_epoch);
+            .map(|process| process.host.broker_epoch);
         let registered = self
             .controller
             .image()
@@ -155,7 +164,7 @@ impl World {
         let broker = &self.brokers[broker];
         let shown = broker.image.broker(broker.node).map(|registered| registered.epoch);
         let process = broker.process.as_ref();
-        process.is_some_and(|process| process.broker_epoch == epoch) && shown == Some(epoch)
+        process.is_some_and(|process| process.host.broker_epoch == epoch) && shown == Some(epoch)
     }
 
     pub fn fence(&mut self, broker: usize, cause: Cause) {
@@ -176,7 +185,7 @@ impl World {
     /// Sends every broker on its way to the newest entry.
     fn spread_entries(&mut self) {
         let newest = self.controller.entries_count();
-        for index in 0..BROKERS {
+        for index in 0..self.brokers.len() {
             let reachable = self.is_link_up(index, CONTROLLER) && !self.controller_silent;
             let broker = &mut self.brokers[index];
             let behind = broker.process.is_some() && broker.image.applied_index() < newest;
@@ -188,28 +197,22 @@ impl World {
         }
     }
 
-    fn say_alter(&mut self, broker: usize, asked: &AlterPartition, outcome: AlterOutcome, entries_before: u64) {
-        if self.trace.is_on() {
-            let isr: Vec<String> = asked
-                .isr
-                .iter()
-                .map(|(node, epoch)| format!("{node}@{epoch}"))
-                .collect();
-            let state = self.controller.image().partition(self.controller.topic(), PARTITION);
-            let state = state.map(|it| {
-                format!(
-                    "leader {:?} epoch {} isr {:?} elr {:?}",
-                    it.leader, it.leader_epoch, it.isr, it.elr
-                )
-            });
-            let wrote = self.controller.entries_count() > entries_before;
-            let line = format!(
-                "broker {} asks for isr {isr:?} on partition epoch {}: {outcome:?}, written {wrote}, now {state:?}",
-                broker + 1,
-                asked.partition_epoch
-            );
-            self.trace
-                .line(self.now, format_args!("controller"), format_args!("{line}"));
+    fn say_alter(&mut self, place: Place, asked: &AlterPartition, outcome: AlterOutcome, wrote: bool) {
+        if !self.trace.is_on() {
+            return;
         }
+        let isr = asked.isr.iter();
+        let isr: Vec<String> = isr.map(|(node, epoch)| format!("{node}@{epoch}")).collect();
+        let state = self.controller.state(place.partition).map(|state| {
+            format!(
+                "leader {:?} epoch {} isr {:?} elr {:?}",
+                state.leader, state.leader_epoch, state.isr, state.elr
+            )
+        });
+        let line = format!(
+            "{place} asks for isr {isr:?} on partition epoch {}: {outcome:?}, written {wrote}, now {state:?}",
+            asked.partition_epoch
+        );
+        self.say(format_args!("controller"), format_args!("{line}"));
     }
 }

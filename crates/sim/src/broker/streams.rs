@@ -1,25 +1,31 @@
 //! Replica streams between processes: opening them, sending on them, and what arrives.
 
-use klamm_replication::{Acknowledge, Event, Lane, Subscribe, SubscriptionNumber};
-use klamm_types::NodeId;
+use std::collections::BTreeMap;
 
-use crate::broker::{Process, Served};
-use crate::network::{ConnectionId, Message, Side};
+use klamm_replication::{Acknowledge, Event, Lane, Subscribe};
+use klamm_types::{BrokerEpoch, NodeId};
+
+use super::hosted::{Here, Process, Served};
 use crate::plan::MS;
-use crate::world::{AtProcess, Happening, World};
+use crate::world::{AtProcess, AtReplica, ConnectionId, Happening, Message, Side, World};
 
 impl World {
     /// A follower subscribes: over the connection it has, or a new one.
-    pub fn subscribe(&mut self, index: usize, process: &mut Process, leader: NodeId, subscribe: Subscribe) {
+    pub fn subscribe(&mut self, here: &mut Here<'_>, leader: NodeId, subscribe: Subscribe) {
         let Some(target) = self.broker_index(leader) else {
             return;
         };
-        if let Some(&connection) = process.following.get(&target) {
-            self.send(connection, Side::Leader, Lane::InSync, Message::Subscribe(subscribe));
+        if let Some(&connection) = here.host.following.get(&target) {
+            self.send(
+                (connection, here.partition),
+                Side::Leader,
+                Lane::InSync,
+                Message::Subscribe(subscribe),
+            );
             return;
         }
         let alive = self.brokers[target].process.is_some();
-        if !alive || !self.is_link_up(index, target) {
+        if !alive || !self.is_link_up(here.broker, target) {
             let lost = Event::StreamLost {
                 leader,
                 subscription: subscribe.subscription,
@@ -29,25 +35,36 @@ impl World {
             } else {
                 self.chance.delay(300, 5 * MS)
             };
-            self.tell_process(index, self.now + delay, AtProcess::Replica(Box::new(lost)));
+            self.tell_replica(here.place(), self.now + delay, AtReplica::Event(Box::new(lost)));
             return;
         }
-        let ends = ((index, self.brokers[index].life), (target, self.brokers[target].life));
-        let connection = self
-            .network
-            .open(ends, self.brokers[index].node, process.broker_epoch, &mut self.chance);
-        process.following.insert(target, connection);
-        self.send(connection, Side::Leader, Lane::InSync, Message::Subscribe(subscribe));
+        let ends = (
+            (here.broker, self.brokers[here.broker].life),
+            (target, self.brokers[target].life),
+        );
+        let connection = self.network.open(
+            ends,
+            self.brokers[here.broker].node,
+            here.host.broker_epoch,
+            &mut self.chance,
+        );
+        here.host.following.insert(target, connection);
+        self.send(
+            (connection, here.partition),
+            Side::Leader,
+            Lane::InSync,
+            Message::Subscribe(subscribe),
+        );
     }
 
-    pub fn send_to_leader(&mut self, process: &Process, leader: NodeId, message: Message) {
+    pub fn send_to_leader(&mut self, here: &Here<'_>, leader: NodeId, message: Message) {
         let target = self.broker_index(leader);
-        if let Some(&connection) = target.and_then(|target| process.following.get(&target)) {
-            self.send(connection, Side::Leader, Lane::InSync, message);
+        if let Some(&connection) = target.and_then(|target| here.host.following.get(&target)) {
+            self.send((connection, here.partition), Side::Leader, Lane::InSync, message);
         }
     }
 
-    pub fn send(&mut self, connection: ConnectionId, side: Side, lane: Lane, message: Message) {
+    pub fn send(&mut self, (connection, partition): (ConnectionId, usize), side: Side, lane: Lane, message: Message) {
         let Some(arrival) = self.network.send(connection, side, lane, self.now, &mut self.chance) else {
             return;
         };
@@ -65,7 +82,8 @@ impl World {
                 connection,
                 side,
                 lane,
-                message: message.clone(),
+                partition,
+                message: Box::new(message.clone()),
                 has_arrived: false,
             };
             self.at(again, Happening::Process { broker, life, what });
@@ -74,26 +92,21 @@ impl World {
             connection,
             side,
             lane,
-            message,
+            partition,
+            message: Box::new(message),
             has_arrived: false,
         };
         self.at(arrival.at, Happening::Process { broker, life, what });
     }
 
-    pub fn message(
-        &mut self,
-        index: usize,
-        process: &mut Process,
-        (connection, side): (ConnectionId, Side),
-        message: Message,
-    ) {
+    pub fn message(&mut self, here: &mut Here<'_>, (connection, side): (ConnectionId, Side), message: Message) {
         let Some(known) = self.network.get(connection) else {
             return;
         };
         let event = match side {
             Side::Leader => {
                 let (follower, broker_epoch) = (known.follower_node, known.broker_epoch);
-                self.hear_follower(process, connection, (follower, broker_epoch), message)
+                self.hear_follower(here, connection, (follower, broker_epoch), message)
             }
             Side::Follower => {
                 let leader = self.brokers[known.leader.0].node;
@@ -101,25 +114,26 @@ impl World {
             }
         };
         if let Some(event) = event {
-            self.feed(index, process, event);
+            self.feed(here, event);
         }
     }
 
     fn hear_follower(
         &mut self,
-        process: &mut Process,
+        here: &mut Here<'_>,
         connection: ConnectionId,
-        (follower, broker_epoch): (NodeId, klamm_types::BrokerEpoch),
+        (follower, broker_epoch): (NodeId, BrokerEpoch),
         message: Message,
     ) -> Option<Event> {
-        let served = process.serving.entry(connection).or_insert(Served {
+        let served = here.host.serving.entry(connection).or_insert(Served {
             follower,
             broker_epoch,
-            subscription: SubscriptionNumber(0),
+            subscriptions: BTreeMap::new(),
         });
         match message {
             Message::Subscribe(subscribe) => {
-                served.subscription = served.subscription.max(subscribe.subscription);
+                let newest = served.subscriptions.entry(here.partition).or_default();
+                *newest = subscribe.subscription.max(*newest);
                 Some(Event::Subscribe(subscribe))
             }
             Message::Acknowledge {
@@ -170,31 +184,34 @@ impl World {
     pub fn ended(&mut self, index: usize, process: &mut Process, connection: ConnectionId, side: Side) {
         match side {
             Side::Leader => {
-                if let Some(served) = process.serving.remove(&connection) {
-                    let ended = Event::FollowerStreamEnded {
-                        follower: served.follower,
-                        broker_epoch: served.broker_epoch,
-                        subscription: served.subscription,
-                    };
-                    self.feed(index, process, ended);
-                }
-            }
-            Side::Follower => {
-                let target = process
-                    .following
-                    .iter()
-                    .find(|(_, known)| **known == connection)
-                    .map(|(&it, _)| it);
-                let Some(target) = target else {
+                let Some(served) = process.host.serving.remove(&connection) else {
                     return;
                 };
-                process.following.remove(&target);
+                self.for_each_replica(index, process, |world, here| {
+                    if let Some(&subscription) = served.subscriptions.get(&here.partition) {
+                        let ended = Event::FollowerStreamEnded {
+                            follower: served.follower,
+                            broker_epoch: served.broker_epoch,
+                            subscription,
+                        };
+                        world.feed(here, ended);
+                    }
+                });
+            }
+            Side::Follower => {
+                let known = process.host.following.iter().find(|(_, known)| **known == connection);
+                let Some(target) = known.map(|(&target, _)| target) else {
+                    return;
+                };
+                process.host.following.remove(&target);
                 let leader = self.brokers[target].node;
-                if let Some((subscribed, subscription, _)) = process.subscribed
-                    && subscribed == leader
-                {
-                    self.feed(index, process, Event::StreamLost { leader, subscription });
-                }
+                self.for_each_replica(index, process, |world, here| {
+                    if let Some((subscribed, subscription, _)) = here.own.subscribed
+                        && subscribed == leader
+                    {
+                        world.feed(here, Event::StreamLost { leader, subscription });
+                    }
+                });
             }
         }
     }

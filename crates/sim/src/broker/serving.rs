@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use klamm_invariants::{Broken, Invariant, core_orderings, no_false_alarm};
 use klamm_record::Batch;
-use klamm_replication::{Acks, Event, Isolation, Origin, Produce, ReadFrom, Role};
+use klamm_replication::{Event, Isolation, Origin, Produce, ReadFrom, Role};
 use klamm_types::{ErrorCode, LeaderEpoch, Offset};
 
-use crate::broker::{Asked, Process};
+use super::disks::{ReadProblem, read_batches};
+use super::hosted::{Asked, Here};
 use crate::plan::MS;
-use crate::process::{ReadProblem, read_batches};
-use crate::world::{Happening, World};
+use crate::world::{Happening, ProduceAsked, World};
 
 /// A reader's request.
 #[derive(Clone, Copy, Debug)]
@@ -17,19 +18,18 @@ pub struct Fetch {
     pub reader: usize,
     pub attempt: u64,
     pub offset: Offset,
-    pub isolation: Isolation,
+    pub from: ReadFrom,
 }
 
 impl World {
-    pub fn produce(
-        &mut self,
-        index: usize,
-        process: &mut Process,
-        (client, attempt): (usize, u64),
-        batch: Batch,
-        acks: Acks,
-    ) {
-        let request = process.new_request(Asked::Produce { client, attempt });
+    pub fn produce(&mut self, here: &mut Here<'_>, asked: ProduceAsked) {
+        let ProduceAsked {
+            client,
+            attempt,
+            batch,
+            acks,
+        } = asked;
+        let request = here.own.new_request(Asked::Produce { client, attempt });
         let timeout = Duration::from_micros(self.chance.between(20 * MS, 80 * MS));
         let produce = Produce {
             request,
@@ -39,86 +39,78 @@ impl World {
             origin: Origin::Client,
             disk_full: false,
         };
-        self.feed(index, process, Event::Produce(Box::new(produce)));
+        self.feed(here, Event::Produce(Box::new(produce)));
     }
 
-    pub fn fetch(&mut self, index: usize, process: &mut Process, fetch: Fetch) {
-        // One reader reads from leaders, the other from anybody.
-        let from = match fetch.reader {
-            0 => ReadFrom::Leader,
-            _ => ReadFrom::AnyReplica,
-        };
-        if process.replica.check_read(LeaderEpoch::NONE, from).is_err() {
+    pub fn fetch(&mut self, here: &mut Here<'_>, fetch: Fetch) {
+        if here.own.replica.check_read(LeaderEpoch::NONE, fetch.from).is_err() {
             return self.fetched(fetch, None);
         }
-        if process.replica.check_fetch_offset(fetch.offset).is_err() {
-            return self.fetch_out_of_range(process, fetch);
+        if here.own.replica.check_fetch_offset(fetch.offset).is_err() {
+            return self.fetch_out_of_range(here, fetch);
         }
-        let bound = process.replica.fetch_bound(fetch.isolation);
+        let bound = here.own.replica.fetch_bound(Isolation::ReadUncommitted);
         if fetch.offset < bound {
-            return self.fetch_now(index, process, fetch, bound);
+            return self.fetch_now(here, fetch, bound);
         }
-        let request = process.new_request(Asked::Fetch(fetch));
+        let request = here.own.new_request(Asked::Fetch(fetch));
         let park = Event::ParkFetch {
             request,
             beyond: fetch.offset,
-            isolation: fetch.isolation,
+            isolation: Isolation::ReadUncommitted,
         };
-        self.feed(index, process, park);
+        self.feed(here, park);
     }
 
-    fn fetch_out_of_range(&mut self, process: &Process, fetch: Fetch) {
-        let replica = &process.replica;
+    fn fetch_out_of_range(&mut self, here: &Here<'_>, fetch: Fetch) {
+        let replica = &here.own.replica;
         let start = Offset::from(replica.log_start());
         if fetch.offset < start {
             return self.fetched(fetch, Some(start));
         }
-        let newest = self
-            .controller
-            .image()
-            .partition(self.controller.topic(), crate::controller::PARTITION);
-        let newest = newest.map(|state| state.leader_epoch);
+        let newest = self.controller.state(here.partition).map(|state| state.leader_epoch);
         let Role::Leader { leader_epoch } = replica.role() else {
             return self.fetched(fetch, None);
         };
         if Some(leader_epoch) != newest {
             return self.fetched(fetch, None);
         }
-        if self.has_lost_by_permission() {
+        if self.has_lost_by_permission(here.partition) {
             let end = replica.high_watermark().into();
             return self.fetched(fetch, Some(end));
         }
-        self.hold(Err(format!(
-            "the leader tells a reader that offset {} is out of range",
-            fetch.offset
-        )));
+        self.hold(Err(Broken {
+            invariant: Invariant::ReadConsistency,
+            what: format!("the leader tells a reader that offset {} is out of range", fetch.offset),
+        }));
     }
 
-    fn fetch_now(&mut self, index: usize, process: &mut Process, fetch: Fetch, bound: Offset) {
+    fn fetch_now(&mut self, here: &mut Here<'_>, fetch: Fetch, bound: Offset) {
         let offset = fetch.offset;
-        match read_batches(process, offset, 2_000, bound) {
+        match read_batches(&here.own.log, offset, 2_000, bound) {
             Ok(batches) => {
-                if !self.has_lost_by_permission() {
+                if !self.has_lost_by_permission(here.partition) {
                     for batch in &batches {
-                        let read = self.checker.read(batch);
+                        let read = self.ledgers[here.partition].read(batch);
                         self.hold(read);
                     }
                 }
                 let next = batches.last().map_or(offset, Batch::next_offset);
                 self.fetched(fetch, Some(next));
             }
-            Err(ReadProblem::Damaged(from)) if self.brokers[index].bits_flipped => {
-                process.log.mark_damaged();
+            Err(ReadProblem::Damaged(from)) if self.files(here.place()).bits_flipped => {
+                here.own.log.mark_damaged();
                 self.fetched(fetch, None);
-                self.feed(index, process, Event::DamageFound { from });
+                self.feed(here, Event::DamageFound { from });
             }
             Err(ReadProblem::Damaged(from)) => {
-                self.hold(Err(format!(
-                    "a reader at {offset} meets damage at {from}, though no bit was flipped"
-                )));
+                let what = format!("a reader at {offset} meets damage at {from}, though no bit was flipped");
+                self.hold(Err(no_false_alarm(what)));
             }
             Err(ReadProblem::Failed(problem)) => {
-                self.hold(Err(format!("a reader cannot read at {offset}: {problem}")));
+                self.hold(Err(core_orderings(format!(
+                    "a reader cannot read at {offset}: {problem}"
+                ))));
             }
         }
     }
@@ -129,13 +121,15 @@ impl World {
         self.after(delay, Happening::Fetched { reader, attempt, next });
     }
 
-    pub fn latest(&mut self, process: &Process) {
-        let replica = &process.replica;
-        if !self.has_lost_by_permission()
+    pub fn latest(&mut self, here: &Here<'_>) {
+        let replica = &here.own.replica;
+        if !self.has_lost_by_permission(here.partition)
             && replica.check_read(LeaderEpoch::NONE, ReadFrom::Leader).is_ok()
             && let Ok(latest) = replica.latest_offset_answer(Isolation::ReadUncommitted)
         {
-            let told = self.checker.told_latest(latest.leader_epoch, latest.offset);
+            let told = self.ledgers[here.partition]
+                .marks
+                .told(latest.leader_epoch, latest.offset);
             self.hold(told);
         }
     }

@@ -6,13 +6,13 @@
 use std::collections::VecDeque;
 
 use klamm_record::{Batch, BatchBuilder, BatchOptions, ProducerStamp};
-use klamm_replication::{Acks, Isolation};
+use klamm_replication::{Acks, ReadFrom};
 use klamm_types::{ErrorCode, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
+use crate::broker::{Fetch, Place};
 use crate::chance::Chance;
-use crate::plan::{BROKERS, MS, Time};
-use crate::serving::Fetch;
-use crate::world::{AtProcess, Happening, World};
+use crate::plan::{MS, Setup, Time};
+use crate::world::{AtProcess, AtReplica, Happening, ProduceAsked, World};
 
 /// A batch that is not acknowledged yet.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub struct Flight {
 
 #[derive(Debug)]
 pub struct Producer {
+    pub partition: usize,
     idempotent: Option<ProducerId>,
     acks: Acks,
     depth: usize,
@@ -44,13 +45,15 @@ pub struct Producer {
 
 #[derive(Debug)]
 pub struct Reader {
+    pub partition: usize,
+    from: ReadFrom,
     pub position: Offset,
     attempt: u64,
     target: usize,
 }
 
 impl Producer {
-    pub fn draw(index: usize, chance: &mut Chance) -> Producer {
+    pub fn draw(index: usize, setup: &Setup, chance: &mut Chance) -> Producer {
         // The first one is always the safest kind: the others are a mixture.
         let kind = if index == 0 { 0 } else { chance.below(5) };
         let acks = match kind {
@@ -60,6 +63,7 @@ impl Producer {
         };
         let idempotent = (kind < 2).then_some(ProducerId(1000 + index as i64));
         Producer {
+            partition: index % setup.partitions,
             idempotent,
             acks,
             depth: if idempotent.is_some() {
@@ -67,7 +71,7 @@ impl Producer {
             } else {
                 1
             },
-            target: (chance.below(BROKERS as u64) as usize, 1),
+            target: (chance.below(setup.brokers as u64) as usize, 1),
             sequence: 0,
             made: 0,
             batches: 0,
@@ -113,8 +117,14 @@ impl Producer {
 }
 
 impl Reader {
-    pub fn new() -> Reader {
+    /// The first ones read from leaders, one for each partition; the others from anybody.
+    pub fn new(index: usize, setup: &Setup) -> Reader {
         Reader {
+            partition: index % setup.partitions,
+            from: match index < setup.partitions {
+                true => ReadFrom::Leader,
+                false => ReadFrom::AnyReplica,
+            },
             position: Offset(0),
             attempt: 0,
             target: 0,
@@ -166,7 +176,7 @@ impl World {
             Happening::Fetched { attempt, next, .. } if attempt == current => {
                 match next {
                     Some(next) => self.readers[reader].position = next,
-                    None => self.readers[reader].target = self.guess_target(),
+                    None => self.readers[reader].target = self.guess_target(self.readers[reader].partition),
                 }
                 let delay = self.chance.between(MS, 6 * MS);
                 self.after(delay, Happening::FetchNext { reader, attempt });
@@ -208,7 +218,7 @@ impl World {
 
     /// A new connection, perhaps to another broker.
     fn connect(&mut self, client: usize) {
-        let target = self.guess_target();
+        let target = self.guess_target(self.producers[client].partition);
         let life = self.brokers[target].life;
         let producer = &mut self.producers[client];
         producer.target = (target, life);
@@ -224,12 +234,13 @@ impl World {
             return;
         };
         flight.attempt = attempt;
-        let what = AtProcess::Produce {
+        let asked = ProduceAsked {
             client,
             attempt,
             batch: flight.batch.clone(),
             acks: producer.acks,
         };
+        let what = AtProcess::Replica(producer.partition, AtReplica::Produce(Box::new(asked)));
         producer.last_arrival = (self.now + delay).max(producer.last_arrival + 1);
         let ((broker, life), at) = (producer.target, producer.last_arrival);
         self.at(at, Happening::Process { broker, life, what });
@@ -247,12 +258,17 @@ impl World {
                 let Some(flight) = producer.flights.remove(position) else {
                     return;
                 };
-                if producer.acks == Acks::All && !self.has_lost_by_permission() {
-                    let acknowledged = self.checker.acknowledged(base, &flight.batch);
+                let (partition, acks) = (producer.partition, producer.acks);
+                if acks == Acks::All && !self.has_lost_by_permission(partition) {
+                    let acknowledged = self.ledgers[partition].acknowledged(base, &flight.batch);
                     self.hold(acknowledged);
                 }
             }
-            Err(ErrorCode::OutOfOrderSequenceNumber) if self.has_lost_by_permission() => self.begin_anew(client),
+            Err(ErrorCode::OutOfOrderSequenceNumber)
+                if self.has_lost_by_permission(self.producers[client].partition) =>
+            {
+                self.begin_anew(client);
+            }
             Err(_) => self.repeat(client),
         }
     }
@@ -282,17 +298,18 @@ impl World {
     }
 
     /// Mostly the leader, as far as the metadata knows.
-    fn guess_target(&mut self) -> usize {
-        let state = self
-            .controller
-            .image()
-            .partition(self.controller.topic(), crate::controller::PARTITION);
-        let leader = state
-            .and_then(|state| state.leader)
-            .and_then(|leader| self.broker_index(leader));
-        match leader {
+    fn guess_target(&mut self, partition: usize) -> usize {
+        match self.leader_index(partition) {
             Some(leader) if !self.chance.per_mille(100) => leader,
-            _ => self.chance.below(BROKERS as u64) as usize,
+            _ => {
+                let replicas = self.controller.state(partition).map(|state| state.replicas.clone());
+                let replicas = replicas.unwrap_or_default();
+                let chosen = self.chance.below(replicas.len() as u64) as usize;
+                replicas
+                    .get(chosen)
+                    .and_then(|&node| self.broker_index(node))
+                    .unwrap_or(0)
+            }
         }
     }
 
@@ -301,17 +318,20 @@ impl World {
         let attempt = self.attempts;
         let known = &mut self.readers[reader];
         known.attempt = attempt;
-        let what = AtProcess::Fetch(Fetch {
+        let what = AtReplica::Fetch(Fetch {
             reader,
             attempt,
             offset: known.position,
-            isolation: Isolation::ReadUncommitted,
+            from: known.from,
         });
-        let target = known.target;
+        let place = Place {
+            broker: known.target,
+            partition: known.partition,
+        };
         let at = self.now + self.chance.delay(200, 12 * MS);
-        self.tell_process(target, at, what);
+        self.tell_replica(place, at, what);
         if self.chance.per_mille(200) {
-            self.tell_process(target, at, AtProcess::Latest);
+            self.tell_replica(place, at, AtReplica::Latest);
         }
         let patience = self.chance.between(30 * MS, 90 * MS);
         self.after(

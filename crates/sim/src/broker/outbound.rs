@@ -5,14 +5,13 @@ use std::collections::VecDeque;
 use klamm_replication::{Effect, Event, PushFailure, ReplicaBatches, Role, SubscriptionNumber};
 use klamm_types::{NodeId, Offset};
 
-use crate::broker::Process;
-use crate::network::{Message, Side};
+use super::disks::{ReadProblem, read_batches};
+use super::hosted::Here;
 use crate::plan::MS;
-use crate::process::{ReadProblem, read_batches};
-use crate::world::{AtProcess, PushWish, World};
+use crate::world::{AtReplica, Message, PushWish, Side, World};
 
 impl World {
-    pub fn tell_peer(&mut self, index: usize, process: &mut Process, effect: Effect, events: &mut VecDeque<Event>) {
+    pub fn tell_peer(&mut self, here: &mut Here<'_>, effect: Effect, events: &mut VecDeque<Event>) {
         match effect {
             Effect::AnswerSubscribe {
                 follower,
@@ -25,9 +24,9 @@ impl World {
                     leader_epoch,
                     answer,
                 };
-                self.answer_follower(process, (follower, subscription), message);
+                self.answer_follower(here, (follower, subscription), message);
             }
-            push @ Effect::Push { .. } => self.start_push(index, process, push, events),
+            push @ Effect::Push { .. } => self.start_push(here, push, events),
             Effect::PushHighWatermark {
                 follower,
                 subscription,
@@ -37,7 +36,7 @@ impl World {
                 log_start,
             } => {
                 let message = Message::Batches(ReplicaBatches {
-                    leader: self.brokers[index].node,
+                    leader: self.brokers[here.broker].node,
                     subscription,
                     leader_epoch,
                     from: Offset(0),
@@ -45,10 +44,10 @@ impl World {
                     high_watermark,
                     log_start,
                 });
-                self.send_to_follower(process, (follower, subscription), lane, message);
+                self.send_to_follower(here, (follower, subscription), lane, message);
             }
             to_leader @ (Effect::SubscribeTo { .. } | Effect::Acknowledge { .. }) => {
-                self.tell_leader(index, process, to_leader);
+                self.tell_leader(here, to_leader);
             }
             Effect::UnsubscribeFrom {
                 leader,
@@ -56,7 +55,7 @@ impl World {
                 leader_epoch,
             } => {
                 self.send_to_leader(
-                    process,
+                    here,
                     leader,
                     Message::Unsubscribe {
                         subscription,
@@ -68,7 +67,7 @@ impl World {
         }
     }
 
-    fn tell_leader(&mut self, index: usize, process: &mut Process, effect: Effect) {
+    fn tell_leader(&mut self, here: &mut Here<'_>, effect: Effect) {
         match effect {
             Effect::SubscribeTo {
                 leader,
@@ -78,17 +77,17 @@ impl World {
                 last_epoch,
                 credit_bytes,
             } => {
-                process.subscribed = Some((leader, subscription, leader_epoch));
+                here.own.subscribed = Some((leader, subscription, leader_epoch));
                 let wish = klamm_replication::Subscribe {
-                    follower: self.brokers[index].node,
-                    broker_epoch: process.broker_epoch,
+                    follower: self.brokers[here.broker].node,
+                    broker_epoch: here.host.broker_epoch,
                     subscription,
                     leader_epoch,
                     next_offset,
                     last_epoch,
                     credit_bytes,
                 };
-                self.subscribe(index, process, leader, wish);
+                self.subscribe(here, leader, wish);
             }
             Effect::Acknowledge {
                 leader,
@@ -105,13 +104,13 @@ impl World {
                     flushed,
                     credit_bytes,
                 };
-                self.send_to_leader(process, leader, message);
+                self.send_to_leader(here, leader, message);
             }
             _ => {}
         }
     }
 
-    fn start_push(&mut self, index: usize, process: &mut Process, effect: Effect, events: &mut VecDeque<Event>) {
+    fn start_push(&mut self, here: &mut Here<'_>, effect: Effect, events: &mut VecDeque<Event>) {
         let Effect::Push {
             follower,
             subscription,
@@ -139,20 +138,20 @@ impl World {
         };
         // Mostly from memory, now and then from a disk that takes its time.
         if self.chance.per_mille(100) {
-            let at = self.now + self.disk_delay(index, 300, 20 * MS);
-            self.tell_process(index, at, AtProcess::ReadDone(wish));
+            let at = self.now + self.disk_delay(here.broker, 300, 20 * MS);
+            self.tell_replica(here.place(), at, AtReplica::ReadDone(Box::new(wish)));
         } else {
-            events.push_back(self.push(index, process, wish));
+            events.push_back(self.push(here, wish));
         }
     }
 
     /// Reads what is to be pushed and sends it; the answer is the event.
-    pub fn push(&mut self, index: usize, process: &mut Process, wish: PushWish) -> Event {
+    pub fn push(&mut self, here: &mut Here<'_>, wish: PushWish) -> Event {
         let (follower, subscription) = (wish.follower, wish.subscription);
         let leads = Role::Leader {
             leader_epoch: wish.leader_epoch,
         };
-        if process.replica.role() != leads {
+        if here.own.replica.role() != leads {
             // The log may have been cut since: its batches may lie otherwise now.
             let failure = PushFailure::Stream;
             return Event::PushFailed {
@@ -162,7 +161,7 @@ impl World {
             };
         }
         let bytes_max = usize::try_from(wish.bytes_max).unwrap_or(usize::MAX);
-        let batches = match read_batches(process, wish.from, bytes_max, wish.up_to) {
+        let batches = match read_batches(&here.own.log, wish.from, bytes_max, wish.up_to) {
             Ok(batches) if !batches.is_empty() => batches,
             Ok(_) => {
                 // The log was cut and has begun anew since the push was asked for.
@@ -174,7 +173,7 @@ impl World {
                 };
             }
             Err(ReadProblem::Damaged(from)) => {
-                process.log.mark_damaged();
+                here.own.log.mark_damaged();
                 let failure = PushFailure::Damaged { from };
                 return Event::PushFailed {
                     follower,
@@ -194,7 +193,7 @@ impl World {
         let next = batches.last().map_or(wish.from, klamm_record::Batch::next_offset);
         let bytes = batches.iter().map(|batch| batch.size() as u64).sum();
         let message = Message::Batches(ReplicaBatches {
-            leader: self.brokers[index].node,
+            leader: self.brokers[here.broker].node,
             subscription,
             leader_epoch: wish.leader_epoch,
             from: wish.from,
@@ -202,7 +201,7 @@ impl World {
             high_watermark: wish.high_watermark,
             log_start: wish.log_start,
         });
-        self.send_to_follower(process, (follower, subscription), wish.lane, message);
+        self.send_to_follower(here, (follower, subscription), wish.lane, message);
         Event::Pushed {
             follower,
             subscription,
@@ -211,27 +210,26 @@ impl World {
         }
     }
 
-    fn answer_follower(&mut self, process: &Process, to: (NodeId, SubscriptionNumber), message: Message) {
+    fn answer_follower(&mut self, here: &Here<'_>, to: (NodeId, SubscriptionNumber), message: Message) {
         // On both lanes, so that it comes before the batches whichever they take.
-        self.send_to_follower(process, to, klamm_replication::Lane::CatchUp, message.clone());
-        self.send_to_follower(process, to, klamm_replication::Lane::InSync, message);
+        self.send_to_follower(here, to, klamm_replication::Lane::CatchUp, message.clone());
+        self.send_to_follower(here, to, klamm_replication::Lane::InSync, message);
     }
 
     fn send_to_follower(
         &mut self,
-        process: &Process,
+        here: &Here<'_>,
         (follower, subscription): (NodeId, SubscriptionNumber),
         lane: klamm_replication::Lane,
         message: Message,
     ) {
         // The newest connection of this follower on which the subscription can have come.
-        let connection = process
-            .serving
-            .iter()
-            .rev()
-            .find(|(_, served)| served.follower == follower && served.subscription >= subscription);
+        let connection = here.host.serving.iter().rev().find(|(_, served)| {
+            let newest = served.subscriptions.get(&here.partition);
+            served.follower == follower && newest.is_some_and(|newest| *newest >= subscription)
+        });
         if let Some((&connection, _)) = connection {
-            self.send(connection, Side::Follower, lane, message);
+            self.send((connection, here.partition), Side::Follower, lane, message);
         }
     }
 }

@@ -1,0 +1,119 @@
+//! Settings of the topic that change while it is written, and which faults a seed may still take after that.
+//!
+//! What a promise is worth depends on the settings in force when a record was committed: with a minimum of one it
+//! lies on one disk, at the level `replicated` in one machine's memory. A fault that nobody could survive proves
+//! nothing, so those are left out, and only those.
+
+use klamm_types::Offset;
+
+use crate::chance::Chance;
+use crate::world::World;
+
+/// A kind of change to the topic's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// `min.insync.replicas`, up and down.
+    Minimum,
+    /// `klamm.durability`, between its two levels.
+    Durability,
+    /// `unclean.leader.election.enable`. Once an election was unclean, records may be missing.
+    Unclean,
+}
+
+impl Change {
+    const ALL: [Change; 3] = [Change::Minimum, Change::Durability, Change::Unclean];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Minimum => "minimum",
+            Change::Durability => "durability",
+            Change::Unclean => "unclean",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Change> {
+        Change::ALL.into_iter().find(|change| change.name() == name)
+    }
+}
+
+impl World {
+    /// Somebody changes one of the settings that may change in this seed.
+    pub(super) fn change_setting(&mut self, chance: &mut Chance) {
+        let changes = &self.plan.setup.changes;
+        if changes.is_empty() || self.controller_silent {
+            return;
+        }
+        let chosen = changes[chance.below(changes.len() as u64) as usize];
+        let (name, value) = match chosen {
+            Change::Minimum => ("min.insync.replicas", chance.between(1, 3).to_string()),
+            Change::Durability => {
+                let level = ["fsync", "replicated"][chance.below(2) as usize];
+                ("klamm.durability", level.to_owned())
+            }
+            Change::Unclean => ("unclean.leader.election.enable", chance.per_mille(500).to_string()),
+        };
+        self.set_topic(name, &value);
+    }
+
+    fn set_topic(&mut self, name: &str, value: &str) {
+        let before = self.controller.entries_count();
+        let changed = self.controller.alter_setting(name, value);
+        self.hold(changed);
+        if self.controller.entries_count() > before {
+            self.counts.setting_changes += 1;
+            self.say(format_args!("controller"), format_args!("sets {name} to {value}"));
+        }
+    }
+
+    /// For the end: with these settings everything can become whole.
+    pub fn settle_settings(&mut self) {
+        if self.plan.setup.changes.contains(&Change::Minimum) {
+            self.set_topic("min.insync.replicas", "2");
+        }
+        if self.plan.setup.changes.contains(&Change::Unclean) {
+            // Whoever was elected without holding everything may have lost even that: then an operator must decide.
+            self.set_topic("unclean.leader.election.enable", "true");
+        }
+    }
+
+    /// Whether a broker holds committed records that its machine's death may take.
+    pub fn holds_unflushed(&self, broker: usize) -> bool {
+        let lacks = |(&partition, files): (&usize, &crate::broker::Files)| {
+            files.flushed < self.ledgers[partition].committed_end()
+        };
+        self.brokers[broker].files.iter().any(lacks)
+    }
+
+    /// Whether everything committed outlives the loss of these machines' memory: they have flushed it, or another
+    /// replica that may be elected holds it and runs.
+    pub fn survives_power_cut(&self, victims: &[usize]) -> bool {
+        (0..self.ledgers.len()).all(|partition| self.partition_survives(partition, victims))
+    }
+
+    fn partition_survives(&self, partition: usize, victims: &[usize]) -> bool {
+        let Some(state) = self.controller.state(partition) else {
+            return false;
+        };
+        let committed = self.ledgers[partition].committed_end();
+        let lacks = |victim: &usize| {
+            let files = self.brokers[*victim].files.get(&partition);
+            files.is_some_and(|files| files.flushed < committed)
+        };
+        // Whoever is a victim may be on the way into the ISR: the request may be under way.
+        if !victims.iter().any(lacks) {
+            return true;
+        }
+        let runs = |index: usize| {
+            let process = self.brokers[index].process.as_ref();
+            let own = process.and_then(|process| process.hosted.get(&partition));
+            let end = own.map_or(Offset(-1), |own| own.log.log_end_offset());
+            !victims.contains(&index) && end >= committed
+        };
+        let counts = state
+            .isr
+            .iter()
+            .chain(&state.elr)
+            .filter_map(|&node| self.broker_index(node));
+        !self.controller_silent && counts.into_iter().any(runs)
+    }
+}

@@ -1,0 +1,172 @@
+//! Everything that can happen, as values that wait in the queue for their time.
+
+use klamm_record::Batch;
+use klamm_replication::{Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Lane, SubscriptionNumber};
+use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
+
+use super::network::{ConnectionId, Message, Side};
+use crate::broker::{Fetch, Place};
+use crate::metadata::Registration;
+use crate::plan::Time;
+use crate::weather::Ambush;
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub enum Happening {
+    /// To one run of a broker's process; dropped if another one is running by then.
+    Process {
+        broker: usize,
+        life: u32,
+        what: AtProcess,
+    },
+    Register {
+        broker: usize,
+        life: u32,
+        registration: Box<Registration>,
+    },
+    Alter {
+        place: Place,
+        life: u32,
+        epoch: BrokerEpoch,
+        asked: Box<AlterPartition>,
+    },
+    Damage {
+        place: Place,
+        life: u32,
+        epoch: BrokerEpoch,
+    },
+    /// A controlled shutdown is asked for.
+    Relieve {
+        broker: usize,
+        life: u32,
+        epoch: BrokerEpoch,
+        down: Time,
+    },
+    CrashNoticed {
+        broker: usize,
+        life: u32,
+    },
+    ControllerTick,
+    ProduceNext {
+        client: usize,
+    },
+    Resend {
+        client: usize,
+        round: u64,
+    },
+    Produced {
+        client: usize,
+        attempt: u64,
+        result: Result<Offset, ErrorCode>,
+    },
+    ProduceTimeout {
+        client: usize,
+        attempt: u64,
+    },
+    FetchNext {
+        reader: usize,
+        attempt: u64,
+    },
+    Fetched {
+        reader: usize,
+        attempt: u64,
+        next: Option<Offset>,
+    },
+    /// The next fault of the plan.
+    Fault,
+    Ambush(Ambush),
+    Start {
+        broker: usize,
+        life: u32,
+    },
+    Resume {
+        broker: usize,
+        life: u32,
+    },
+    /// What `one` sends to `other` arrives again.
+    LinkBack {
+        one: usize,
+        other: usize,
+    },
+    DiskReplaced {
+        broker: usize,
+    },
+    ControllerBack,
+}
+
+/// What can happen to a process.
+#[derive(Debug)]
+pub enum AtProcess {
+    Replica(usize, AtReplica),
+    Message {
+        connection: ConnectionId,
+        side: Side,
+        lane: Lane,
+        partition: usize,
+        message: Box<Message>,
+        /// It waited at a stopped process: a break cannot lose it any more.
+        has_arrived: bool,
+    },
+    Ended {
+        connection: ConnectionId,
+        side: Side,
+    },
+    Entry,
+    Registered {
+        epoch: BrokerEpoch,
+    },
+    RegisterAgain,
+    /// Told to stop, and relieved or tired of waiting for that.
+    Close {
+        /// So long is it down then.
+        down: Time,
+    },
+    Checkpoint,
+}
+
+/// What can happen to one replica.
+#[derive(Debug)]
+pub enum AtReplica {
+    Event(Box<Event>),
+    AppendDone,
+    FlushDone,
+    CutDone {
+        to: Offset,
+        restart: bool,
+    },
+    ReadDone(Box<PushWish>),
+    AlterAnswer {
+        attempt: AlterAttempt,
+        outcome: AlterOutcome,
+    },
+    DamageHeard {
+        entries: u64,
+    },
+    Produce(Box<ProduceAsked>),
+    Fetch(Fetch),
+    Latest,
+    Tick,
+}
+
+/// A producer's request.
+#[derive(Debug)]
+pub struct ProduceAsked {
+    pub client: usize,
+    pub attempt: u64,
+    pub batch: Batch,
+    pub acks: Acks,
+}
+
+/// A push to be read from the log.
+#[derive(Clone, Copy, Debug)]
+pub struct PushWish {
+    pub follower: NodeId,
+    pub subscription: SubscriptionNumber,
+    pub leader_epoch: LeaderEpoch,
+    pub lane: Lane,
+    pub from: Offset,
+    pub up_to: Offset,
+    pub bytes_max: u64,
+    pub high_watermark: HighWatermark,
+    pub log_start: LogStartOffset,
+}

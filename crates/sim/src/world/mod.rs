@@ -1,0 +1,363 @@
+//! One seed: brokers, controller, network and clients on one queue of happenings, in one thread.
+//!
+//! What a happening does stands elsewhere: in `broker`, `metadata`, `clients` and `weather`, and the end in `healing`.
+
+mod happening;
+mod healing;
+mod ledger;
+mod network;
+mod outcome;
+mod trace;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Arguments;
+
+use klamm_invariants::{Broken, Invariant};
+use klamm_types::{BrokerEpoch, DirectoryId, Incarnation, NodeId};
+
+pub use happening::{AtProcess, AtReplica, Happening, ProduceAsked, PushWish};
+pub use ledger::Ledger;
+pub use network::{ConnectionId, Message, Network, Side};
+pub use outcome::{Counts, Outcome, Violation};
+pub use trace::{Keep, Trace};
+
+use crate::broker::{Broker, Files, Place};
+use crate::chance::Chance;
+use crate::clients::{Producer, Reader};
+use crate::metadata::{Controller, Registration, replicas_of};
+use crate::plan::{Fault, MS, Options, Plan, Time, Weather};
+
+/// The controller's place in the table of links.
+pub const CONTROLLER: usize = usize::MAX;
+
+/// Where the faults come from.
+#[derive(Debug)]
+enum Faults {
+    Drawn(Weather),
+    Given(VecDeque<Fault>),
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub chance: Chance,
+    pub now: Time,
+    queue: BTreeMap<(Time, u64), Happening>,
+    queued: u64,
+    faults: Faults,
+    next_fault: Option<Fault>,
+    /// Those that have happened.
+    pub happened: Vec<Fault>,
+    pub brokers: Vec<Broker>,
+    pub controller: Controller,
+    pub controller_silent: bool,
+    /// When the controller last heard of each broker, and until when it holds a fenced one back.
+    pub last_seen: Vec<Time>,
+    pub held_until: Vec<Time>,
+    /// What each broker asks of the controller between these two arrives after the second.
+    pub held_up: Vec<(Time, Time)>,
+    /// Until then nothing goes wrong by chance.
+    pub quiet_until: Time,
+    /// Until then everything on the broker's disk takes long.
+    pub slow_until: Vec<Time>,
+    /// What the first sends does not reach the second.
+    pub cut_links: BTreeSet<(usize, usize)>,
+    pub network: Network,
+    pub producers: Vec<Producer>,
+    pub readers: Vec<Reader>,
+    pub attempts: u64,
+    /// By partition.
+    pub ledgers: Vec<Ledger>,
+    pub counts: Counts,
+    pub trace: Trace,
+    pub violation: Option<Violation>,
+    /// When the weather turned good.
+    pub healed_at: Option<Time>,
+    pub disk_losses: u32,
+    pub done: bool,
+}
+
+/// Runs one seed to its end.
+pub fn run(seed: u64, options: Options, keep: Keep) -> Outcome {
+    #[cfg(feature = "planted-bugs")]
+    klamm_types::planted::plant(options.bug);
+    run_plan(Plan::draw(seed, &options), keep)
+}
+
+/// Runs a plan to its end.
+pub fn run_plan(plan: Plan, keep: Keep) -> Outcome {
+    match World::new(plan.clone(), keep) {
+        Ok(world) => world.run(),
+        Err(broken) => Outcome {
+            plan,
+            counts: Counts::default(),
+            violation: Some(Violation { broken, at: 0, step: 0 }),
+            lines: Vec::new(),
+            digest: 0,
+        },
+    }
+}
+
+impl World {
+    fn new(plan: Plan, keep: Keep) -> Result<World, Broken> {
+        let mut chance = Chance::new(plan.seed ^ plan.noise.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xc0de);
+        let count = plan.setup.brokers;
+        let mut random = || (u128::from(chance.number()) << 64) | u128::from(chance.number());
+        let hosts = |broker: usize| {
+            let partitions = 0..plan.setup.partitions;
+            partitions.filter(move |&partition| replicas_of(partition, count).contains(&broker))
+        };
+        let broker = |index: usize, random: u128| {
+            Broker::new(
+                NodeId(index as i32 + 1),
+                DirectoryId::from_u128(random | 1),
+                hosts(index),
+            )
+        };
+        let mut brokers: Vec<Broker> = (0..count).map(|index| broker(index, random())).collect();
+        let first: Vec<Registration> = brokers
+            .iter()
+            .map(|broker| first_registration(broker, random()))
+            .collect();
+        let controller = Controller::new(&plan.setup, &first, random())?;
+        for broker in &mut brokers {
+            // The topics are created while the first processes live; those then end and start as all others do.
+            let registered = controller.image().broker(broker.node);
+            broker.stored_epoch = registered.map_or(BrokerEpoch::NONE, |registered| registered.epoch);
+        }
+        let producers = (0..plan.setup.producers)
+            .map(|index| Producer::draw(index, &plan.setup, &mut chance))
+            .collect();
+        let readers = (0..plan.setup.readers)
+            .map(|index| Reader::new(index, &plan.setup))
+            .collect();
+        Ok(World {
+            faults: match &plan.faults {
+                Some(faults) => Faults::Given(faults.iter().copied().collect()),
+                None => Faults::Drawn(Weather::new(&plan)),
+            },
+            next_fault: None,
+            happened: Vec::new(),
+            chance,
+            now: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            brokers,
+            controller_silent: false,
+            last_seen: vec![0; count],
+            held_until: vec![0; count],
+            held_up: vec![(0, 0); count],
+            quiet_until: 0,
+            slow_until: vec![0; count],
+            cut_links: BTreeSet::new(),
+            network: Network::new(plan.setup.slow_connections),
+            producers,
+            readers,
+            attempts: 0,
+            ledgers: (0..controller.partitions_count()).map(|_| Ledger::default()).collect(),
+            controller,
+            plan,
+            counts: Counts::default(),
+            trace: Trace::new(keep),
+            violation: None,
+            healed_at: None,
+            disk_losses: 0,
+            done: false,
+        })
+    }
+
+    fn run(mut self) -> Outcome {
+        for broker in 0..self.brokers.len() {
+            self.start(broker);
+        }
+        self.after(10 * MS, Happening::ControllerTick);
+        for client in 0..self.producers.len() {
+            self.after(20 * MS, Happening::ProduceNext { client });
+        }
+        for reader in 0..self.readers.len() {
+            self.after(20 * MS, Happening::FetchNext { reader, attempt: 0 });
+        }
+        self.await_next_fault();
+        while self.violation.is_none() && !self.done {
+            let Some(((time, _), happening)) = self.queue.pop_first() else {
+                self.hold(Err(Broken {
+                    invariant: Invariant::Progress,
+                    what: "nothing happens any more".to_owned(),
+                }));
+                break;
+            };
+            self.now = time;
+            self.handle(happening);
+            if self.healed_at.is_none() && self.counts.steps >= self.plan.steps {
+                self.heal();
+            }
+        }
+        self.counts.acknowledged = self.ledgers.iter().map(|ledger| ledger.acknowledged).sum();
+        self.counts.committed_batches = self.ledgers.iter().map(Ledger::batches_committed).sum();
+        self.counts.unclean_elections = self.controller.unclean_elections();
+        self.plan.faults = Some(self.happened);
+        Outcome {
+            plan: self.plan,
+            counts: self.counts,
+            violation: self.violation,
+            digest: self.trace.digest(),
+            lines: self.trace.into_lines(),
+        }
+    }
+
+    fn await_next_fault(&mut self) {
+        self.next_fault = match &mut self.faults {
+            Faults::Drawn(weather) => weather.next(),
+            Faults::Given(faults) => faults.pop_front(),
+        };
+        if let Some(fault) = self.next_fault {
+            self.at(fault.at, Happening::Fault);
+        }
+    }
+
+    fn fault(&mut self) {
+        let Some(fault) = self.next_fault.filter(|_| self.healed_at.is_none()) else {
+            return;
+        };
+        self.await_next_fault();
+        if self.now >= self.quiet_until {
+            self.happened.push(fault);
+            self.begin_fault(fault);
+        }
+    }
+
+    fn handle(&mut self, happening: Happening) {
+        match happening {
+            Happening::Process { broker, life, .. } if self.brokers[broker].life != life => {}
+            Happening::Process { broker, .. } if self.brokers[broker].paused => {
+                if let Some(kept) = self.keep_for_later(happening) {
+                    self.brokers[broker].backlog.push_back(kept);
+                }
+            }
+            Happening::Process { broker, what, .. } => {
+                if self.brokers[broker].process.is_some() {
+                    self.counts.steps += 1;
+                    self.at_process(broker, what);
+                }
+            }
+            Happening::Register { .. }
+            | Happening::Alter { .. }
+            | Happening::Damage { .. }
+            | Happening::Relieve { .. }
+            | Happening::CrashNoticed { .. }
+            | Happening::ControllerTick
+            | Happening::ControllerBack => self.at_controller(happening),
+            Happening::ProduceNext { .. }
+            | Happening::Resend { .. }
+            | Happening::Produced { .. }
+            | Happening::ProduceTimeout { .. }
+            | Happening::FetchNext { .. }
+            | Happening::Fetched { .. } => self.at_client(happening),
+            Happening::Fault => self.fault(),
+            Happening::Ambush(ambush) => self.ambush(ambush),
+            Happening::Start { broker, life } => {
+                if self.brokers[broker].life == life && self.brokers[broker].process.is_none() {
+                    self.start(broker);
+                }
+            }
+            Happening::Resume { broker, life } => {
+                if self.brokers[broker].life == life {
+                    self.resume(broker);
+                }
+            }
+            Happening::LinkBack { one, other } => self.link_back(one, other),
+            Happening::DiskReplaced { broker } => self.replace_disk(broker),
+        }
+    }
+
+    /// What has reached the machine of a stopped process waits there, even if its connection ends meanwhile.
+    fn keep_for_later(&self, mut happening: Happening) -> Option<Happening> {
+        if let Happening::Process {
+            what:
+                AtProcess::Message {
+                    connection,
+                    side,
+                    lane,
+                    has_arrived,
+                    ..
+                },
+            ..
+        } = &mut happening
+        {
+            if !*has_arrived && self.network.is_lost(*connection, *side, *lane, self.now) {
+                return None;
+            }
+            *has_arrived = true;
+        }
+        Some(happening)
+    }
+
+    pub fn at(&mut self, time: Time, happening: Happening) {
+        self.queued += 1;
+        self.queue.insert((time.max(self.now), self.queued), happening);
+    }
+
+    pub fn after(&mut self, delay: Time, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    /// To the process that runs now.
+    pub fn tell_process(&mut self, broker: usize, time: Time, what: AtProcess) {
+        let life = self.brokers[broker].life;
+        self.at(time, Happening::Process { broker, life, what });
+    }
+
+    /// To a replica of the process that runs now.
+    pub fn tell_replica(&mut self, place: Place, time: Time, what: AtReplica) {
+        self.tell_process(place.broker, time, AtProcess::Replica(place.partition, what));
+    }
+
+    pub fn files(&mut self, place: Place) -> &mut Files {
+        self.brokers[place.broker].files.entry(place.partition).or_default()
+    }
+
+    /// Whether what one sends reaches the other, and back.
+    pub fn is_link_up(&self, one: usize, other: usize) -> bool {
+        !self.cut_links.contains(&(one, other)) && !self.cut_links.contains(&(other, one))
+    }
+
+    pub fn broker_index(&self, node: NodeId) -> Option<usize> {
+        self.brokers.iter().position(|broker| broker.node == node)
+    }
+
+    pub fn has_lost_by_permission(&self, partition: usize) -> bool {
+        self.controller.has_lost(partition)
+    }
+
+    pub fn random(&mut self) -> u128 {
+        (u128::from(self.chance.number()) << 64) | u128::from(self.chance.number())
+    }
+
+    pub fn say(&mut self, who: Arguments<'_>, what: Arguments<'_>) {
+        self.trace.line(self.now, who, what);
+    }
+
+    /// Notes the first violation.
+    pub fn hold(&mut self, result: Result<(), Broken>) {
+        if let Err(broken) = result
+            && self.violation.is_none()
+        {
+            self.say(format_args!("VIOLATION"), format_args!("{broken}"));
+            self.violation = Some(Violation {
+                broken,
+                at: self.now,
+                step: self.counts.steps,
+            });
+        }
+    }
+}
+
+fn first_registration(broker: &Broker, random: u128) -> Registration {
+    Registration {
+        node: broker.node,
+        incarnation: Incarnation::from_u128(random | 1),
+        directory: broker.directory,
+        stored_epoch: BrokerEpoch::NONE,
+        last_run: klamm_schema::requests::LastRun::Unknown,
+        replicas: Vec::new(),
+    }
+}
