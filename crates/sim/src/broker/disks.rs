@@ -16,8 +16,14 @@ impl World {
         let Some((append, batches)) = here.own.appends.pop_front() else {
             return;
         };
-        let wall = here.host.now(self.now).wall;
-        let event = match here.own.log.append(&batches, wall) {
+        let wall = self.wall(here.broker);
+        let mut appended = here.own.log.append(&batches, wall);
+        if appended.as_ref().is_err_and(AppendError::is_full) {
+            self.run_out_of_room(here.broker);
+            // The same bytes at the same offsets, into what was kept back for this.
+            appended = here.own.log.append_again(&batches, wall);
+        }
+        let event = match appended {
             Ok(_) => Event::AppendWritten { append },
             Err(error) => {
                 if let AppendError::NotContiguous { .. } | AppendError::FallingEpoch { .. } = &error {
@@ -69,7 +75,7 @@ impl World {
             Vec::new()
         };
         let to_batch = holding.first().map_or(to, |batch| batch.base_offset().min(to));
-        let wall = here.host.now(self.now).wall;
+        let wall = self.wall(here.broker);
         let files = self.files(here.place());
         files.recovery_point = Some(files.recovery_point.unwrap_or(Offset(0)).min(to_batch));
         files.high_watermark = files.high_watermark.min(to_batch.into());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use klamm_log::{FlushJob, Log, LogConfig, OpenError, ReadError, RecoveryHint};
 use klamm_record::Batch;
 use klamm_replication::{
-    AlterAttempt, AppendId, FlushId, Limits, Now, OpenedLog, PartitionView, ProducerTable, Replica, RequestId,
+    AlterAttempt, AppendId, FlushId, Limits, OpenedLog, PartitionView, ProducerTable, Replica, RequestId,
     SubscriptionNumber,
 };
 use klamm_types::{
@@ -58,8 +58,9 @@ pub struct Host {
     /// Connections to leaders, by leader, and from followers.
     pub following: BTreeMap<usize, ConnectionId>,
     pub serving: BTreeMap<ConnectionId, Served>,
-    /// This process's monotonic clock counts from another start than the others'.
+    /// This process's monotonic clock counts from another start than the others', and runs faster or slower.
     pub clock_offset: u64,
+    pub drift: i64,
 }
 
 /// One replica and its log.
@@ -127,12 +128,17 @@ impl Process {
     }
 }
 
+const MILLION: i64 = 1_000_000;
+
 impl Host {
-    pub fn now(&self, now: Time) -> Now {
-        Now {
-            moment: Moment(now + self.clock_offset),
-            wall: Timestamp((now / 1000) as i64),
-        }
+    pub fn moment(&self, now: Time) -> Moment {
+        Moment(now.saturating_add_signed(now as i64 * self.drift / MILLION) + self.clock_offset)
+    }
+
+    /// When this process's clock shows this moment; a little later rather than earlier.
+    pub fn time_of(&self, moment: Moment) -> Time {
+        let shown = moment.0.saturating_sub(self.clock_offset) as i64;
+        (shown * MILLION / (MILLION + self.drift)) as Time + 1
     }
 }
 

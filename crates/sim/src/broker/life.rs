@@ -2,7 +2,7 @@
 
 use klamm_invariants::{core_orderings, no_false_alarm};
 use klamm_schema::requests::LastRun;
-use klamm_types::{BrokerEpoch, Incarnation, Timestamp};
+use klamm_types::{BrokerEpoch, Incarnation};
 
 use super::hosted::{CleanStop, Host, OpenFailure, Process};
 use crate::plan::{MS, Time};
@@ -52,8 +52,9 @@ impl World {
             following: std::collections::BTreeMap::new(),
             serving: std::collections::BTreeMap::new(),
             clock_offset: self.chance.below(1_000_000_000),
+            drift: self.brokers[index].drift,
         };
-        let wall = Timestamp((self.now / 1000) as i64);
+        let wall = self.wall(index);
         let clean_stop = match std::mem::take(&mut self.brokers[index].clean_stop) {
             true => CleanStop::Marked,
             false => CleanStop::NotMarked,
@@ -144,7 +145,7 @@ impl World {
             format_args!("ends: {end:?}, unflushed records: {lost}"),
         );
         self.break_connections(index, None);
-        if self.chance.per_mille(700) && self.is_link_up(index, CONTROLLER) {
+        if self.chance.per_mille(700) && self.reaches(index, CONTROLLER) {
             let delay = self.chance.between(MS, 15 * MS);
             self.after(delay, Happening::CrashNoticed { broker: index, life });
         }

@@ -29,7 +29,7 @@ pub use requests::UNANSWERED;
 pub use serving::Fetch;
 
 use crate::metadata::{Partition, Registration, ReplicaReport};
-use crate::plan::Setup;
+use crate::plan::{Setup, Time};
 use crate::world::Happening;
 
 /// What belongs to a broker whether its process lives or not.
@@ -51,6 +51,14 @@ pub struct Broker {
     pub clean_stop: bool,
     /// The disk is broken and waits to be replaced.
     pub disk_failed: bool,
+    /// It has no room, and takes nothing.
+    pub is_full: bool,
+    /// Until then a disk that is told to be full stays so.
+    pub full_until: Time,
+    /// By how much the machine's wall clock is wrong, in milliseconds.
+    pub wall_offset: i64,
+    /// By how much its other clock runs too fast, in millionths.
+    pub drift: i64,
     /// Stopped by SIGSTOP: everything that reaches it waits here.
     pub paused: bool,
     pub backlog: VecDeque<Happening>,
@@ -90,6 +98,10 @@ impl Broker {
             last_run: LastRun::Clean,
             clean_stop: false,
             disk_failed: false,
+            is_full: false,
+            full_until: 0,
+            wall_offset: 0,
+            drift: 0,
             paused: false,
             backlog: VecDeque::new(),
             entry_coming: false,
@@ -101,6 +113,8 @@ impl Broker {
         let partitions: Vec<usize> = self.files.keys().copied().collect();
         *self = Broker {
             life: self.life,
+            wall_offset: self.wall_offset,
+            drift: self.drift,
             image: std::mem::take(&mut self.image),
             entry_coming: self.entry_coming,
             ..Broker::new(self.node, directory, partitions)

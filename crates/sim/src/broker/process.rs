@@ -145,7 +145,7 @@ impl World {
     /// Applies the next entries of the metadata.
     fn entry(&mut self, index: usize, process: &mut Process) {
         self.brokers[index].entry_coming = false;
-        if !self.is_link_up(CONTROLLER, index) {
+        if !self.reaches(CONTROLLER, index) {
             return;
         }
         for _ in 0..self.chance.between(1, 4) {

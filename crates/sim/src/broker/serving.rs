@@ -37,7 +37,7 @@ impl World {
             acks,
             timeout,
             origin: Origin::Client,
-            disk_full: false,
+            disk_full: self.brokers[here.broker].is_full,
         };
         self.feed(here, Event::Produce(Box::new(produce)));
     }
@@ -136,6 +136,9 @@ impl World {
 
     /// A replica answers a produce request.
     pub fn produce_answered(&mut self, (client, attempt): (usize, u64), result: Result<Offset, ErrorCode>) {
+        if self.is_lost_now() {
+            return;
+        }
         let delay = self.chance.delay(200, 10 * MS);
         let answer = Happening::Produced {
             client,

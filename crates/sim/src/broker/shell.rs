@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use klamm_invariants::core_orderings;
-use klamm_replication::{Effect, Event};
+use klamm_replication::{Effect, Event, Now};
 use klamm_types::Offset;
 
 use super::describe;
@@ -16,7 +16,10 @@ impl World {
     pub fn feed(&mut self, here: &mut Here<'_>, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let now = here.host.now(self.now);
+            let now = Now {
+                moment: here.host.moment(self.now),
+                wall: self.wall(here.broker),
+            };
             if self.trace.is_on() {
                 let line = describe::event(&event);
                 self.trace
@@ -124,7 +127,7 @@ impl World {
         let Some(due) = here.own.replica.next_deadline() else {
             return;
         };
-        let at = due.0.saturating_sub(here.host.clock_offset).max(self.now + 50);
+        let at = here.host.time_of(due).max(self.now + 50);
         if here.own.tick_at.is_none_or(|set| at < set) {
             here.own.tick_at = Some(at);
             self.tell_replica(here.place(), at, AtReplica::Tick);

@@ -25,7 +25,9 @@ impl World {
             return;
         }
         let alive = self.brokers[target].process.is_some();
-        if !alive || !self.is_link_up(here.broker, target) {
+        // Without room for what it would bring, there is no link.
+        let is_full = self.brokers[here.broker].is_full;
+        if !alive || is_full || !self.is_link_up(here.broker, target) {
             let lost = Event::StreamLost {
                 leader,
                 subscription: subscribe.subscription,
@@ -65,13 +67,26 @@ impl World {
     }
 
     pub fn send(&mut self, (connection, partition): (ConnectionId, usize), side: Side, lane: Lane, message: Message) {
-        let Some(arrival) = self.network.send(connection, side, lane, self.now, &mut self.chance) else {
+        let Some(known) = self.network.get(connection) else {
             return;
         };
-        let Some((broker, life)) = self.network.get(connection).map(|it| match side {
-            Side::Follower => it.follower,
-            Side::Leader => it.leader,
-        }) else {
+        let ((from, _), (broker, life)) = match side {
+            Side::Follower => (known.leader, known.follower),
+            Side::Leader => (known.follower, known.leader),
+        };
+        if !self.reaches(from, broker) || self.breaks_in_the_storm() {
+            // Nothing behind it arrives either, and sooner or later somebody notices.
+            if self.network.stall(connection, side) {
+                let patience = self.chance.between(20 * MS, 150 * MS);
+                self.after(patience, Happening::Break { connection });
+            }
+            return;
+        }
+        let storm = self.now < self.storm_until;
+        let Some(arrival) = self
+            .network
+            .send((connection, side, lane), self.now, storm, &mut self.chance)
+        else {
             return;
         };
         if let Some(again) = arrival
@@ -103,6 +118,14 @@ impl World {
         let Some(known) = self.network.get(connection) else {
             return;
         };
+        if self.brokers[here.broker].is_full
+            && let Message::Batches(batches) = &message
+            && !batches.batches.is_empty()
+        {
+            // What a leader sends counts as lost with its stream: it goes on without this replica.
+            let (leader, subscription) = (batches.leader, batches.subscription);
+            return self.feed(here, Event::StreamLost { leader, subscription });
+        }
         let event = match side {
             Side::Leader => {
                 let (follower, broker_epoch) = (known.follower_node, known.broker_epoch);

@@ -36,6 +36,8 @@ pub struct Producer {
     made: u64,
     batches: u64,
     pub flights: VecDeque<Flight>,
+    /// Nothing sent on this connection arrives any more.
+    is_cut: bool,
     /// Arrival of the last request on this connection.
     last_arrival: Time,
     /// Counts connections; a repetition belongs to one.
@@ -76,6 +78,7 @@ impl Producer {
             made: 0,
             batches: 0,
             flights: VecDeque::new(),
+            is_cut: false,
             last_arrival: 0,
             round: 0,
             resending: false,
@@ -196,7 +199,7 @@ impl World {
         if stopping || producer.resending || too_many {
             return;
         }
-        let now = Timestamp((self.now / 1000) as i64);
+        let now = Timestamp(1_700_000_000_000 + (self.now / 1000) as i64);
         let Some(batch) = producer.make(now, &mut self.chance) else {
             return;
         };
@@ -223,6 +226,7 @@ impl World {
         let producer = &mut self.producers[client];
         producer.target = (target, life);
         producer.last_arrival = 0;
+        producer.is_cut = false;
     }
 
     fn send_batch(&mut self, client: usize, position: usize) {
@@ -243,7 +247,13 @@ impl World {
         let what = AtProcess::Replica(producer.partition, AtReplica::Produce(Box::new(asked)));
         producer.last_arrival = (self.now + delay).max(producer.last_arrival + 1);
         let ((broker, life), at) = (producer.target, producer.last_arrival);
-        self.at(at, Happening::Process { broker, life, what });
+        // Whatever is lost takes everything behind it on the connection with it.
+        let lost = self.is_lost_now();
+        let producer = &mut self.producers[client];
+        producer.is_cut |= lost;
+        if !producer.is_cut {
+            self.at(at, Happening::Process { broker, life, what });
+        }
         let patience = self.chance.between(60 * MS, 120 * MS);
         self.after(patience, Happening::ProduceTimeout { client, attempt });
     }

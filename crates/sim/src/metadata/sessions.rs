@@ -92,12 +92,13 @@ impl World {
 
     /// Requests get lost, and so do replies.
     pub fn hears(&mut self, broker: usize) -> bool {
-        let lost = self.healed_at.is_none() && self.chance.per_mille(40);
-        !lost && !self.controller_silent && self.is_link_up(broker, CONTROLLER)
+        let lost = self.is_lost_now();
+        !lost && !self.controller_silent && self.reaches(broker, CONTROLLER)
     }
 
     pub fn reply(&mut self, broker: usize, life: u32, what: AtProcess) {
-        if self.hears(broker) {
+        let lost = self.is_lost_now();
+        if !lost && !self.controller_silent && self.reaches(CONTROLLER, broker) {
             let at = self.now + self.chance.delay(600, 40 * MS);
             self.at(at, Happening::Process { broker, life, what });
         }
@@ -156,7 +157,7 @@ impl World {
             .broker(self.brokers[broker].node)
             .map(|it| it.epoch);
         let up = broker_epoch.is_some() && broker_epoch == registered && !self.brokers[broker].paused;
-        up && self.is_link_up(broker, CONTROLLER)
+        up && self.reaches(broker, CONTROLLER)
     }
 
     /// The broker has stored its epoch and its image shows its own registration.
@@ -186,7 +187,7 @@ impl World {
     fn spread_entries(&mut self) {
         let newest = self.controller.entries_count();
         for index in 0..self.brokers.len() {
-            let reachable = self.is_link_up(index, CONTROLLER) && !self.controller_silent;
+            let reachable = self.reaches(CONTROLLER, index) && !self.controller_silent;
             let broker = &mut self.brokers[index];
             let behind = broker.process.is_some() && broker.image.applied_index() < newest;
             if behind && reachable && !broker.entry_coming {

@@ -49,20 +49,23 @@ impl Weather {
 
     fn lasts(&mut self, what: What) -> Time {
         match what {
-            What::Kill | What::PowerCut | What::Blackout => self.chance.delay(30 * MS, 500 * MS),
+            What::Kill | What::PowerCut | What::Blackout | What::LoseCaches => self.chance.delay(30 * MS, 500 * MS),
             What::Pause => self.chance.between(5 * MS, 900 * MS),
-            What::Isolate | What::LoseController | What::LosePeer => self.chance.between(5 * MS, 700 * MS),
-            What::SilenceController => self.chance.between(10 * MS, 200 * MS),
+            What::Isolate | What::LoseController | What::LosePeer | What::OneWay | What::Ring => {
+                self.chance.between(5 * MS, 700 * MS)
+            }
+            What::SilenceController | What::Storm => self.chance.between(10 * MS, 200 * MS),
             What::FenceWrongly => self.chance.between(0, 60 * MS),
             What::StopInOrder => self.chance.delay(30 * MS, 300 * MS),
-            What::SlowDisk => self.chance.between(20 * MS, 800 * MS),
+            What::SlowDisk | What::FullDisk => self.chance.between(20 * MS, 800 * MS),
             What::BreakDisk => self.chance.between(10 * MS, 600 * MS),
             What::Reset
             | What::ElectPreferred
             | What::DeleteRecords
             | What::ChangeSetting
             | What::Ambush
-            | What::FlipBit => 0,
+            | What::FlipBit
+            | What::ClockJump => 0,
         }
     }
 }
@@ -74,9 +77,13 @@ impl Iterator for Weather {
         self.now += self.chance.between(self.interval / 4, self.interval * 2);
         let what = self.what();
         let whom = match what {
-            What::Blackout | What::Reset | What::SilenceController | What::ElectPreferred | What::ChangeSetting => {
-                Whom::All
-            }
+            What::Blackout
+            | What::Reset
+            | What::Ring
+            | What::Storm
+            | What::SilenceController
+            | What::ElectPreferred
+            | What::ChangeSetting => Whom::All,
             _ => self.whom(),
         };
         Some(Fault {

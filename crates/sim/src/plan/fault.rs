@@ -35,7 +35,10 @@ whats! {
     Isolate "isolate" 4 "A broker hears nobody, and nobody hears it."
     LoseController "lose-controller" 3 "A broker and the controllers do not hear each other."
     LosePeer "lose-peer" 4 "Two brokers do not hear each other."
-    Reset "reset" 9 "One connection between brokers breaks."
+    OneWay "one-way" 5 "What one broker sends to another one, or to the controllers, is lost; the other way is open."
+    Ring "ring" 2 "Brokers and controllers stand in a ring, and only neighbours hear each other."
+    Storm "storm" 4 "Every link loses, delays and repeats, and connections break."
+    Reset "reset" 7 "One connection between brokers breaks."
     SilenceController "silence-controller" 4 "No controller answers anybody."
     FenceWrongly "fence-wrongly" 5 "A broker that lives is taken for dead."
     ElectPreferred "elect-preferred" 4 "The preferred replicas are put back in the lead."
@@ -44,8 +47,11 @@ whats! {
     ChangeSetting "change-setting" 5 "A setting of the topic changes."
     Ambush "ambush" 6 "Faults that follow each other so that what was said in an old epoch meets a new one."
     SlowDisk "slow-disk" 2 "Everything on a disk takes long."
+    FullDisk "full-disk" 3 "A disk has no room: a write finds none, or the broker takes nothing in time."
     BreakDisk "break-disk" 2 "A disk answers with errors from some operation on, and is replaced by an empty one."
-    FlipBit "flip-bit" 2 "A bit of a flushed batch turns over on a disk."
+    FlipBit "flip-bit" 2 "A bit of a flushed batch turns over on a disk, or a few bytes become zeros."
+    LoseCaches "lose-caches" 3 "A process dies, and files that can be made anew are gone when it starts."
+    ClockJump "clock-jump" 3 "A machine's wall clock jumps, by up to an hour."
 }
 
 /// With whom.

@@ -12,6 +12,9 @@ use crate::chance::Chance;
 use crate::plan::{MS, Time};
 use crate::world::{Happening, World};
 
+/// Files that a log makes anew.
+const CACHES: [&str; 4] = [".index", ".timeindex", ".snapshot", "leader-epoch-checkpoint"];
+
 impl World {
     /// The disk answers with an error from some operation on: the replicas must stop, and the disk is replaced later.
     pub(super) fn break_disk(&mut self, victim: usize, lasts: Time, chance: &mut Chance) {
@@ -21,16 +24,22 @@ impl World {
         }
         self.disk_losses += 1;
         self.counts.disk_faults += 1;
-        let operation = match chance.per_mille(500) {
-            true => Operation::SyncData,
-            false => Operation::Write,
+        let (operation, effect) = match chance.below(3) {
+            0 => (Operation::SyncData, Effect::Io),
+            1 => (Operation::Write, Effect::Io),
+            _ => {
+                let keep = chance.below(300) as usize;
+                (Operation::Write, Effect::Torn { keep })
+            }
         };
+        // Once, and from then on as if nothing had been; or for good.
+        let times = if chance.per_mille(400) { 1 } else { u64::MAX };
         self.brokers[victim].disk.inject(Fault {
             operation: Some(operation),
             path_contains: String::new(),
             skip: chance.below(10),
-            times: u64::MAX,
-            effect: Effect::Io,
+            times,
+            effect,
         });
         self.brokers[victim].disk_failed = true;
         self.after(lasts, Happening::DiskReplaced { broker: victim });
@@ -47,6 +56,60 @@ impl World {
                 format_args!("gets an empty disk"),
             );
             self.start_after(broker, 20 * MS);
+        }
+    }
+
+    /// Nothing is taken from producers and leaders any more; or the next write finds no room, and then nothing is taken.
+    pub(super) fn fill_disk(&mut self, victim: usize, lasts: Time, chance: &mut Chance) {
+        self.counts.disk_faults += 1;
+        self.brokers[victim].full_until = self.now + lasts;
+        if chance.per_mille(700) {
+            self.brokers[victim].disk.inject(Fault {
+                operation: Some(Operation::Write),
+                path_contains: ".log".to_owned(),
+                skip: chance.below(3),
+                times: 1,
+                effect: Effect::Full {
+                    keep: chance.below(300) as usize,
+                },
+            });
+        } else {
+            self.run_out_of_room(victim);
+        }
+    }
+
+    /// From now on nothing is appended, until there is room again.
+    pub fn run_out_of_room(&mut self, broker: usize) {
+        self.brokers[broker].is_full = true;
+        if !self.brokers[broker].disk_failed {
+            // What was kept back is enough for what is under way.
+            self.brokers[broker].disk.take_faults();
+        }
+        let until = self.brokers[broker].full_until.max(self.now + MS);
+        self.say(
+            format_args!("broker {}", broker + 1),
+            format_args!("has no room until {}", until / MS),
+        );
+        self.after(until - self.now, Happening::RoomAgain { broker });
+    }
+
+    /// A process dies, and its next run finds neither indexes nor snapshots, or some of them only.
+    pub(super) fn lose_caches(&mut self, victim: usize, down: Time, chance: &mut Chance) {
+        if self.brokers[victim].disk_failed {
+            return;
+        }
+        self.counts.disk_faults += 1;
+        self.crash_for_a_while(victim, End::Killed, down);
+        let disk = self.brokers[victim].disk.clone();
+        let partitions: Vec<usize> = self.brokers[victim].files.keys().copied().collect();
+        for directory in partitions.into_iter().map(log_dir) {
+            for entry in disk.list(&directory).unwrap_or_default() {
+                let is_cache = CACHES.iter().any(|cache| entry.name.ends_with(cache));
+                if is_cache && chance.per_mille(600) {
+                    // A fault that was told to the disk before may strike here; then the file stays.
+                    let _ = disk.remove_file(&directory.join(&entry.name));
+                }
+            }
         }
     }
 
@@ -90,7 +153,11 @@ impl World {
         let Some(position) = checked_position(&bytes, wanted, self.ledgers[partition].committed_end()) else {
             return;
         };
-        if disk.flip_bit(&path, position as u64, chance.below(8) as u8) {
+        let done = match chance.per_mille(700) {
+            true => disk.flip_bit(&path, position as u64, chance.below(8) as u8),
+            false => disk.zero(&path, position as u64, 1 + chance.below(4) as usize),
+        };
+        if done {
             let files = self.brokers[victim].files.entry(partition).or_default();
             files.recovery_point = Some(end);
             files.bits_flipped = true;
@@ -98,7 +165,7 @@ impl World {
             self.counts.disk_faults += 1;
             self.say(
                 format_args!("broker {}/{partition}", victim + 1),
-                format_args!("a bit flips in {} at byte {position}", path.display()),
+                format_args!("damage in {} at byte {position}", path.display()),
             );
         }
     }
@@ -143,7 +210,7 @@ impl World {
         self.counts.deletions += u64::from(to > Offset(start));
         self.ledgers[here.partition].front.may_delete(to);
         self.files(here.place()).log_start = to;
-        let wall = here.host.now(self.now).wall;
+        let wall = self.wall(here.broker);
         if let Ok(Some(retired)) = here.own.log.delete_old_segments(wall, high_watermark.into())
             && chance.per_mille(500)
         {

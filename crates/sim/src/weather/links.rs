@@ -41,6 +41,59 @@ impl World {
         }
     }
 
+    /// What one sends does not reach another; the other way is open.
+    pub(super) fn cut_one_way(&mut self, victim: usize, lasts: Time, chance: &mut Chance) {
+        self.counts.network_faults += 1;
+        let others: Vec<usize> = (0..self.brokers.len())
+            .filter(|&other| other != victim)
+            .chain([CONTROLLER])
+            .collect();
+        let other = others[chance.below(others.len() as u64) as usize];
+        let (one, other) = match chance.per_mille(500) {
+            true => (victim, other),
+            false => (other, victim),
+        };
+        self.cut_links.insert((one, other));
+        self.after(lasts, Happening::LinkBack { one, other });
+    }
+
+    /// Only neighbours hear each other.
+    pub(super) fn stand_in_a_ring(&mut self, lasts: Time, chance: &mut Chance) {
+        self.counts.network_faults += 1;
+        let mut ring: Vec<usize> = (0..self.brokers.len()).chain([CONTROLLER]).collect();
+        for place in (1..ring.len()).rev() {
+            ring.swap(place, chance.below(place as u64 + 1) as usize);
+        }
+        for (place, &one) in ring.iter().enumerate() {
+            for (behind, &other) in ring.iter().enumerate().skip(place + 2) {
+                if (place, behind) != (0, ring.len() - 1) {
+                    let (one, other) = (one.min(other), one.max(other));
+                    self.hold_link(one, other, lasts);
+                }
+            }
+        }
+    }
+
+    pub(super) fn storm(&mut self, lasts: Time) {
+        self.counts.network_faults += 1;
+        self.storm_until = self.storm_until.max(self.now + lasts);
+    }
+
+    /// Whether a request or an answer that leaves now is lost.
+    pub fn is_lost_now(&mut self) -> bool {
+        let per_mille = match self.now < self.storm_until {
+            _ if self.healed_at.is_some() => 0,
+            true => 250,
+            false => 25,
+        };
+        self.chance.per_mille(per_mille)
+    }
+
+    /// Whether the connection on which something is sent now breaks.
+    pub fn breaks_in_the_storm(&mut self) -> bool {
+        self.healed_at.is_none() && self.now < self.storm_until && self.chance.per_mille(20)
+    }
+
     /// One connection breaks.
     pub(super) fn reset(&mut self, chance: &mut Chance) {
         let open = self.network.unbroken();

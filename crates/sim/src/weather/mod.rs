@@ -30,6 +30,9 @@ impl World {
             What::Blackout => self.blackout(lasts, chance),
             What::Pause => self.pause(victim, lasts),
             What::Isolate | What::LoseController | What::LosePeer => self.cut_off(victim, &fault, chance),
+            What::OneWay => self.cut_one_way(victim, lasts, chance),
+            What::Ring => self.stand_in_a_ring(lasts, chance),
+            What::Storm => self.storm(lasts),
             What::Reset => self.reset(chance),
             What::SilenceController => self.silence_controller(lasts),
             What::FenceWrongly => {
@@ -47,9 +50,18 @@ impl World {
             What::StopInOrder => self.stop_in_order(victim, lasts),
             What::ChangeSetting => self.change_setting(chance),
             What::Ambush => self.lay_ambush(&fault, chance),
-            What::SlowDisk => self.slow_until[victim] = self.now + lasts,
+            What::SlowDisk => {
+                self.counts.disk_faults += 1;
+                self.slow_until[victim] = self.now + lasts;
+            }
+            What::FullDisk => self.fill_disk(victim, lasts, chance),
             What::BreakDisk => self.break_disk(victim, lasts, chance),
             What::FlipBit => self.flip_bit(victim, chance),
+            What::LoseCaches => self.lose_caches(victim, lasts, chance),
+            What::ClockJump => {
+                let hour = 3_600_000;
+                self.brokers[victim].wall_offset += chance.between(0, 2 * hour) as i64 - hour as i64;
+            }
         }
     }
 

@@ -91,6 +91,13 @@ pub enum Happening {
     DiskReplaced {
         broker: usize,
     },
+    RoomAgain {
+        broker: usize,
+    },
+    /// A connection that has stood still is given up.
+    Break {
+        connection: ConnectionId,
+    },
     ControllerBack,
 }
 

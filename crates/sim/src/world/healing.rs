@@ -26,6 +26,7 @@ impl World {
         );
         self.healed_at = Some(self.now);
         self.cut_links.clear();
+        self.storm_until = 0;
         self.network.hurry();
         self.slow_until.fill(0);
         self.held_until.fill(0);
@@ -35,6 +36,8 @@ impl World {
         }
         self.settle_settings();
         for broker in 0..self.brokers.len() {
+            self.brokers[broker].disk.take_faults();
+            self.brokers[broker].is_full = false;
             self.replace_disk(broker);
             self.resume(broker);
             if self.brokers[broker].process.is_none() {

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Arguments;
 
 use klamm_invariants::{Broken, Invariant};
-use klamm_types::{BrokerEpoch, DirectoryId, Incarnation, NodeId};
+use klamm_types::{BrokerEpoch, DirectoryId, Incarnation, NodeId, Timestamp};
 
 pub use happening::{AtProcess, AtReplica, Happening, ProduceAsked, PushWish};
 pub use ledger::Ledger;
@@ -29,6 +29,12 @@ use crate::plan::{Fault, MS, Options, Plan, Time, Weather};
 
 /// The controller's place in the table of links.
 pub const CONTROLLER: usize = usize::MAX;
+
+/// Clocks run wrong by up to so many millionths.
+const DRIFT_MAX: u64 = 20_000;
+
+/// What wall clocks show when a seed begins.
+const WALL_BEGIN: i64 = 1_700_000_000_000;
 
 /// Where the faults come from.
 #[derive(Debug)]
@@ -61,6 +67,8 @@ pub struct World {
     pub slow_until: Vec<Time>,
     /// What the first sends does not reach the second.
     pub cut_links: BTreeSet<(usize, usize)>,
+    /// Until then every link loses and delays.
+    pub storm_until: Time,
     pub network: Network,
     pub producers: Vec<Producer>,
     pub readers: Vec<Reader>,
@@ -123,6 +131,7 @@ impl World {
             // The topics are created while the first processes live; those then end and start as all others do.
             let registered = controller.image().broker(broker.node);
             broker.stored_epoch = registered.map_or(BrokerEpoch::NONE, |registered| registered.epoch);
+            broker.drift = chance.between(0, 2 * DRIFT_MAX) as i64 - DRIFT_MAX as i64;
         }
         let producers = (0..plan.setup.producers)
             .map(|index| Producer::draw(index, &plan.setup, &mut chance))
@@ -149,6 +158,7 @@ impl World {
             quiet_until: 0,
             slow_until: vec![0; count],
             cut_links: BTreeSet::new(),
+            storm_until: 0,
             network: Network::new(plan.setup.slow_connections),
             producers,
             readers,
@@ -266,6 +276,12 @@ impl World {
             }
             Happening::LinkBack { one, other } => self.link_back(one, other),
             Happening::DiskReplaced { broker } => self.replace_disk(broker),
+            Happening::RoomAgain { broker } => {
+                if self.now >= self.brokers[broker].full_until {
+                    self.brokers[broker].is_full = false;
+                }
+            }
+            Happening::Break { connection } => self.break_connection(connection),
         }
     }
 
@@ -318,6 +334,16 @@ impl World {
     /// Whether what one sends reaches the other, and back.
     pub fn is_link_up(&self, one: usize, other: usize) -> bool {
         !self.cut_links.contains(&(one, other)) && !self.cut_links.contains(&(other, one))
+    }
+
+    /// Whether what one sends reaches the other.
+    pub fn reaches(&self, one: usize, other: usize) -> bool {
+        !self.cut_links.contains(&(one, other))
+    }
+
+    /// What a broker's wall clock shows.
+    pub fn wall(&self, broker: usize) -> Timestamp {
+        Timestamp(WALL_BEGIN + (self.now / 1000) as i64 + self.brokers[broker].wall_offset)
     }
 
     pub fn broker_index(&self, node: NodeId) -> Option<usize> {

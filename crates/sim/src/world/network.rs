@@ -57,6 +57,8 @@ pub struct Connection {
     usual_delay: Time,
     /// When the last message so far arrives, per side that receives and lane.
     last: [[Time; 2]; 2],
+    /// Nothing sent to this side arrives any more, though nobody knows it yet.
+    stalled: [bool; 2],
     /// Set once it is broken: later arrivals are lost.
     lost_after: Option<[[Time; 2]; 2]>,
 }
@@ -123,6 +125,7 @@ impl Network {
                     false => USUAL_DELAY,
                 },
                 last: [[0; 2]; 2],
+                stalled: [false; 2],
                 lost_after: None,
             },
         );
@@ -144,22 +147,37 @@ impl Network {
     /// When a message sent now to `side` arrives; `None`: it is lost.
     pub fn send(
         &mut self,
-        id: ConnectionId,
-        side: Side,
-        lane: Lane,
+        (id, side, lane): (ConnectionId, Side, Lane),
         now: Time,
+        storm: bool,
         chance: &mut Chance,
     ) -> Option<Arrival> {
         let connection = self.connections.get_mut(&id)?;
-        let delay = chance.delay(connection.usual_delay, 15 * MS + connection.usual_delay);
-        if connection.lost_after.is_some() {
+        let mut delay = chance.delay(connection.usual_delay, 15 * MS + connection.usual_delay);
+        if storm {
+            delay += chance.between(0, 60 * MS);
+        }
+        if connection.lost_after.is_some() || connection.stalled[side_index(side)] {
             return None;
         }
         let last = &mut connection.last[side_index(side)][lane_index(lane)];
         let at = (now + delay).max(*last + 1);
         *last = at;
-        let again_at = chance.per_mille(5).then(|| at + chance.between(1, 20 * MS));
+        let again_at = chance
+            .per_mille(if storm { 60 } else { 5 })
+            .then(|| at + chance.between(1, 20 * MS));
         Some(Arrival { at, again_at })
+    }
+
+    /// From now on nothing sent to this side arrives. Says whether the connection is whole otherwise, so that somebody
+    /// must break it.
+    pub fn stall(&mut self, id: ConnectionId, side: Side) -> bool {
+        let Some(connection) = self.connections.get_mut(&id).filter(|it| it.lost_after.is_none()) else {
+            return false;
+        };
+        let is_first = !connection.stalled.contains(&true);
+        connection.stalled[side_index(side)] = true;
+        is_first
     }
 
     /// Whether a message that arrives now on this connection was lost with it.
