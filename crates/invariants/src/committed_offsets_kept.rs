@@ -2,6 +2,8 @@
 //!
 //! Generations fence: once a member has heard of a newer one, no commit of an older one can be taken. So whoever asks
 //! for a committed offset gets at least what was acknowledged before it asked, and at most what somebody tried to commit.
+//! A member may go back itself (its records are gone, or it was told an old offset by a coordinator that is deposed and
+//! does not know it) and commit less: from then on less is due.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +21,9 @@ pub struct CommittedOffsetsKept {
 impl CommittedOffsetsKept {
     /// A member asks for this commit.
     pub fn tried(&mut self, partition: i32, offset: Offset) {
+        if let Some(acknowledged) = self.acknowledged.get_mut(&partition) {
+            *acknowledged = offset.min(*acknowledged);
+        }
         let known = self.tried.entry(partition).or_default();
         *known = offset.max(*known);
     }

@@ -141,4 +141,6 @@ fn groups_skip_nothing_and_forget_nothing() {
         which(offsets.fetched(0, Offset(6), offsets.due(0))),
         Invariant::CommittedOffsetsKept
     );
+    offsets.tried(0, Offset(2));
+    assert_eq!(offsets.fetched(0, Offset(3), offsets.due(0)), Ok(()));
 }

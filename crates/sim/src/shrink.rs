@@ -53,7 +53,7 @@ impl Shrinking {
 
     fn size(&self) -> usize {
         let setup = &self.plan.setup;
-        self.faults().len() + setup.producers + setup.readers
+        self.faults().len() + setup.producers + setup.readers + setup.groups
     }
 
     /// Takes a plan over if it breaks the same promise.
@@ -96,7 +96,8 @@ impl Shrinking {
     }
 
     fn leave_out_clients(&mut self) {
-        let fewer: [fn(&mut Setup); 3] = [
+        let fewer: [fn(&mut Setup); 4] = [
+            |setup| setup.groups = setup.groups.saturating_sub(1),
             |setup| setup.readers = setup.readers.saturating_sub(1),
             |setup| setup.producers = setup.producers.saturating_sub(1),
             |setup| setup.slow_connections = 0,

@@ -15,6 +15,7 @@ use klamm_types::{
     BrokerEpoch, HighWatermark, Incarnation, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset, Timestamp,
 };
 
+use super::coordinating::Coordinating;
 use super::serving::Fetch;
 use super::{Broker, Files};
 use crate::plan::Time;
@@ -36,8 +37,13 @@ impl fmt::Display for Place {
 /// A request of a client that a replica has not answered.
 #[derive(Clone, Copy, Debug)]
 pub enum Asked {
-    Produce { client: usize, attempt: u64 },
+    Produce {
+        client: usize,
+        attempt: u64,
+    },
     Fetch(Fetch),
+    /// Of the coordinator that lives beside the replica.
+    Round,
 }
 
 /// A follower's connection as its leader's shell sees it.
@@ -86,6 +92,8 @@ pub struct Hosted {
     /// Damage is told to the replica once this entry is applied.
     pub damage_heard_at: Option<u64>,
     pub tick_at: Option<Time>,
+    /// Of the offsets partition, while it leads.
+    pub shard: Option<Box<Coordinating>>,
 }
 
 /// A broker's process with all its replicas, by partition.
@@ -217,6 +225,7 @@ impl Broker {
             checked: Offset(0),
             damage_heard_at: None,
             tick_at: None,
+            shard: None,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! One simulated broker: what its machine keeps over a crash. What its process knows stands in `hosted`; how it starts,
 //! ends and rests in `process`; what its replicas want done is carried out in `shell` and `outbound`.
 
+mod coordinating;
 mod describe;
 mod disks;
 mod hosted;

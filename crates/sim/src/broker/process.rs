@@ -83,6 +83,11 @@ impl World {
             }
             AtReplica::Produce(asked) => self.produce(here, *asked),
             AtReplica::Fetch(fetch) => self.fetch(here, fetch),
+            AtReplica::Called(asked) => self.called(here, *asked),
+            AtReplica::CallerLeaves { run, call } => self.caller_leaves(here, run, call),
+            AtReplica::ShardLoads { run } => self.shard_loads(here, run),
+            AtReplica::ShardTicks { run } => self.shard_ticks(here, run),
+            AtReplica::ShardAgain { epoch } => self.shard_again(here, epoch),
             AtReplica::Latest => self.latest(here),
             AtReplica::Tick => self.tick(here),
         }

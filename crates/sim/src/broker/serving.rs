@@ -87,6 +87,15 @@ impl World {
 
     fn fetch_now(&mut self, here: &mut Here<'_>, fetch: Fetch, bound: Offset) {
         let offset = fetch.offset;
+        let Some(batches) = self.read_for_client(here, offset, bound) else {
+            return self.fetched(fetch, None);
+        };
+        let next = batches.last().map_or(offset, Batch::next_offset);
+        self.fetched(fetch, Some(next));
+    }
+
+    /// Reads what a client asked for, and holds it against what is committed. `None` if damage was found.
+    pub fn read_for_client(&mut self, here: &mut Here<'_>, offset: Offset, bound: Offset) -> Option<Vec<Batch>> {
         match read_batches(&here.own.log, offset, 2_000, bound) {
             Ok(batches) => {
                 if !self.has_lost_by_permission(here.partition) {
@@ -95,12 +104,10 @@ impl World {
                         self.hold(read);
                     }
                 }
-                let next = batches.last().map_or(offset, Batch::next_offset);
-                self.fetched(fetch, Some(next));
+                return Some(batches);
             }
             Err(ReadProblem::Damaged(from)) if self.files(here.place()).bits_flipped => {
                 here.own.log.mark_damaged();
-                self.fetched(fetch, None);
                 self.feed(here, Event::DamageFound { from });
             }
             Err(ReadProblem::Damaged(from)) => {
@@ -108,11 +115,11 @@ impl World {
                 self.hold(Err(no_false_alarm(what)));
             }
             Err(ReadProblem::Failed(problem)) => {
-                self.hold(Err(core_orderings(format!(
-                    "a reader cannot read at {offset}: {problem}"
-                ))));
+                let what = format!("a reader cannot read at {offset}: {problem}");
+                self.hold(Err(core_orderings(what)));
             }
         }
+        None
     }
 
     fn fetched(&mut self, fetch: Fetch, next: Option<Offset>) {

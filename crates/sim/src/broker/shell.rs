@@ -87,7 +87,10 @@ impl World {
             to_client @ (Effect::CompleteProduce { .. } | Effect::WakeFetch { .. }) => {
                 self.answer_client(here, to_client);
             }
-            Effect::RoleChanged { role } => self.role_changed(here, role),
+            Effect::RoleChanged { role } => {
+                self.role_changed(here, role);
+                self.coordinate(here, role);
+            }
             Effect::Raise(alarm) => self.raised(here, alarm),
             to_peer @ (Effect::AnswerSubscribe { .. }
             | Effect::Push { .. }
@@ -102,9 +105,11 @@ impl World {
     fn answer_client(&mut self, here: &mut Here<'_>, effect: Effect) {
         match effect {
             Effect::CompleteProduce { request, result } => {
-                if let Some(Asked::Produce { client, attempt }) = here.own.requests.remove(&request) {
-                    let result = result.map(|produced| produced.base_offset).map_err(|error| error.code);
-                    self.produce_answered((client, attempt), result);
+                let result = result.map(|produced| produced.base_offset).map_err(|error| error.code);
+                match here.own.requests.remove(&request) {
+                    Some(Asked::Produce { client, attempt }) => self.produce_answered((client, attempt), result),
+                    Some(Asked::Round) => self.round_done(here, request, result.map(|_| ())),
+                    Some(Asked::Fetch(_)) | None => {}
                 }
             }
             Effect::WakeFetch { request } => {

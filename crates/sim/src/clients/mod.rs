@@ -3,6 +3,11 @@
 //! A producer sends its batches in order, some of them before the former are answered, and repeats in order whatever
 //! was not acknowledged. Requests of an abandoned connection may still arrive.
 
+mod classic;
+mod consumer;
+mod groups;
+mod member;
+
 use std::collections::VecDeque;
 
 use klamm_record::{Batch, BatchBuilder, BatchOptions, ProducerStamp};
@@ -10,6 +15,9 @@ use klamm_replication::{Acks, ReadFrom};
 use klamm_types::{ErrorCode, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use crate::broker::{Fetch, Place};
+pub use groups::{GroupLedger, draw_members};
+pub use member::Member;
+
 use crate::chance::Chance;
 use crate::plan::{MS, Setup, Time};
 use crate::world::{AtProcess, AtReplica, Happening, ProduceAsked, World};
@@ -308,7 +316,7 @@ impl World {
     }
 
     /// Mostly the leader, as far as the metadata knows.
-    fn guess_target(&mut self, partition: usize) -> usize {
+    pub fn guess_target(&mut self, partition: usize) -> usize {
         match self.leader_index(partition) {
             Some(leader) if !self.chance.per_mille(100) => leader,
             _ => {

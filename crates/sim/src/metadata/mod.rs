@@ -26,6 +26,8 @@ pub use messages::{Registration, ReplicaReport};
 
 /// What producers write.
 pub const TOPIC: &str = "sim";
+/// What coordinators write.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// A partition of some topic. The simulation numbers all of them.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,9 @@ impl Controller {
         };
         let replicas: Vec<Vec<NodeId>> = (0..setup.partitions).map(nodes).collect();
         controller.create_topic(TOPIC, &replicas, &messages::topic_settings(setup), random)?;
+        if setup.groups > 0 {
+            controller.create_topic(OFFSETS_TOPIC, &[nodes(setup.partitions)], &[], random ^ 1)?;
+        }
         Ok(controller)
     }
 
@@ -98,6 +103,12 @@ impl Controller {
 
     pub fn partition(&self, partition: usize) -> &Partition {
         &self.partitions[partition]
+    }
+
+    /// The one partition of `__consumer_offsets`; a number that no partition has if there are no groups.
+    pub fn offsets_partition(&self) -> usize {
+        let is_it = |partition: &Partition| partition.topic_name == OFFSETS_TOPIC;
+        self.partitions.iter().position(is_it).unwrap_or(usize::MAX)
     }
 
     pub fn partitions_count(&self) -> usize {

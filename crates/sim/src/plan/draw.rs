@@ -22,7 +22,7 @@ impl Weather {
             now: 0,
             interval: plan.setup.fault_interval,
             brokers: plan.setup.brokers,
-            partitions: plan.setup.partitions,
+            partitions: plan.setup.all_partitions(),
             weights: What::ALL.iter().map(|(_, weight)| weight).sum(),
         }
     }
@@ -56,6 +56,8 @@ impl Weather {
             }
             What::SilenceController | What::Storm => self.chance.between(10 * MS, 200 * MS),
             What::FenceWrongly => self.chance.between(0, 60 * MS),
+            What::PauseMember => self.chance.between(20 * MS, 900 * MS),
+            What::MemberLeaves => self.chance.between(10 * MS, 300 * MS),
             What::StopInOrder => self.chance.delay(30 * MS, 300 * MS),
             What::SlowDisk | What::FullDisk => self.chance.between(20 * MS, 800 * MS),
             What::BreakDisk => self.chance.between(10 * MS, 600 * MS),
@@ -65,7 +67,8 @@ impl Weather {
             | What::ChangeSetting
             | What::Ambush
             | What::FlipBit
-            | What::ClockJump => 0,
+            | What::ClockJump
+            | What::KillMember => 0,
         }
     }
 }
@@ -77,7 +80,10 @@ impl Iterator for Weather {
         self.now += self.chance.between(self.interval / 4, self.interval * 2);
         let what = self.what();
         let whom = match what {
-            What::Blackout
+            What::KillMember
+            | What::PauseMember
+            | What::MemberLeaves
+            | What::Blackout
             | What::Reset
             | What::Ring
             | What::Storm

@@ -51,6 +51,9 @@ whats! {
     BreakDisk "break-disk" 2 "A disk answers with errors from some operation on, and is replaced by an empty one."
     FlipBit "flip-bit" 2 "A bit of a flushed batch turns over on a disk, or a few bytes become zeros."
     LoseCaches "lose-caches" 3 "A process dies, and files that can be made anew are gone when it starts."
+    KillMember "kill-member" 3 "A member of a group dies, and another begins in its place."
+    PauseMember "pause-member" 3 "A member of a group is stopped and goes on later."
+    MemberLeaves "member-leaves" 2 "A member says goodbye and comes back later."
     ClockJump "clock-jump" 3 "A machine's wall clock jumps, by up to an hour."
 }
 

@@ -22,6 +22,8 @@ pub struct Setup {
     pub lag_time_max: Duration,
     pub producers: usize,
     pub readers: usize,
+    /// Groups of consumers; with any, there is a partition of `__consumer_offsets`.
+    pub groups: usize,
     /// Mean time between two faults.
     pub fault_interval: Time,
     pub session_timeout: Time,
@@ -62,6 +64,7 @@ impl Setup {
             lag_time_max: Duration::from_millis(chance.between(150, 500)),
             producers: partitions + chance.between(1, 2) as usize,
             readers: partitions + 1,
+            groups: [0, 1, 1, 2][chance.below(4) as usize],
             fault_interval: chance.between(15, 80) * MS,
             session_timeout: chance.between(150, 400) * MS,
             slow_connections: [0, 80, 80, 400][chance.below(4) as usize],
@@ -71,6 +74,11 @@ impl Setup {
             },
             changes,
         }
+    }
+
+    /// With the one of the coordinator.
+    pub fn all_partitions(&self) -> usize {
+        self.partitions + usize::from(self.groups > 0)
     }
 
     /// Whether a machine's death may take something that nobody else holds, so that each is judged before it happens.
@@ -98,6 +106,7 @@ impl Setup {
             ("lag-time-max-ms", self.lag_time_max.as_millis().to_string()),
             ("producers", self.producers.to_string()),
             ("readers", self.readers.to_string()),
+            ("groups", self.groups.to_string()),
             ("fault-interval-ms", (self.fault_interval / MS).to_string()),
             ("session-timeout-ms", (self.session_timeout / MS).to_string()),
             ("slow-connections", self.slow_connections.to_string()),
@@ -117,6 +126,7 @@ impl Setup {
             "lag-time-max-ms" => self.lag_time_max = Duration::from_millis(number()?),
             "producers" => self.producers = number()? as usize,
             "readers" => self.readers = number()? as usize,
+            "groups" => self.groups = number()? as usize,
             "fault-interval-ms" => self.fault_interval = number()? * MS,
             "session-timeout-ms" => self.session_timeout = number()? * MS,
             "slow-connections" => self.slow_connections = number()?,

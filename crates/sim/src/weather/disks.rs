@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Who leads a partition, by its own word, and runs.
-    pub(super) fn acting_leader(&self, partition: usize) -> Option<usize> {
+    pub fn acting_leader(&self, partition: usize) -> Option<usize> {
         self.brokers.iter().position(|broker| {
             let process = broker.process.as_ref();
             let role = process

@@ -58,6 +58,7 @@ impl World {
             What::BreakDisk => self.break_disk(victim, lasts, chance),
             What::FlipBit => self.flip_bit(victim, chance),
             What::LoseCaches => self.lose_caches(victim, lasts, chance),
+            What::KillMember | What::PauseMember | What::MemberLeaves => self.trouble_member(&fault),
             What::ClockJump => {
                 let hour = 3_600_000;
                 self.brokers[victim].wall_offset += chance.between(0, 2 * hour) as i64 - hour as i64;
@@ -124,7 +125,8 @@ impl World {
 
     /// Somebody deletes committed records at the leader.
     fn delete_records(&mut self, fault: &Fault, chance: &mut Chance) {
-        let partition = self.partition_of(fault);
+        // What coordinators write is never deleted.
+        let partition = self.partition_of(fault) % self.plan.setup.partitions;
         let Some(index) = self.acting_leader(partition) else {
             return;
         };

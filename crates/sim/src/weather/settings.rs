@@ -76,12 +76,22 @@ impl World {
         }
     }
 
-    /// Whether a broker holds committed records that its machine's death may take.
+    /// Whether a broker holds records that its machine's death may take: committed ones, or others that will be when its
+    /// acknowledgement has arrived.
     pub fn holds_unflushed(&self, broker: usize) -> bool {
-        let lacks = |(&partition, files): (&usize, &crate::broker::Files)| {
-            files.flushed < self.ledgers[partition].committed_end()
-        };
-        self.brokers[broker].files.iter().any(lacks)
+        let mut partitions = self.brokers[broker].files.keys();
+        partitions.any(|&partition| self.may_lose(broker, partition))
+    }
+
+    fn may_lose(&self, broker: usize, partition: usize) -> bool {
+        let broker = &self.brokers[broker];
+        let own = broker
+            .process
+            .as_ref()
+            .and_then(|process| process.hosted.get(&partition));
+        let written = own.map_or(Offset(0), |own| own.log.log_end_offset());
+        let due = written.max(self.ledgers[partition].committed_end());
+        broker.files.get(&partition).is_some_and(|files| files.flushed < due)
     }
 
     /// Whether everything committed outlives the loss of these machines' memory: they have flushed it, or another
@@ -94,15 +104,11 @@ impl World {
         let Some(state) = self.controller.state(partition) else {
             return false;
         };
-        let committed = self.ledgers[partition].committed_end();
-        let lacks = |victim: &usize| {
-            let files = self.brokers[*victim].files.get(&partition);
-            files.is_some_and(|files| files.flushed < committed)
-        };
         // Whoever is a victim may be on the way into the ISR: the request may be under way.
-        if !victims.iter().any(lacks) {
+        if !victims.iter().any(|&victim| self.may_lose(victim, partition)) {
             return true;
         }
+        let committed = self.ledgers[partition].committed_end();
         let runs = |index: usize| {
             let process = self.brokers[index].process.as_ref();
             let own = process.and_then(|process| process.hosted.get(&partition));

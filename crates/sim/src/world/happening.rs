@@ -1,5 +1,6 @@
 //! Everything that can happen, as values that wait in the queue for their time.
 
+use klamm_coordinator::{Call, CallId, Reply};
 use klamm_record::Batch;
 use klamm_replication::{Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Lane, SubscriptionNumber};
 use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
@@ -71,6 +72,15 @@ pub enum Happening {
         reader: usize,
         attempt: u64,
         next: Option<Offset>,
+    },
+    MemberWakes {
+        member: usize,
+    },
+    /// The end of a call; no answer means that none came in time.
+    MemberHears {
+        member: usize,
+        attempt: u64,
+        answer: Option<Box<MemberAnswer>>,
     },
     /// The next fault of the plan.
     Fault,
@@ -152,6 +162,21 @@ pub enum AtReplica {
     Produce(Box<ProduceAsked>),
     Fetch(Fetch),
     Latest,
+    /// A member of a group calls its coordinator.
+    Called(Box<CallAsked>),
+    CallerLeaves {
+        run: u64,
+        call: CallId,
+    },
+    ShardLoads {
+        run: u64,
+    },
+    ShardTicks {
+        run: u64,
+    },
+    ShardAgain {
+        epoch: LeaderEpoch,
+    },
     Tick,
 }
 
@@ -162,6 +187,22 @@ pub struct ProduceAsked {
     pub attempt: u64,
     pub batch: Batch,
     pub acks: Acks,
+}
+
+/// A member's call.
+#[derive(Debug)]
+pub struct CallAsked {
+    pub member: usize,
+    pub attempt: u64,
+    pub call: Call,
+}
+
+/// A coordinator's answer.
+#[derive(Debug)]
+pub struct MemberAnswer {
+    pub result: Result<Reply, ErrorCode>,
+    /// Whether nobody had been made coordinator after it when it answered.
+    pub is_current: bool,
 }
 
 /// A push to be read from the log.

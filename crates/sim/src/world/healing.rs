@@ -35,6 +35,9 @@ impl World {
             self.at_controller(Happening::ControllerBack);
         }
         self.settle_settings();
+        for member in &mut self.members {
+            member.paused_until = self.now.min(member.paused_until);
+        }
         for broker in 0..self.brokers.len() {
             self.brokers[broker].disk.take_faults();
             self.brokers[broker].is_full = false;
@@ -107,7 +110,7 @@ impl World {
             let missing = self.what_a_partition_lacks(partition)?;
             Some(format!("partition {partition}: {missing}"))
         });
-        missing.or_else(|| self.who_waits())
+        missing.or_else(|| self.who_waits()).or_else(|| self.what_groups_lack())
     }
 
     fn what_a_partition_lacks(&self, partition: usize) -> Option<String> {

@@ -15,7 +15,7 @@ use std::fmt::Arguments;
 use klamm_invariants::{Broken, Invariant};
 use klamm_types::{BrokerEpoch, DirectoryId, Incarnation, NodeId, Timestamp};
 
-pub use happening::{AtProcess, AtReplica, Happening, ProduceAsked, PushWish};
+pub use happening::{AtProcess, AtReplica, CallAsked, Happening, MemberAnswer, ProduceAsked, PushWish};
 pub use ledger::Ledger;
 pub use network::{ConnectionId, Message, Network, Side};
 pub use outcome::{Counts, Outcome, Violation};
@@ -23,7 +23,7 @@ pub use trace::{Keep, Trace};
 
 use crate::broker::{Broker, Files, Place};
 use crate::chance::Chance;
-use crate::clients::{Producer, Reader};
+use crate::clients::{GroupLedger, Member, Producer, Reader, draw_members};
 use crate::metadata::{Controller, Registration, replicas_of};
 use crate::plan::{Fault, MS, Options, Plan, Time, Weather};
 
@@ -72,6 +72,8 @@ pub struct World {
     pub network: Network,
     pub producers: Vec<Producer>,
     pub readers: Vec<Reader>,
+    pub members: Vec<Member>,
+    pub groups: Vec<GroupLedger>,
     pub attempts: u64,
     /// By partition.
     pub ledgers: Vec<Ledger>,
@@ -111,7 +113,7 @@ impl World {
         let count = plan.setup.brokers;
         let mut random = || (u128::from(chance.number()) << 64) | u128::from(chance.number());
         let hosts = |broker: usize| {
-            let partitions = 0..plan.setup.partitions;
+            let partitions = 0..plan.setup.all_partitions();
             partitions.filter(move |&partition| replicas_of(partition, count).contains(&broker))
         };
         let broker = |index: usize, random: u128| {
@@ -136,6 +138,7 @@ impl World {
         let producers = (0..plan.setup.producers)
             .map(|index| Producer::draw(index, &plan.setup, &mut chance))
             .collect();
+        let members = draw_members(&plan.setup, &mut chance);
         let readers = (0..plan.setup.readers)
             .map(|index| Reader::new(index, &plan.setup))
             .collect();
@@ -162,6 +165,8 @@ impl World {
             network: Network::new(plan.setup.slow_connections),
             producers,
             readers,
+            members,
+            groups: (0..plan.setup.groups).map(|_| GroupLedger::default()).collect(),
             attempts: 0,
             ledgers: (0..controller.partitions_count()).map(|_| Ledger::default()).collect(),
             controller,
@@ -186,6 +191,7 @@ impl World {
         for reader in 0..self.readers.len() {
             self.after(20 * MS, Happening::FetchNext { reader, attempt: 0 });
         }
+        self.begin_groups();
         self.await_next_fault();
         while self.violation.is_none() && !self.done {
             let Some(((time, _), happening)) = self.queue.pop_first() else {
@@ -262,6 +268,12 @@ impl World {
             | Happening::ProduceTimeout { .. }
             | Happening::FetchNext { .. }
             | Happening::Fetched { .. } => self.at_client(happening),
+            Happening::MemberWakes { member } => self.member_wakes(member),
+            Happening::MemberHears {
+                member,
+                attempt,
+                answer,
+            } => self.member_hears(member, attempt, answer),
             Happening::Fault => self.fault(),
             Happening::Ambush(ambush) => self.ambush(ambush),
             Happening::Start { broker, life } => {

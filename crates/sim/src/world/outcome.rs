@@ -38,6 +38,12 @@ counts! {
     clean_stops
     /// Moves of the log start.
     deletions
+    member_faults
+    coordinator_loads
+    /// Newer generations of groups.
+    rebalances
+    /// Commits of offsets that were acknowledged.
+    commits
     committed_batches
     acknowledged
 }
