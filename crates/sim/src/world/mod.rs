@@ -7,9 +7,10 @@ mod healing;
 mod ledger;
 mod network;
 mod outcome;
+mod queue;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Arguments;
 
 use klamm_invariants::{Broken, Invariant};
@@ -20,6 +21,8 @@ pub use ledger::Ledger;
 pub use network::{ConnectionId, Message, Network, Side};
 pub use outcome::{Counts, Outcome, Violation};
 pub use trace::{Keep, Trace};
+
+use self::queue::Queue;
 
 use crate::broker::{Broker, Files, Place};
 use crate::chance::Chance;
@@ -47,8 +50,7 @@ pub struct World {
     pub plan: Plan,
     pub chance: Chance,
     pub now: Time,
-    queue: BTreeMap<(Time, u64), Happening>,
-    queued: u64,
+    queue: Queue,
     faults: Faults,
     next_fault: Option<Fault>,
     /// Those that have happened.
@@ -151,8 +153,7 @@ impl World {
             happened: Vec::new(),
             chance,
             now: 0,
-            queue: BTreeMap::new(),
-            queued: 0,
+            queue: Queue::default(),
             brokers,
             controller_silent: false,
             last_seen: vec![0; count],
@@ -194,7 +195,7 @@ impl World {
         self.begin_groups();
         self.await_next_fault();
         while self.violation.is_none() && !self.done {
-            let Some(((time, _), happening)) = self.queue.pop_first() else {
+            let Some((time, happening)) = self.queue.take() else {
                 self.hold(Err(Broken {
                     invariant: Invariant::Progress,
                     what: "nothing happens any more".to_owned(),
@@ -320,8 +321,7 @@ impl World {
     }
 
     pub fn at(&mut self, time: Time, happening: Happening) {
-        self.queued += 1;
-        self.queue.insert((time.max(self.now), self.queued), happening);
+        self.queue.put(time.max(self.now), happening);
     }
 
     pub fn after(&mut self, delay: Time, happening: Happening) {
