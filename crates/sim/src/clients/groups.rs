@@ -30,7 +30,10 @@ pub fn draw_members(setup: &Setup, chance: &mut Chance) -> Vec<Member> {
     let count = setup.groups * MEMBERS;
     let start = |_| 20 * MS + chance.below(100 * MS);
     let starts: Vec<Time> = (0..count).map(start).collect();
-    let member = |(index, start): (usize, Time)| Member::new(index, index % setup.groups, start);
+    let member = |(index, start): (usize, Time)| {
+        let group = index % setup.groups;
+        Member::new(index, group, group + setup.partitions, start)
+    };
     starts.into_iter().enumerate().map(member).collect()
 }
 

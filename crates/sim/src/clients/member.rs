@@ -80,9 +80,9 @@ pub struct OpenCall {
 
 impl Member {
     /// Groups take turns in which protocol their members speak.
-    pub fn new(index: usize, group: usize, start: Time) -> Member {
+    pub fn new(index: usize, group: usize, kind: usize, start: Time) -> Member {
         let name = format!("member-{index}");
-        let model: Box<dyn Model> = match group % 2 {
+        let model: Box<dyn Model> = match kind % 2 {
             0 => Box::new(Consumer::new(name, group_name(group), start)),
             _ => Box::new(Classic::new(name, group_name(group), start)),
         };
