@@ -1,16 +1,20 @@
 //! `klamm-sim`: runs seeds, prints what they went through, and the timeline and a small plan of the first that fails.
 
+mod summary;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Parser;
-use klamm_sim::{Counts, Keep, Options, Outcome, Plan, Switch, run, run_plan, shrink};
+use klamm_sim::{Keep, Options, Outcome, Plan, Switch, run, run_plan, shrink};
 #[cfg(feature = "planted-bugs")]
 use klamm_types::planted::{Bug, plant};
+
+use summary::Summary;
 
 /// Simulates clusters, one run per seed.
 #[derive(Debug, Parser)]
@@ -104,20 +108,16 @@ fn main() -> anyhow::Result<ExitCode> {
     if from >= to {
         bail!("there is no seed from {from} up to {to}");
     }
-    let began = Instant::now();
-    let mut outcomes = run_all(from, to, options, arguments.threads.max(1));
-    let took = began.elapsed();
-    outcomes.sort_by_key(|outcome| outcome.plan.seed);
-    print_shares(&outcomes, took);
-    let Some(failed) = outcomes.iter().find(|outcome| outcome.violation.is_some()) else {
+    let summary = run_all(from..to, options, arguments.threads.max(1));
+    print!("{summary}");
+    let Some(&failed) = summary.failures.keys().next() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let failures = outcomes.iter().filter(|outcome| outcome.violation.is_some()).count();
-    println!("{failures} seeds failed; the first is {}:", failed.plan.seed);
-    let again = run_plan(failed.plan.clone(), Keep::Last);
+    println!("{} seeds failed; the first is {failed}:", summary.failures.len());
+    let again = run(failed, options, Keep::Last);
     again.lines.iter().for_each(|line| println!("{line}"));
     print_smaller(&again);
-    println!("again: klamm-sim --seed {}{}", failed.plan.seed, arguments.repeated());
+    println!("again: klamm-sim --seed {}{}", failed, arguments.repeated());
     Ok(verdict(&again))
 }
 
@@ -160,44 +160,30 @@ fn verdict(outcome: &Outcome) -> ExitCode {
     }
 }
 
-fn run_all(from: u64, to: u64, options: Options, threads: usize) -> Vec<Outcome> {
-    let next = AtomicU64::new(from);
-    let outcomes = Mutex::new(Vec::new());
+fn run_all(seeds: std::ops::Range<u64>, options: Options, threads: usize) -> Summary {
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary::default());
+    let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
+                    if seed >= seeds.end {
                         return;
                     }
-                    let mut outcome = run(seed, options, Keep::Nothing);
-                    match &outcome.violation {
-                        Some(violation) => println!("seed {seed}: {violation}"),
-                        // Of a hundred thousand seeds nobody asks for the faults.
-                        None => outcome.plan.faults = None,
+                    let outcome = run(seed, options, Keep::Nothing);
+                    if let Some(violation) = &outcome.violation {
+                        println!("seed {seed}: {violation}");
                     }
-                    if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes.push(outcome);
+                    if let Ok(mut summary) = summary.lock() {
+                        summary.add(outcome);
                     }
                 }
             });
         }
     });
-    outcomes.into_inner().unwrap_or_default()
-}
-
-/// In how many seeds each kind of thing has happened: seeds in which nothing happens prove nothing.
-fn print_shares(outcomes: &[Outcome], took: Duration) {
-    let count = outcomes.len();
-    let least = outcomes.iter().map(|outcome| outcome.counts.steps).min().unwrap_or(0);
-    let per_minute = count as f64 * 60.0 / took.as_secs_f64();
-    println!("{count} seeds, at least {least} steps each, {per_minute:.0} seeds a minute");
-    println!("  {:<20} {:>9} {:>12}", "", "of seeds", "altogether");
-    for (number, (name, _)) in Counts::default().figures().into_iter().enumerate() {
-        let figures = || outcomes.iter().map(|outcome| outcome.counts.figures()[number].1);
-        let share = 100.0 * figures().filter(|&figure| figure > 0).count() as f64 / count as f64;
-        let name = name.replace('_', " ");
-        println!("  {name:<20} {share:>7.1} % {:>12}", figures().sum::<u64>());
-    }
+    let mut summary = summary.into_inner().unwrap_or_default();
+    summary.took = began.elapsed();
+    summary
 }

@@ -115,7 +115,6 @@ impl World {
         };
         self.feed(here, event);
         if let Some(from) = damage {
-            here.own.log.mark_damaged();
             self.feed(here, Event::DamageFound { from });
         }
     }

@@ -206,9 +206,6 @@ impl Broker {
             unflushed_mark: files.unflushed_mark,
             damaged_from: found.into_iter().chain(damage_replayed).min(),
         };
-        if opened.damaged_from.is_some() {
-            log.mark_damaged();
-        }
         Ok(Hosted {
             log,
             damaged_from: opened.damaged_from,

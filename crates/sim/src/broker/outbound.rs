@@ -173,7 +173,6 @@ impl World {
                 };
             }
             Err(ReadProblem::Damaged(from)) => {
-                here.own.log.mark_damaged();
                 let failure = PushFailure::Damaged { from };
                 return Event::PushFailed {
                     follower,

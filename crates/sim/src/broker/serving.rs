@@ -107,7 +107,6 @@ impl World {
                 return Some(batches);
             }
             Err(ReadProblem::Damaged(from)) if self.files(here.place()).bits_flipped => {
-                here.own.log.mark_damaged();
                 self.feed(here, Event::DamageFound { from });
             }
             Err(ReadProblem::Damaged(from)) => {
