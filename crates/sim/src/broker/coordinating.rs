@@ -115,11 +115,9 @@ impl World {
         let topics = Arc::new(topics_of(image));
         let mut shard = Shard::new(Arc::new(settings()), topics.clone());
         shard.set_topics(topics, age);
-        let log_end = here
-            .own
-            .replica
-            .end_of_epoch(leader_epoch)
-            .map_or(Offset::NONE, |end| end.end_offset);
+        // A broker's log has written whatever was accepted; here an append takes its time, and an earlier shard of the
+        // same epoch may have left one.
+        let log_end = here.own.replica.producers().end();
         self.attempts += 1;
         here.own.shard = Some(Box::new(Coordinating {
             leader_epoch,
@@ -177,6 +175,10 @@ impl World {
         if end.is_some_and(|end| position >= end) {
             own.stage = Stage::Serving;
             own.shard.start(at);
+            self.say(
+                format_args!("{}", here.place()),
+                format_args!("coordinates, from {position} on"),
+            );
             self.set_shard_tick(here);
             return;
         }
@@ -254,7 +256,21 @@ impl World {
         let Some(own) = here.own.shard.as_mut() else {
             return;
         };
+        let told = self.trace.is_on().then(|| format!("{event:?}"));
         let Decision { changes, replies, .. } = own.shard.decide(at, event);
+        if let Some(event) = told.filter(|_| !changes.is_empty() || !replies.is_empty()) {
+            let place = here.place();
+            self.say(format_args!("{place}"), format_args!("<= {event}"));
+            changes
+                .iter()
+                .for_each(|change| self.say(format_args!("{place}"), format_args!("   => {change:?}")));
+            replies
+                .iter()
+                .for_each(|reply| self.say(format_args!("{place}"), format_args!("   => {reply:?}")));
+        }
+        let Some(own) = here.own.shard.as_mut() else {
+            return;
+        };
         let batch = match batch_of(&changes, at) {
             Ok(batch) => batch,
             Err(problem) => return self.hold(Err(core_orderings(problem))),

@@ -6,7 +6,7 @@ use klamm_types::{BrokerEpoch, Incarnation};
 
 use super::hosted::{CleanStop, Host, OpenFailure, Process};
 use crate::plan::{MS, Time};
-use crate::world::{AtProcess, CONTROLLER, ConnectionId, Happening, Side, World};
+use crate::world::{AtProcess, ConnectionId, Happening, Side, World};
 
 /// How often a process writes its checkpoints.
 pub const CHECKPOINT_INTERVAL: Time = 25 * MS;
@@ -35,6 +35,8 @@ impl World {
                 self.register(index);
                 let at = self.now + CHECKPOINT_INTERVAL;
                 self.tell_process(index, at, AtProcess::Checkpoint);
+                let first = self.now + self.chance.between(MS, 10 * MS);
+                self.tell_process(index, first, AtProcess::Beat);
             }
             // It stays down until the disk is replaced.
             Err(_) if self.brokers[index].disk_failed => {}
@@ -123,7 +125,7 @@ impl World {
         broker.backlog.clear();
         broker.entry_coming = false;
         broker.life += 1;
-        let (life, disk) = (broker.life, broker.disk.clone());
+        let disk = broker.disk.clone();
         match end {
             // A machine that dies after a clean stop takes nothing with it.
             End::PowerCut if broker.clean_stop => {}
@@ -145,10 +147,7 @@ impl World {
             format_args!("ends: {end:?}, unflushed records: {lost}"),
         );
         self.break_connections(index, None);
-        if self.chance.per_mille(700) && self.reaches(index, CONTROLLER) {
-            let delay = self.chance.between(MS, 15 * MS);
-            self.after(delay, Happening::CrashNoticed { broker: index, life });
-        }
+        self.end_session(index, end);
     }
 
     pub fn pause(&mut self, index: usize, duration: Time) {

@@ -44,7 +44,8 @@ impl World {
             }
             AtProcess::Ended { connection, side } => self.ended(index, &mut process, connection, side),
             AtProcess::Entry => self.entry(index, &mut process),
-            AtProcess::Registered { epoch } => self.registered(index, &mut process, epoch),
+            AtProcess::Registered { epoch, entries } => self.registered(index, &mut process, epoch, entries),
+            AtProcess::Beat => self.beat(index, &process),
             AtProcess::RegisterAgain => {
                 if !process.host.is_registered {
                     self.brokers[index].process = Some(process);
@@ -125,7 +126,7 @@ impl World {
         }
     }
 
-    fn registered(&mut self, index: usize, process: &mut Process, epoch: BrokerEpoch) {
+    fn registered(&mut self, index: usize, process: &mut Process, epoch: BrokerEpoch, entries: u64) {
         if process.host.is_registered {
             return;
         }
@@ -136,7 +137,6 @@ impl World {
             format_args!("broker {}", index + 1),
             format_args!("is registered with epoch {epoch}"),
         );
-        let entries = self.controller.entries_count();
         self.for_each_replica(index, process, |world, here| {
             if here.own.damaged_from.is_some() {
                 // The registration has told it; the entry that granted the epoch is the one to wait for.
@@ -156,10 +156,10 @@ impl World {
         for _ in 0..self.chance.between(1, 4) {
             let image = &mut self.brokers[index].image;
             let next = image.applied_index() + 1;
-            let Some(batch) = self.controller.entry(next) else {
+            let Some((term, batch)) = self.controller.entry(next) else {
                 break;
             };
-            let applied = image.apply_batch(next, 1, &batch).map_err(core_orderings);
+            let applied = image.apply_batch(next, term, &batch).map_err(core_orderings);
             self.hold(applied);
         }
         self.for_each_replica(index, process, World::show_image);

@@ -1,7 +1,5 @@
 //! A broker that is told to stop: it asks to be relieved, waits a little, closes its log and says goodbye.
 
-use klamm_types::BrokerEpoch;
-
 use super::life::End;
 use crate::plan::{MS, Time};
 use crate::world::{AtProcess, Happening, World};
@@ -33,18 +31,6 @@ impl World {
         );
         let at = self.now + self.chance.between(20 * MS, RELIEF_TIME_MAX);
         self.tell_process(index, at, AtProcess::Close { down });
-    }
-
-    /// At the controller.
-    pub fn relieve(&mut self, (broker, life): (usize, u32), epoch: BrokerEpoch, down: Time) {
-        if !self.hears(broker) {
-            return;
-        }
-        let node = self.brokers[broker].node;
-        let relieved = self.controller.controlled_shutdown(node, epoch);
-        self.hold(relieved);
-        self.say(format_args!("controller"), format_args!("relieves broker {node}"));
-        self.reply(broker, life, AtProcess::Close { down });
     }
 
     /// The process ends in order: the log is flushed and closed, the mark of a clean stop written last.

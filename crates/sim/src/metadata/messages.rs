@@ -119,11 +119,11 @@ pub fn elect_preferred() -> Request {
     })
 }
 
-pub fn set_topic(topic: &str, name: &str, value: &str) -> Request {
+fn set(resource_type: i32, resource: &str, name: &str, value: &str) -> Request {
     Request::IncrementalAlterConfigs(IncrementalAlterConfigsRequest {
         resources: vec![AlterConfigsResource {
-            resource_type: 2,
-            resource_name: topic.to_owned(),
+            resource_type,
+            resource_name: resource.to_owned(),
             configs: vec![AlterableConfig {
                 name: name.to_owned(),
                 operation: AlterOperation::Set.into(),
@@ -132,6 +132,15 @@ pub fn set_topic(topic: &str, name: &str, value: &str) -> Request {
         }],
         validate_only: false,
     })
+}
+
+/// One of the settings of the whole cluster.
+pub fn set_cluster(name: &str, value: &str) -> Request {
+    set(4, "", name, value)
+}
+
+pub fn set_topic(topic: &str, name: &str, value: &str) -> Request {
+    set(2, topic, name, value)
 }
 
 pub fn controlled_shutdown(node: NodeId, epoch: BrokerEpoch) -> Request {

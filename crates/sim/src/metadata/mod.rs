@@ -1,19 +1,22 @@
-//! The metadata as one total order: the shipped decisions over the shipped image, without a quorum under them.
+//! The metadata as one total order: the shipped controllers over a modelled log.
 //!
-//! What Raft adds (terms, elections, lost proposals) is left out; what a broker sees of it is not: requests and
-//! replies get lost or come late, the controller is silent for a while, and every broker applies the same entries at
-//! its own pace.
+//! Controllers change, err about whether they lead, and lose proposals without knowing it; requests and replies get lost
+//! or come late, and every broker applies the same entries at its own pace.
 
 mod messages;
+mod quorum;
+mod requests;
 mod sessions;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_invariants::{Broken, Permission, core_orderings, permitted_elections};
 use klamm_metadata::Image;
-use klamm_metadata::decide::{Claim, Fence, Overlay, bootstrap, decide, fence, unfence};
+use klamm_metadata::core::{Event, RequestId, Settings};
+use klamm_metadata::decide::{Claim, Overlay, bootstrap, decide, unfence};
 use klamm_metadata::image::PartitionState;
-use klamm_replication::{AlterOutcome, AlterPartition};
 use klamm_schema::metadata::metadata_record::Record;
 use klamm_schema::metadata::{Cause, MetadataBatch};
 use klamm_schema::requests::controller_reply::Reply;
@@ -22,7 +25,11 @@ use klamm_types::{BrokerEpoch, NodeId, PartitionId, Timestamp, TopicId, Uuid};
 
 use crate::plan::{REPLICAS, Setup};
 
-pub use messages::{Registration, ReplicaReport};
+pub use messages::{Registration, ReplicaReport, elect_preferred, set_topic};
+pub use quorum::AtController;
+pub use sessions::Session;
+
+use requests::Pending;
 
 /// What producers write.
 pub const TOPIC: &str = "sim";
@@ -37,13 +44,38 @@ pub struct Partition {
     pub number: PartitionId,
 }
 
+/// So many nodes hold the metadata.
+pub const CONTROLLERS: usize = 3;
+
+/// One controller.
 #[derive(Debug)]
-pub struct Controller {
+pub struct Node {
+    core: klamm_metadata::core::Controller,
+    /// Up to this entry.
+    delivered: u64,
+    is_stopped: bool,
+    /// What reached it meanwhile.
+    backlog: Vec<Event>,
+}
+
+/// The one log, and whoever works on it.
+#[derive(Debug)]
+pub struct Metadata {
+    /// As of the newest entry.
     image: Image,
-    entries: Vec<Arc<MetadataBatch>>,
+    /// Each with its term.
+    entries: Vec<(u64, Arc<MetadataBatch>)>,
     partitions: Vec<Partition>,
     /// The elections that may have lost records: of which partition, and why.
     risky_elections: Vec<(usize, Cause)>,
+    term: u64,
+    leader: Option<usize>,
+    nodes: Vec<Node>,
+    /// What the leader of the newest term has proposed, while nobody knows what becomes of it.
+    in_flight: Option<Arc<MetadataBatch>>,
+    /// The next proposal's outcome will not be known.
+    pub loses_next: bool,
+    pending: BTreeMap<RequestId, Pending>,
 }
 
 /// The brokers that have a replica of a partition, the preferred leader first.
@@ -51,30 +83,71 @@ pub fn replicas_of(partition: usize, brokers: usize) -> Vec<usize> {
     (0..REPLICAS).map(|turn| (partition + turn) % brokers).collect()
 }
 
-impl Controller {
+/// Waits of controllers are a tenth of what they are in a cluster.
+fn core_settings() -> Settings {
+    Settings {
+        tick_interval: Duration::from_millis(10),
+        lateness_max: Duration::from_millis(60),
+        probe_distrust: Duration::from_millis(50),
+        request_wait_max: Duration::from_millis(200),
+        take_up_wait_max: Duration::from_millis(50),
+        balance_interval: Duration::from_millis(700),
+        ..Settings::default()
+    }
+}
+
+impl Metadata {
     /// A cluster whose brokers are registered and alive and which has its topics.
-    pub fn new(setup: &Setup, registrations: &[Registration], random: u128) -> Result<Controller, Broken> {
-        let mut controller = Controller {
+    pub fn new(setup: &Setup, registrations: &[Registration], random: u128) -> Result<Metadata, Broken> {
+        let mut metadata = Metadata {
             image: Image::new(),
             entries: Vec::new(),
             partitions: Vec::new(),
             risky_elections: Vec::new(),
+            term: 1,
+            leader: None,
+            nodes: Vec::new(),
+            in_flight: None,
+            loses_next: false,
+            pending: BTreeMap::new(),
         };
-        controller.commit(random, |overlay| bootstrap(overlay, None))?;
+        metadata.commit(random, |overlay| bootstrap(overlay, None))?;
+        let time_out = setup.session_timeout / crate::plan::MS;
+        metadata.decide(&messages::set_cluster(
+            "broker.session.timeout.ms",
+            &time_out.to_string(),
+        ))?;
         for registration in registrations {
-            let epoch = controller.register(registration)?;
-            controller.commit(0, |overlay| unfence(overlay, registration.node, epoch, Cause::CaughtUp))?;
+            let reply = metadata.decide(&messages::register(registration, &metadata.partitions))?;
+            let Reply::RegisterBroker(registered) = reply else {
+                return Err(core_orderings(format!("not an answer to a registration: {reply:?}")));
+            };
+            let epoch = BrokerEpoch(registered.broker_epoch);
+            metadata.commit(0, |overlay| unfence(overlay, registration.node, epoch, Cause::CaughtUp))?;
         }
         let nodes = |partition| {
             let brokers = replicas_of(partition, setup.brokers);
             brokers.into_iter().map(|broker| NodeId(broker as i32 + 1)).collect()
         };
         let replicas: Vec<Vec<NodeId>> = (0..setup.partitions).map(nodes).collect();
-        controller.create_topic(TOPIC, &replicas, &messages::topic_settings(setup), random)?;
+        metadata.create_topic(TOPIC, &replicas, &messages::topic_settings(setup), random)?;
         if setup.groups > 0 {
-            controller.create_topic(OFFSETS_TOPIC, &[nodes(setup.partitions)], &[], random ^ 1)?;
+            metadata.create_topic(OFFSETS_TOPIC, &[nodes(setup.partitions)], &[], random ^ 1)?;
         }
-        Ok(controller)
+        let node = |_| Node {
+            core: klamm_metadata::core::Controller::new(core_settings(), metadata.image.clone()),
+            delivered: metadata.entries_count(),
+            is_stopped: false,
+            backlog: Vec::new(),
+        };
+        metadata.nodes = (0..CONTROLLERS).map(node).collect();
+        Ok(metadata)
+    }
+
+    /// The controller that decides just now.
+    pub fn active(&self) -> Option<usize> {
+        self.leader
+            .filter(|&node| !self.nodes[node].is_stopped && self.nodes[node].core.is_active())
     }
 
     fn create_topic(
@@ -125,58 +198,10 @@ impl Controller {
         self.entries.len() as u64
     }
 
-    /// The entry with this index, counted from 1.
-    pub fn entry(&self, index: u64) -> Option<Arc<MetadataBatch>> {
+    /// The entry with this index, counted from 1, and its term.
+    pub fn entry(&self, index: u64) -> Option<(u64, Arc<MetadataBatch>)> {
         let position = usize::try_from(index.checked_sub(1)?).ok()?;
         self.entries.get(position).cloned()
-    }
-
-    pub fn register(&mut self, registration: &Registration) -> Result<BrokerEpoch, Broken> {
-        let node = registration.node;
-        match self.decide(&messages::register(registration, &self.partitions))? {
-            Reply::RegisterBroker(reply) if reply.error_code == 0 => Ok(BrokerEpoch(reply.broker_epoch)),
-            other => Err(core_orderings(format!(
-                "the registration of {node} was refused: {other:?}"
-            ))),
-        }
-    }
-
-    /// Says whether anything changed.
-    pub fn fence(&mut self, node: NodeId, cause: Cause) -> Result<bool, Broken> {
-        let Some(broker_epoch) = self.image.broker(node).map(|broker| broker.epoch) else {
-            return Ok(false);
-        };
-        self.commit(0, |overlay| {
-            let evidence = Fence {
-                broker: node,
-                broker_epoch,
-                cause,
-                evidence: String::new(),
-                last_contact: None,
-            };
-            fence(overlay, &evidence)
-        })
-    }
-
-    pub fn unfence(&mut self, node: NodeId, broker_epoch: BrokerEpoch) -> Result<bool, Broken> {
-        self.commit(0, |overlay| unfence(overlay, node, broker_epoch, Cause::AliveAgain))
-    }
-
-    /// Moves the lead to the preferred replicas, where they may lead.
-    pub fn elect_preferred(&mut self) -> Result<(), Broken> {
-        self.decide(&messages::elect_preferred()).map(|_| ())
-    }
-
-    pub fn alter_setting(&mut self, name: &str, value: &str) -> Result<(), Broken> {
-        match self.decide(&messages::set_topic(TOPIC, name, value))? {
-            Reply::IncrementalAlterConfigs(reply) if reply.resources.iter().all(|it| it.error_code == 0) => Ok(()),
-            other => Err(core_orderings(format!("{name} cannot be set to {value}: {other:?}"))),
-        }
-    }
-
-    pub fn controlled_shutdown(&mut self, node: NodeId, broker_epoch: BrokerEpoch) -> Result<(), Broken> {
-        self.decide(&messages::controlled_shutdown(node, broker_epoch))
-            .map(|_| ())
     }
 
     /// Whether an election of this partition was unclean, by permission: what was committed before may be gone.
@@ -187,27 +212,6 @@ impl Controller {
     pub fn unclean_elections(&self) -> u64 {
         let causes = self.risky_elections.iter();
         causes.filter(|(_, cause)| *cause == Cause::UncleanElection).count() as u64
-    }
-
-    pub fn report_damage(&mut self, node: NodeId, epoch: BrokerEpoch, partition: usize) -> Result<bool, Broken> {
-        let request = messages::report_damage(node, epoch, self.partition(partition));
-        match self.decide(&request)? {
-            Reply::ReportDamage(reply) => Ok(reply.error_code == 0),
-            other => Err(core_orderings(format!("not an answer to a damage report: {other:?}"))),
-        }
-    }
-
-    pub fn alter_partition(
-        &mut self,
-        leader: NodeId,
-        epoch: BrokerEpoch,
-        partition: usize,
-        asked: &AlterPartition,
-    ) -> Result<AlterOutcome, Broken> {
-        let request = messages::alter_partition(leader, epoch, self.partition(partition), asked);
-        let reply = self.decide(&request)?;
-        messages::alter_outcome(asked, &reply)
-            .ok_or_else(|| core_orderings(format!("not an answer to an ISR change: {reply:?}")))
     }
 
     /// An election may only lose records if the topic allows it, or if nobody is left who could know better.
@@ -246,12 +250,18 @@ impl Controller {
         let reply = decision(&mut overlay);
         if !overlay.records().is_empty() {
             let batch = overlay.into_batch().map_err(core_orderings)?;
-            let index = self.entries_count() + 1;
-            self.image.apply_batch(index, 1, &batch).map_err(core_orderings)?;
-            self.image.validate().map_err(core_orderings)?;
-            self.note_elections(&batch)?;
-            self.entries.push(Arc::new(batch));
+            self.append(1, Arc::new(batch))?;
         }
         Ok(reply)
+    }
+
+    /// One more entry.
+    fn append(&mut self, term: u64, batch: Arc<MetadataBatch>) -> Result<(), Broken> {
+        let index = self.entries_count() + 1;
+        self.image.apply_batch(index, term, &batch).map_err(core_orderings)?;
+        self.image.validate().map_err(core_orderings)?;
+        self.note_elections(&batch)?;
+        self.entries.push((term, batch));
+        Ok(())
     }
 }

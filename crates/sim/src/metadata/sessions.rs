@@ -1,193 +1,174 @@
-//! What the controller does with requests, and whom it holds for dead.
-//!
-//! Sessions and probes are not simulated message by message: a broker that can be reached counts as heard of.
+//! Sessions of brokers with the active controller: heartbeats, ends, and the dials that tell a dead broker from a silent
+//! one.
 
-use klamm_replication::{AlterOutcome, AlterPartition};
-use klamm_schema::metadata::Cause;
-use klamm_types::BrokerEpoch;
+use klamm_metadata::core::{Closed, Event, Heartbeat, Hello, ProbeAnswer, ProbeId, ProbeTarget, SessionId};
+use klamm_types::NodeId;
 
-use super::Registration;
-use crate::broker::{Place, UNANSWERED};
-use crate::plan::MS;
-use crate::world::{AtProcess, AtReplica, CONTROLLER, Happening, World};
+use super::quorum::AtController;
+use crate::broker::{End, Process};
+use crate::plan::{MS, Time};
+use crate::world::{AtProcess, CONTROLLER, World};
+
+/// How often a broker tells that it lives.
+const BEAT: Time = 20 * MS;
+/// How long an address is dialled; a tenth of what it is in a broker, as all times here.
+const PROBE_TIME: Time = 15 * MS;
+
+/// A broker's session, open as far as the broker knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Session {
+    pub node: usize,
+    pub id: SessionId,
+}
 
 impl World {
-    pub fn at_controller(&mut self, happening: Happening) {
-        match happening {
-            Happening::ControllerTick => {
-                self.controller_tick();
-                self.look_around();
-                self.after(5 * MS, Happening::ControllerTick);
-            }
-            Happening::ControllerBack => {
-                self.controller_silent = false;
-                // A new controller gives everybody a whole time-out.
-                self.last_seen.fill(self.now);
-                self.say(format_args!("controller"), format_args!("is back"));
-            }
-            Happening::CrashNoticed { broker, life } => {
-                let gone = self.brokers[broker].life == life && self.brokers[broker].process.is_none();
-                if gone {
-                    self.fence(broker, Cause::ProcessEnded);
+    /// A broker's process tells the controller that it lives.
+    pub fn beat(&mut self, index: usize, process: &Process) {
+        let at = self.now + BEAT;
+        self.tell_process(index, at, AtProcess::Beat);
+        let held = self.now < self.held_until[index];
+        if !process.host.is_registered || held {
+            return;
+        }
+        let lost = self.is_lost_now();
+        match self.sessions[index] {
+            Some(session) => {
+                let image = &self.brokers[index].image;
+                let shown = image
+                    .broker(self.brokers[index].node)
+                    .map(|registered| registered.epoch);
+                let heartbeat = Heartbeat {
+                    applied_index: image.applied_index(),
+                    ready: shown == Some(process.host.broker_epoch),
+                };
+                let event = Event::SessionHeartbeat {
+                    session: session.id,
+                    heartbeat,
+                };
+                if !lost && self.reaches(index, CONTROLLER) {
+                    self.send_to_controller(session.node, event);
                 }
             }
-            Happening::Register {
-                broker,
-                life,
-                registration,
-            } => self.hear_registration(broker, life, &registration),
-            Happening::Alter {
-                place,
-                life,
-                epoch,
-                asked,
-            } => self.hear_alter((place, life), epoch, &asked),
-            Happening::Relieve {
-                broker,
-                life,
-                epoch,
-                down,
-            } => self.relieve((broker, life), epoch, down),
-            Happening::Damage { place, life, epoch } => self.damage(place, life, epoch),
-            _ => {}
-        }
-        self.spread_entries();
-    }
-
-    fn hear_registration(&mut self, broker: usize, life: u32, registration: &Registration) {
-        let stale = self.brokers[broker].life != life;
-        if stale || !self.hears(broker) {
-            return;
-        }
-        match self.controller.register(registration) {
-            Ok(epoch) => {
-                self.last_seen[broker] = self.now;
-                self.reply(broker, life, AtProcess::Registered { epoch });
-            }
-            Err(problem) => self.hold(Err(problem)),
-        }
-    }
-
-    fn hear_alter(&mut self, (place, life): (Place, u32), epoch: BrokerEpoch, asked: &AlterPartition) {
-        if !self.hears(place.broker) {
-            return;
-        }
-        self.note_stale_request(place.partition, asked);
-        let leader = self.brokers[place.broker].node;
-        let before = self.controller.entries_count();
-        match self.controller.alter_partition(leader, epoch, place.partition, asked) {
-            Ok(outcome) => {
-                let wrote = self.controller.entries_count() > before;
-                self.counts.isr_changes += u64::from(wrote);
-                self.say_alter(place, asked, outcome, wrote);
-                let attempt = asked.attempt;
-                if attempt != UNANSWERED {
-                    let answer = AtReplica::AlterAnswer { attempt, outcome };
-                    self.reply(place.broker, life, AtProcess::Replica(place.partition, answer));
+            None => {
+                if !lost && self.is_link_up(index, CONTROLLER) {
+                    self.open_session(index, process);
                 }
             }
-            Err(problem) => self.hold(Err(problem)),
         }
     }
 
-    /// Requests get lost, and so do replies.
-    pub fn hears(&mut self, broker: usize) -> bool {
-        let lost = self.is_lost_now();
-        !lost && !self.controller_silent && self.reaches(broker, CONTROLLER)
+    fn open_session(&mut self, index: usize, process: &Process) {
+        let node = self.guess_controller();
+        self.attempts += 1;
+        let id = SessionId(self.attempts);
+        let cluster = self.controller.image().cluster_id().unwrap_or_default();
+        self.sessions[index] = Some(Session { node, id });
+        let hello = Hello {
+            cluster,
+            broker: self.brokers[index].node,
+            broker_epoch: process.host.broker_epoch,
+            incarnation: process.host.incarnation,
+            applied_index: self.brokers[index].image.applied_index(),
+        };
+        self.send_to_controller(node, Event::SessionOpened { session: id, hello });
     }
 
-    pub fn reply(&mut self, broker: usize, life: u32, what: AtProcess) {
-        let lost = self.is_lost_now();
-        if !lost && !self.controller_silent && self.reaches(CONTROLLER, broker) {
-            let at = self.now + self.chance.delay(600, 40 * MS);
-            self.at(at, Happening::Process { broker, life, what });
+    fn send_to_controller(&mut self, node: usize, event: Event) {
+        let at = self.now + self.chance.delay(300, 10 * MS);
+        let event = Box::new(event);
+        self.at_controllers(at, AtController::Event { node, event });
+    }
+
+    /// A controller closes a session; the broker looks for another one.
+    pub fn session_ended(&mut self, id: SessionId) {
+        let is_it = |session: &Option<Session>| session.is_some_and(|session| session.id == id);
+        if let Some(index) = self.sessions.iter().position(is_it) {
+            self.sessions[index] = None;
         }
     }
 
-    fn damage(&mut self, place: Place, life: u32, epoch: BrokerEpoch) {
-        if !self.hears(place.broker) {
+    /// A broker's process has ended; its connections end with it, if anything gets through.
+    pub fn end_session(&mut self, index: usize, end: End) {
+        let Some(session) = self.sessions[index].take() else {
             return;
-        }
-        let node = self.brokers[place.broker].node;
-        match self.controller.report_damage(node, epoch, place.partition) {
-            Ok(true) => {
-                let entries = self.controller.entries_count();
-                let heard = AtReplica::DamageHeard { entries };
-                self.reply(place.broker, life, AtProcess::Replica(place.partition, heard));
-            }
-            Ok(false) => {}
-            Err(problem) => self.hold(Err(problem)),
-        }
-    }
-
-    fn controller_tick(&mut self) {
-        if self.controller_silent {
-            return;
-        }
-        for broker in 0..self.brokers.len() {
-            if self.has_session(broker) {
-                self.last_seen[broker] = self.now;
-            }
-            let node = self.brokers[broker].node;
-            let Some((fenced, epoch)) = self.controller.image().broker(node).map(|it| (it.fenced, it.epoch)) else {
-                continue;
+        };
+        let how = match end {
+            End::InOrder => Closed::Goodbye,
+            End::Killed | End::PowerCut => Closed::EndOfFile,
+        };
+        // A machine that dies says nothing, mostly.
+        if self.reaches(index, CONTROLLER) && self.chance.per_mille(700) {
+            let at = self.now + self.chance.between(MS, 15 * MS);
+            let event = Event::SessionClosed {
+                session: session.id,
+                how,
             };
-            let silent = self.now - self.last_seen[broker];
-            if !fenced && silent > self.plan.setup.session_timeout {
-                self.fence(broker, Cause::SessionTimeout);
-            } else if fenced && silent == 0 && self.now >= self.held_until[broker] && self.is_ready(broker, epoch) {
-                match self.controller.unfence(node, epoch) {
-                    Ok(true) => self.say(format_args!("controller"), format_args!("unfences broker {node}")),
-                    Ok(false) => {}
-                    Err(problem) => self.hold(Err(problem)),
-                }
+            let event = Box::new(event);
+            self.at_controllers(
+                at,
+                AtController::Event {
+                    node: session.node,
+                    event,
+                },
+            );
+        }
+    }
+
+    /// The session of a broker ends as if its process had; whoever dials its address finds out.
+    pub fn suspect(&mut self, index: usize) {
+        if let Some(session) = self.sessions[index].take() {
+            let event = Event::SessionClosed {
+                session: session.id,
+                how: Closed::EndOfFile,
+            };
+            let event = Box::new(event);
+            self.at_controllers(
+                self.now,
+                AtController::Event {
+                    node: session.node,
+                    event,
+                },
+            );
+        } else if let Some(node) = self.controller.active() {
+            let broker = self.brokers[index].node;
+            let registered = self
+                .controller
+                .image()
+                .broker(broker)
+                .map(|registered| registered.epoch);
+            if let Some(broker_epoch) = registered {
+                let event = Box::new(Event::FollowerHint { broker, broker_epoch });
+                self.at_controllers(self.now, AtController::Event { node, event });
             }
         }
     }
 
-    /// Whether the run of the process that is registered is heard of. Another run does not keep its session alive.
-    fn has_session(&self, broker: usize) -> bool {
-        let broker_epoch = self.brokers[broker]
-            .process
-            .as_ref()
-            .map(|process| process.host.broker_epoch);
-        let registered = self
-            .controller
-            .image()
-            .broker(self.brokers[broker].node)
-            .map(|it| it.epoch);
-        let up = broker_epoch.is_some() && broker_epoch == registered && !self.brokers[broker].paused;
-        up && self.reaches(broker, CONTROLLER)
-    }
-
-    /// The broker has stored its epoch and its image shows its own registration.
-    fn is_ready(&self, broker: usize, epoch: BrokerEpoch) -> bool {
-        let broker = &self.brokers[broker];
-        let shown = broker.image.broker(broker.node).map(|registered| registered.epoch);
-        let process = broker.process.as_ref();
-        process.is_some_and(|process| process.host.broker_epoch == epoch) && shown == Some(epoch)
-    }
-
-    pub fn fence(&mut self, broker: usize, cause: Cause) {
-        if self.controller_silent {
-            return;
-        }
-        let node = self.brokers[broker].node;
-        match self.controller.fence(node, cause) {
-            Ok(true) => self.say(
-                format_args!("controller"),
-                format_args!("fences broker {node}: {cause:?}"),
-            ),
-            Ok(false) => {}
-            Err(problem) => self.hold(Err(problem)),
-        }
+    /// A controller dials a broker's address.
+    pub fn probe(&mut self, node: usize, probe: ProbeId, target: &ProbeTarget) {
+        let NodeId(number) = target.broker;
+        let index = (number - 1) as usize;
+        let broker = &self.brokers[index];
+        let is_deaf = broker.paused || self.now < self.held_until[index];
+        let (answer, delay) = match &broker.process {
+            _ if is_deaf || !self.is_link_up(index, CONTROLLER) => (ProbeAnswer::NoAnswer, PROBE_TIME),
+            None => (ProbeAnswer::Refused, self.chance.between(200, 3 * MS)),
+            Some(process) => {
+                let incarnation = process.host.incarnation;
+                (
+                    ProbeAnswer::Identified { incarnation },
+                    self.chance.between(200, 3 * MS),
+                )
+            }
+        };
+        let event = Box::new(Event::ProbeAnswered { probe, answer });
+        self.at_controllers(self.now + delay, AtController::Event { node, event });
     }
 
     /// Sends every broker on its way to the newest entry.
-    fn spread_entries(&mut self) {
+    pub fn spread_entries(&mut self) {
         let newest = self.controller.entries_count();
         for index in 0..self.brokers.len() {
-            let reachable = self.reaches(CONTROLLER, index) && !self.controller_silent;
+            let reachable = self.reaches(CONTROLLER, index) && !self.controller_silent();
             let broker = &mut self.brokers[index];
             let behind = broker.process.is_some() && broker.image.applied_index() < newest;
             if behind && reachable && !broker.entry_coming {
@@ -198,22 +179,8 @@ impl World {
         }
     }
 
-    fn say_alter(&mut self, place: Place, asked: &AlterPartition, outcome: AlterOutcome, wrote: bool) {
-        if !self.trace.is_on() {
-            return;
-        }
-        let isr = asked.isr.iter();
-        let isr: Vec<String> = isr.map(|(node, epoch)| format!("{node}@{epoch}")).collect();
-        let state = self.controller.state(place.partition).map(|state| {
-            format!(
-                "leader {:?} epoch {} isr {:?} elr {:?}",
-                state.leader, state.leader_epoch, state.isr, state.elr
-            )
-        });
-        let line = format!(
-            "{place} asks for isr {isr:?} on partition epoch {}: {outcome:?}, written {wrote}, now {state:?}",
-            asked.partition_epoch
-        );
-        self.say(format_args!("controller"), format_args!("{line}"));
+    /// Whether nobody decides just now.
+    pub fn controller_silent(&self) -> bool {
+        self.controller.active().is_none()
     }
 }

@@ -54,7 +54,7 @@ impl Weather {
             What::Isolate | What::LoseController | What::LosePeer | What::OneWay | What::Ring => {
                 self.chance.between(5 * MS, 700 * MS)
             }
-            What::SilenceController | What::Storm => self.chance.between(10 * MS, 200 * MS),
+            What::SilenceController | What::MoveController | What::Storm => self.chance.between(10 * MS, 200 * MS),
             What::FenceWrongly => self.chance.between(0, 60 * MS),
             What::PauseMember => self.chance.between(20 * MS, 900 * MS),
             What::MemberLeaves => self.chance.between(10 * MS, 300 * MS),
@@ -62,6 +62,7 @@ impl Weather {
             What::SlowDisk | What::FullDisk => self.chance.between(20 * MS, 800 * MS),
             What::BreakDisk => self.chance.between(10 * MS, 600 * MS),
             What::Reset
+            | What::LoseProposal
             | What::ElectPreferred
             | What::DeleteRecords
             | What::ChangeSetting
@@ -88,6 +89,8 @@ impl Iterator for Weather {
             | What::Ring
             | What::Storm
             | What::SilenceController
+            | What::MoveController
+            | What::LoseProposal
             | What::ElectPreferred
             | What::ChangeSetting => Whom::All,
             _ => self.whom(),

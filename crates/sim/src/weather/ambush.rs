@@ -6,7 +6,6 @@
 
 use klamm_metadata::config::Durability;
 use klamm_replication::AlterPartition;
-use klamm_schema::metadata::Cause;
 
 use crate::broker::End;
 use crate::chance::Chance;
@@ -62,7 +61,7 @@ impl World {
         let followers: Vec<usize> = replicas.filter(|&replica| replica != leader).collect();
         let follower = followers[chance.below(followers.len() as u64) as usize];
         self.end_process(follower, End::Killed);
-        self.fence(follower, Cause::ProcessEnded);
+        self.suspect(follower);
         self.start_after(follower, chance.between(MS, 10 * MS));
         let turn = self.now + chance.between(50 * MS, 130 * MS);
         let strike = turn + chance.between(30 * MS, 130 * MS);
@@ -88,7 +87,7 @@ impl World {
 
     fn may_be_ambushed(&self, leader: usize) -> bool {
         let lives = |broker: &crate::broker::Broker| broker.process.is_some() && !broker.paused && !broker.disk_failed;
-        self.brokers.iter().all(lives) && !self.controller_silent && self.is_link_up(leader, CONTROLLER)
+        self.brokers.iter().all(lives) && !self.controller_silent() && self.is_link_up(leader, CONTROLLER)
     }
 
     pub fn ambush(&mut self, ambush: Ambush) {
@@ -128,8 +127,8 @@ impl World {
             let duration = self.chance.between(5 * MS, 200 * MS);
             self.pause(plot.leader, duration);
         }
-        self.held_until[plot.leader] = self.now + self.chance.between(0, 20 * MS);
-        self.fence(plot.leader, Cause::NoAnswer);
+        self.held_until[plot.leader] = self.now + self.chance.between(15 * MS, 35 * MS);
+        self.suspect(plot.leader);
     }
 
     /// When a request to the controller that would arrive at `at` arrives, if the sender's requests are held up.

@@ -9,10 +9,9 @@ mod settings;
 pub use ambush::Ambush;
 pub use settings::Change;
 
-use klamm_schema::metadata::Cause;
-
 use crate::broker::End;
 use crate::chance::Chance;
+use crate::metadata::elect_preferred;
 use crate::plan::{Fault, MS, Time, What, Whom};
 use crate::world::{Happening, World};
 
@@ -35,16 +34,15 @@ impl World {
             What::Storm => self.storm(lasts),
             What::Reset => self.reset(chance),
             What::SilenceController => self.silence_controller(lasts),
+            What::MoveController => self.elect_another(lasts),
+            What::LoseProposal => self.controller.loses_next = true,
             What::FenceWrongly => {
                 // The probe errs: a broker that lives is fenced.
                 self.held_until[victim] = self.now + lasts;
-                self.fence(victim, Cause::NoAnswer);
+                self.suspect(victim);
             }
             What::ElectPreferred => {
-                if !self.controller_silent {
-                    let elected = self.controller.elect_preferred();
-                    self.hold(elected);
-                }
+                self.ask_as_person(elect_preferred());
             }
             What::DeleteRecords => self.delete_records(&fault, chance),
             What::StopInOrder => self.stop_in_order(victim, lasts),
@@ -101,7 +99,8 @@ impl World {
         self.crash_for_a_while(victim, end, down);
         if allowed && leans_on_others {
             // Otherwise the others may leave the ISR first, and with a minimum of one the dead one is all that is left.
-            self.fence(victim, Cause::ProcessEnded);
+            self.suspect(victim);
+            self.quiet_until = self.quiet_until.max(self.now + 120 * MS);
         }
     }
 
@@ -113,13 +112,6 @@ impl World {
         for broker in all {
             let down = chance.between(lasts / 2, lasts * 2).max(MS);
             self.crash_for_a_while(broker, end, down);
-        }
-    }
-
-    fn silence_controller(&mut self, lasts: Time) {
-        if !self.controller_silent {
-            self.controller_silent = true;
-            self.after(lasts, Happening::ControllerBack);
         }
     }
 

@@ -4,10 +4,13 @@
 //! lies on one disk, at the level `replicated` in one machine's memory. A fault that nobody could survive proves
 //! nothing, so those are left out, and only those.
 
+use klamm_metadata::image::Resource;
 use klamm_types::Offset;
 
 use crate::chance::Chance;
-use crate::world::World;
+use crate::metadata::{TOPIC, set_topic};
+use crate::plan::MS;
+use crate::world::{CONTROLLER, World};
 
 /// A kind of change to the topic's settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl World {
     /// Somebody changes one of the settings that may change in this seed.
     pub(super) fn change_setting(&mut self, chance: &mut Chance) {
         let changes = &self.plan.setup.changes;
-        if changes.is_empty() || self.controller_silent {
+        if changes.is_empty() || self.controller_silent() {
             return;
         }
         let chosen = changes[chance.below(changes.len() as u64) as usize];
@@ -56,12 +59,11 @@ impl World {
     }
 
     fn set_topic(&mut self, name: &str, value: &str) {
-        let before = self.controller.entries_count();
-        let changed = self.controller.alter_setting(name, value);
-        self.hold(changed);
-        if self.controller.entries_count() > before {
+        let resource = Resource::Topic(TOPIC.into());
+        if self.controller.image().config(&resource, name) != Some(value) {
             self.counts.setting_changes += 1;
-            self.say(format_args!("controller"), format_args!("sets {name} to {value}"));
+            self.say(format_args!("somebody"), format_args!("sets {name} to {value}"));
+            self.ask_as_person(set_topic(TOPIC, name, value));
         }
     }
 
@@ -100,6 +102,14 @@ impl World {
         (0..self.ledgers.len()).all(|partition| self.partition_survives(partition, victims))
     }
 
+    /// Whether nothing is under way that takes a broker out of an ISR.
+    fn is_safe(&self, index: usize) -> bool {
+        let broker = &self.brokers[index];
+        let is_heard = self.is_link_up(index, CONTROLLER) && self.sessions[index].is_some();
+        let is_trusted = self.now >= self.held_until[index] + 40 * MS;
+        !broker.paused && is_heard && is_trusted && self.controller.image().is_alive(broker.node)
+    }
+
     fn partition_survives(&self, partition: usize, victims: &[usize]) -> bool {
         let Some(state) = self.controller.state(partition) else {
             return false;
@@ -113,13 +123,13 @@ impl World {
             let process = self.brokers[index].process.as_ref();
             let own = process.and_then(|process| process.hosted.get(&partition));
             let end = own.map_or(Offset(-1), |own| own.log.log_end_offset());
-            !victims.contains(&index) && end >= committed
+            !victims.contains(&index) && self.is_safe(index) && end >= committed
         };
         let counts = state
             .isr
             .iter()
             .chain(&state.elr)
             .filter_map(|&node| self.broker_index(node));
-        !self.controller_silent && counts.into_iter().any(runs)
+        !self.controller_silent() && counts.into_iter().any(runs)
     }
 }

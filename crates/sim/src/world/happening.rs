@@ -7,7 +7,7 @@ use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOf
 
 use super::network::{ConnectionId, Message, Side};
 use crate::broker::{Fetch, Place};
-use crate::metadata::Registration;
+use crate::metadata::{AtController, Registration};
 use crate::plan::Time;
 use crate::weather::Ambush;
 
@@ -43,11 +43,10 @@ pub enum Happening {
         epoch: BrokerEpoch,
         down: Time,
     },
-    CrashNoticed {
-        broker: usize,
-        life: u32,
-    },
-    ControllerTick,
+    /// At the controllers.
+    Controller(AtController),
+    /// Somebody looks whether everything is whole.
+    Look,
     ProduceNext {
         client: usize,
     },
@@ -108,7 +107,6 @@ pub enum Happening {
     Break {
         connection: ConnectionId,
     },
-    ControllerBack,
 }
 
 /// What can happen to a process.
@@ -131,7 +129,11 @@ pub enum AtProcess {
     Entry,
     Registered {
         epoch: BrokerEpoch,
+        /// The image that shows it.
+        entries: u64,
     },
+    /// Time to tell the controller that it lives.
+    Beat,
     RegisterAgain,
     /// Told to stop, and relieved or tired of waiting for that.
     Close {

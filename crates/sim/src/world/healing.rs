@@ -31,10 +31,7 @@ impl World {
         self.slow_until.fill(0);
         self.held_until.fill(0);
         self.held_up.fill((0, 0));
-        if self.controller_silent {
-            self.at_controller(Happening::ControllerBack);
-        }
-        self.settle_settings();
+        self.controller.loses_next = false;
         for member in &mut self.members {
             member.paused_until = self.now.min(member.paused_until);
         }
@@ -56,8 +53,9 @@ impl World {
             return;
         };
         if self.now < healed_at + 400 * MS {
-            return;
+            return self.settle_settings();
         }
+        self.settle_settings();
         match self.what_is_missing() {
             None => {
                 for partition in 0..self.ledgers.len() {

@@ -27,7 +27,7 @@ use self::queue::Queue;
 use crate::broker::{Broker, Files, Place};
 use crate::chance::Chance;
 use crate::clients::{GroupLedger, Member, Producer, Reader, draw_members};
-use crate::metadata::{Controller, Registration, replicas_of};
+use crate::metadata::{Metadata, Registration, Session, replicas_of};
 use crate::plan::{Fault, MS, Options, Plan, Time, Weather};
 
 /// The controller's place in the table of links.
@@ -56,10 +56,10 @@ pub struct World {
     /// Those that have happened.
     pub happened: Vec<Fault>,
     pub brokers: Vec<Broker>,
-    pub controller: Controller,
-    pub controller_silent: bool,
-    /// When the controller last heard of each broker, and until when it holds a fenced one back.
-    pub last_seen: Vec<Time>,
+    pub controller: Metadata,
+    /// Of each broker with a controller.
+    pub sessions: Vec<Option<Session>>,
+    /// Until then a broker is not heard of, though it lives.
     pub held_until: Vec<Time>,
     /// What each broker asks of the controller between these two arrives after the second.
     pub held_up: Vec<(Time, Time)>,
@@ -130,7 +130,7 @@ impl World {
             .iter()
             .map(|broker| first_registration(broker, random()))
             .collect();
-        let controller = Controller::new(&plan.setup, &first, random())?;
+        let controller = Metadata::new(&plan.setup, &first, random())?;
         for broker in &mut brokers {
             // The topics are created while the first processes live; those then end and start as all others do.
             let registered = controller.image().broker(broker.node);
@@ -155,8 +155,7 @@ impl World {
             now: 0,
             queue: Queue::default(),
             brokers,
-            controller_silent: false,
-            last_seen: vec![0; count],
+            sessions: vec![None; count],
             held_until: vec![0; count],
             held_up: vec![(0, 0); count],
             quiet_until: 0,
@@ -185,7 +184,8 @@ impl World {
         for broker in 0..self.brokers.len() {
             self.start(broker);
         }
-        self.after(10 * MS, Happening::ControllerTick);
+        self.begin_controllers();
+        self.after(10 * MS, Happening::Look);
         for client in 0..self.producers.len() {
             self.after(20 * MS, Happening::ProduceNext { client });
         }
@@ -259,10 +259,13 @@ impl World {
             Happening::Register { .. }
             | Happening::Alter { .. }
             | Happening::Damage { .. }
-            | Happening::Relieve { .. }
-            | Happening::CrashNoticed { .. }
-            | Happening::ControllerTick
-            | Happening::ControllerBack => self.at_controller(happening),
+            | Happening::Relieve { .. } => self.hear_request(happening),
+            Happening::Controller(what) => self.controller(what),
+            Happening::Look => {
+                self.after(5 * MS, Happening::Look);
+                self.spread_entries();
+                self.look_around();
+            }
             Happening::ProduceNext { .. }
             | Happening::Resend { .. }
             | Happening::Produced { .. }

@@ -31,6 +31,9 @@ counts! {
     lossy_crashes
     disk_faults
     network_faults
+    controller_changes
+    /// Entries of which their proposer does not know what became of them.
+    unknown_proposals
     /// ISR changes that reached the controller in a later leader epoch.
     stale_requests
     setting_changes
