@@ -153,8 +153,13 @@ impl World {
         };
         let bound = here.own.replica.fetch_bound(Isolation::ReadUncommitted);
         let read = match position < bound {
-            true => read_batches(&here.own.log, position, READ_BYTES_MAX, bound).unwrap_or_default(),
-            false => Vec::new(),
+            true => read_batches(&here.own.log, position, READ_BYTES_MAX, bound),
+            false => Ok(Vec::new()),
+        };
+        let Ok(read) = read else {
+            // A broker's read tells of the damage; whoever leads next loads elsewhere.
+            self.tell_replica(here.place(), self.now + LOAD_RETRY, AtReplica::ShardLoads { run });
+            return self.feed(here, Event::DamageFound { from: position });
         };
         let has_read = !read.is_empty();
         for batch in &read {

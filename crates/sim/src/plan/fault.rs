@@ -47,7 +47,7 @@ whats! {
     DeleteRecords "delete-records" 3 "Old committed records are deleted."
     StopInOrder "stop-in-order" 4 "A broker is told to stop (SIGTERM)."
     ChangeSetting "change-setting" 5 "A setting of the topic changes."
-    Ambush "ambush" 6 "Faults that follow each other so that what was said in an old epoch meets a new one."
+    Ambush "ambush" 8 "Faults that follow each other so that what was said in an old epoch meets a new one."
     SlowDisk "slow-disk" 2 "Everything on a disk takes long."
     FullDisk "full-disk" 3 "A disk has no room: a write finds none, or the broker takes nothing in time."
     BreakDisk "break-disk" 2 "A disk answers with errors from some operation on, and is replaced by an empty one."

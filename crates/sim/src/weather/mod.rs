@@ -93,14 +93,15 @@ impl World {
 
     pub fn power_cut(&mut self, victim: usize, down: Time) {
         let judged = self.plan.setup.judges_power_cuts();
-        let allowed = !judged || self.survives_power_cut(&[victim]);
         let leans_on_others = judged && self.holds_unflushed(victim);
+        // Who leans on others must be fenced soon: the controller has to hear of it.
+        let allowed = !leans_on_others || self.is_safe(victim) && self.survives_power_cut(&[victim]);
         let end = if allowed { End::PowerCut } else { End::Killed };
         self.crash_for_a_while(victim, end, down);
         if allowed && leans_on_others {
             // Otherwise the others may leave the ISR first, and with a minimum of one the dead one is all that is left.
             self.suspect(victim);
-            self.quiet_until = self.quiet_until.max(self.now + 120 * MS);
+            self.quiet_until = self.quiet_until.max(self.now + 50 * MS);
         }
     }
 

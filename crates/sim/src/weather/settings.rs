@@ -103,7 +103,7 @@ impl World {
     }
 
     /// Whether nothing is under way that takes a broker out of an ISR.
-    fn is_safe(&self, index: usize) -> bool {
+    pub(super) fn is_safe(&self, index: usize) -> bool {
         let broker = &self.brokers[index];
         let is_heard = self.is_link_up(index, CONTROLLER) && self.sessions[index].is_some();
         let is_trusted = self.now >= self.held_until[index] + 40 * MS;
