@@ -13,7 +13,7 @@ use klamm_sim::{Keep, Options, run};
 use klamm_types::planted::Bug;
 
 /// A bug that shows in fewer of so many seeds means that the weather does not reach it.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 800;
 const CAUGHT_MIN: usize = 5;
 const THREADS: usize = 2;
 

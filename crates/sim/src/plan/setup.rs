@@ -38,7 +38,7 @@ pub struct Setup {
 impl Setup {
     pub fn draw(seed: u64, options: &Options) -> Setup {
         let chance = &mut Chance::new(seed);
-        let durability = match chance.below(4) {
+        let durability = match chance.below(3) {
             0 => Durability::Replicated,
             _ => Durability::Fsync,
         };
