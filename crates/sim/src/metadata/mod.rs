@@ -215,7 +215,7 @@ impl Metadata {
     }
 
     /// An election may only lose records if the topic allows it, or if nobody is left who could know better.
-    fn note_elections(&mut self, batch: &MetadataBatch) -> Result<(), Broken> {
+    fn note_elections(&mut self, before: &Image, batch: &MetadataBatch) -> Result<(), Broken> {
         for record in &batch.records {
             let Some(Record::PartitionChange(change)) = &record.record else {
                 continue;
@@ -230,7 +230,9 @@ impl Metadata {
             self.risky_elections.extend(partition.zip(cause));
             let name = partition.map_or(TOPIC, |partition| self.partitions[partition].topic_name);
             if cause == Some(Cause::UncleanElection) {
-                let permission = match self.image.allows_unclean_election(name) {
+                // One entry may hold the election and a change of the setting, in either order.
+                let is_allowed = |image: &Image| image.allows_unclean_election(name);
+                let permission = match is_allowed(before) || is_allowed(&self.image) {
                     true => Permission::Given,
                     false => Permission::Refused,
                 };
@@ -258,9 +260,10 @@ impl Metadata {
     /// One more entry.
     fn append(&mut self, term: u64, batch: Arc<MetadataBatch>) -> Result<(), Broken> {
         let index = self.entries_count() + 1;
+        let before = self.image.clone();
         self.image.apply_batch(index, term, &batch).map_err(core_orderings)?;
         self.image.validate().map_err(core_orderings)?;
-        self.note_elections(&batch)?;
+        self.note_elections(&before, &batch)?;
         self.entries.push((term, batch));
         Ok(())
     }
