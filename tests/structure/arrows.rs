@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("klamm-record", &["klamm-types"]),
     ("klamm-wire", &["klamm-types"]),
     ("klamm-schema", &["klamm-types"]),
+    ("klamm-invariants", &["klamm-types"]),
     ("klamm-proto", &["klamm-schema"]),
     ("klamm-trace", &["klamm-proto"]),
     ("klamm-metadata", &["klamm-types", "klamm-schema"]),
@@ -52,7 +53,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("klamm-client", &["klamm-types", "klamm-record", "klamm-wire"]),
-    ("klamm-verify", &["klamm-client", "klamm-types"]),
+    ("klamm-verify", &["klamm-client", "klamm-invariants", "klamm-types"]),
     (
         "klamm-testkit",
         &["klamm-broker", "klamm-controller", "klamm-kafka", "klamm-client"],
@@ -68,9 +69,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "klamm-replication",
             "klamm-coordinator",
             "klamm-log",
+            "klamm-invariants",
         ],
     ),
-    ("klamm-faults", &["klamm-client", "klamm-verify", "klamm-types"]),
+    (
+        "klamm-faults",
+        &["klamm-client", "klamm-verify", "klamm-invariants", "klamm-types"],
+    ),
     (
         "klamm",
         &[
@@ -107,7 +112,12 @@ const FOREIGN: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that decide: nothing that does I/O, keeps time or draws numbers, in tests neither.
-const PURE: &[&str] = &["klamm-metadata", "klamm-replication", "klamm-coordinator"];
+const PURE: &[&str] = &[
+    "klamm-metadata",
+    "klamm-replication",
+    "klamm-coordinator",
+    "klamm-invariants",
+];
 const IMPURE: &[&str] = &["tokio", "tonic", "rustix", "socket2", "tracing-subscriber"];
 
 struct Dependency {

@@ -52,6 +52,7 @@ impl BreakableDisk {
             Trouble::FailedWrite => disk::Trouble::fail_writes().only(&segments),
             Trouble::FailedSync => disk::Trouble::fail_syncs().only(&segments),
             Trouble::Stall(length) => disk::Trouble::stall(Some(length)),
+            Trouble::StalledSync(length) => disk::Trouble::stall_syncs(Some(length)),
         });
     }
 

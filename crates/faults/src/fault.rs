@@ -84,8 +84,10 @@ pub enum Trouble {
     FailedWrite,
     /// A sync of a segment of the load's topic fails with EIO.
     FailedSync,
-    /// Writes and syncs stand still for so long.
+    /// Each write and each sync stands still for so long.
     Stall(Duration),
+    /// Each sync stands still for so long.
+    StalledSync(Duration),
 }
 
 /// One thing that is done, or waited for.

@@ -1,16 +1,22 @@
-//! `klamm-sim`: runs seeds, prints what they went through, and the timeline of the first that fails.
+//! `klamm-sim`: runs seeds, prints what they went through, and the timeline and a small plan of the first that fails.
 
+mod summary;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Parser;
-use klamm_sim::{Counts, Keep, Options, Outcome, Switch, run};
+use klamm_sim::{Keep, Options, Outcome, Plan, Switch, run, run_plan, shrink};
 #[cfg(feature = "planted-bugs")]
-use klamm_types::planted::Bug;
+use klamm_types::planted::{Bug, plant};
 
-/// Simulates a partition of three replicas, one run per seed.
+use summary::Summary;
+
+/// Simulates clusters, one run per seed.
 #[derive(Debug, Parser)]
 #[command(name = "klamm-sim")]
 struct Arguments {
@@ -20,6 +26,15 @@ struct Arguments {
     /// Only this seed, with its whole timeline.
     #[arg(long)]
     seed: Option<u64>,
+    /// Only this plan, with its whole timeline: a file as a failure prints it.
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// With --seed or --plan: the plan instead of the timeline.
+    #[arg(long)]
+    print_plan: bool,
+    /// With --seed or --plan: makes what fails smaller, and prints its plan.
+    #[arg(long)]
+    shrink: bool,
     /// Happenings at brokers before the healing begins.
     #[arg(long, default_value_t = Options::default().steps)]
     steps: u64,
@@ -68,118 +83,107 @@ impl Arguments {
         }
         steps
     }
+
+    fn one_plan(&self, options: &Options) -> anyhow::Result<Option<Plan>> {
+        let Some(path) = &self.plan else {
+            return Ok(self.seed.map(|seed| Plan::draw(seed, options)));
+        };
+        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        text.parse()
+            .map(Some)
+            .map_err(|problem: String| anyhow!("{}: {problem}", path.display()))
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let options = arguments.options()?;
-    if let Some(seed) = arguments.seed {
-        let outcome = run(seed, options, Keep::All);
-        outcome.lines.iter().for_each(|line| println!("{line}"));
-        println!("{:?}", outcome.counts);
-        return Ok(verdict(&outcome));
+    #[cfg(feature = "planted-bugs")]
+    plant(options.bug);
+    if let Some(plan) = arguments.one_plan(&options)? {
+        return Ok(one(&arguments, plan));
     }
     let (from, to) = arguments.seeds.split_once("..").context("seeds are given as A..B")?;
     let (from, to): (u64, u64) = (from.parse().context("reading A")?, to.parse().context("reading B")?);
     if from >= to {
         bail!("there is no seed from {from} up to {to}");
     }
-    let mut outcomes = run_all(from, to, options, arguments.threads.max(1));
-    outcomes.sort_by_key(|outcome| outcome.seed);
-    print_shares(&outcomes);
-    let Some(failed) = outcomes.iter().find(|outcome| outcome.violation.is_some()) else {
+    let summary = run_all(from..to, options, arguments.threads.max(1));
+    print!("{summary}");
+    let Some(&failed) = summary.failures.keys().next() else {
         return Ok(ExitCode::SUCCESS);
     };
-    let failures = outcomes.iter().filter(|outcome| outcome.violation.is_some()).count();
-    println!("{failures} seeds failed; the first is {}:", failed.seed);
-    let again = run(failed.seed, options, Keep::Last);
+    println!("{} seeds failed; the first is {failed}:", summary.failures.len());
+    let again = run(failed, options, Keep::Last);
     again.lines.iter().for_each(|line| println!("{line}"));
-    println!("again: klamm-sim --seed {}{}", failed.seed, arguments.repeated());
+    print_smaller(&again);
+    println!("again: klamm-sim --seed {}{}", failed, arguments.repeated());
     Ok(verdict(&again))
+}
+
+fn one(arguments: &Arguments, plan: Plan) -> ExitCode {
+    let keep = if arguments.print_plan { Keep::Nothing } else { Keep::All };
+    let outcome = run_plan(plan, keep);
+    if arguments.print_plan {
+        print!("{}", outcome.plan);
+        return verdict(&outcome);
+    }
+    outcome.lines.iter().for_each(|line| println!("{line}"));
+    println!("{:?}", outcome.counts);
+    if arguments.shrink {
+        print_smaller(&outcome);
+    }
+    verdict(&outcome)
+}
+
+/// The smallest plan that breaks the same promise.
+fn print_smaller(outcome: &Outcome) {
+    if let Some(shrunk) = shrink(outcome) {
+        let count = |plan: &Plan| plan.faults.as_ref().map_or(0, Vec::len);
+        let (before, after) = (count(&outcome.plan), count(&shrunk.plan));
+        println!(
+            "# {before} faults, shrunk to {after} in {} runs; give it back as a file: --plan FILE",
+            shrunk.runs
+        );
+        print!("{}", shrunk.plan);
+        println!("# end of the plan");
+    }
 }
 
 fn verdict(outcome: &Outcome) -> ExitCode {
     match &outcome.violation {
         Some(violation) => {
-            println!("seed {}: {violation}", outcome.seed);
+            println!("seed {}: {violation}", outcome.plan.seed);
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
     }
 }
 
-fn run_all(from: u64, to: u64, options: Options, threads: usize) -> Vec<Outcome> {
-    let next = AtomicU64::new(from);
-    let outcomes = Mutex::new(Vec::new());
+fn run_all(seeds: std::ops::Range<u64>, options: Options, threads: usize) -> Summary {
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary::default());
+    let began = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= to {
+                    if seed >= seeds.end {
                         return;
                     }
                     let outcome = run(seed, options, Keep::Nothing);
                     if let Some(violation) = &outcome.violation {
                         println!("seed {seed}: {violation}");
                     }
-                    if let Ok(mut outcomes) = outcomes.lock() {
-                        outcomes.push(outcome);
+                    if let Ok(mut summary) = summary.lock() {
+                        summary.add(outcome);
                     }
                 }
             });
         }
     });
-    outcomes.into_inner().unwrap_or_default()
-}
-
-fn print_shares(outcomes: &[Outcome]) {
-    let count = outcomes.len();
-    let share = |happened: &dyn Fn(&Counts) -> bool| {
-        let those = outcomes.iter().filter(|outcome| happened(&outcome.counts)).count();
-        100.0 * those as f64 / count as f64
-    };
-    let sum = |of: &dyn Fn(&Counts) -> u64| outcomes.iter().map(|outcome| of(&outcome.counts)).sum::<u64>();
-    let least = outcomes.iter().map(|outcome| outcome.counts.steps).min().unwrap_or(0);
-    println!("{count} seeds, {} events, at least {least} each", sum(&|it| it.steps));
-    println!(
-        "  with a change of leader:                 {:5.1} %",
-        share(&|it| it.leader_changes > 1)
-    );
-    println!(
-        "  with a truncation:                       {:5.1} %",
-        share(&|it| it.truncations > 0)
-    );
-    println!(
-        "  with a crash that lost unflushed writes: {:5.1} %",
-        share(&|it| it.lossy_crashes > 0)
-    );
-    println!(
-        "  with a stale ISR request:                {:5.1} %",
-        share(&|it| it.stale_requests > 0)
-    );
-    println!(
-        "  with a change of the topic's settings:   {:5.1} %",
-        share(&|it| it.setting_changes > 0)
-    );
-    println!(
-        "  with an unclean election:                {:5.1} %",
-        share(&|it| it.unclean_elections > 0)
-    );
-    println!(
-        "  with a clean stop:                       {:5.1} %",
-        share(&|it| it.clean_stops > 0)
-    );
-    println!(
-        "  with a move of the log start:            {:5.1} %",
-        share(&|it| it.deletions > 0)
-    );
-    println!(
-        "  {} leaders, {} truncations, {} crashes, {} batches committed, {} acknowledged",
-        sum(&|it| it.leader_changes),
-        sum(&|it| it.truncations),
-        sum(&|it| it.crashes),
-        sum(&|it| it.committed_batches),
-        sum(&|it| it.acknowledged)
-    );
+    let mut summary = summary.into_inner().unwrap_or_default();
+    summary.took = began.elapsed();
+    summary
 }

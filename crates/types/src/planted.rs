@@ -19,12 +19,18 @@ pub enum Bug {
     CommitBelowMinimum,
     /// Replication: a recognised duplicate is answered before its original is committed.
     AnswerDuplicateEarly,
+    /// Replication: a producer snapshot is read as an empty one.
+    ForgetProducerSnapshot,
     /// Metadata: ISR changes that rest on old leader and partition epochs are taken (what KIP-497 cured).
     AcceptStaleEpoch,
     /// Metadata: a replica on an empty disk stays eligible.
     TrustEmptyDirectory,
     /// Metadata: eligible replicas stay eligible although the ISR has the minimum again.
     KeepEligibleAboveMinimum,
+    /// Metadata: where no eligible replica may lead, any other one is elected as if it held everything.
+    ElectAnybody,
+    /// Metadata: a broker that registers again keeps its epoch (what KIP-903 needs).
+    ReuseBrokerEpoch,
     /// Metadata: a replica whose machine died stays eligible where acknowledged means written.
     TrustLostPageCache,
     /// Log: a flush does not sync the segments closed since the last one.
@@ -33,6 +39,12 @@ pub enum Bug {
     FlushWithoutDirectory,
     /// Log: a flush syncs nothing.
     FlushNothing,
+    /// Log: where the file of leader epochs is missing, no epochs are known.
+    LoseEpochFile,
+    /// Coordinator: a commit is answered, and nothing is written.
+    AnswerUnwrittenCommit,
+    /// Coordinator: a classic group rebalances without a new generation.
+    KeepGeneration,
 }
 
 /// Whether this bug is to be committed by the thread that asks.
@@ -66,20 +78,26 @@ mod planting {
     }
 
     impl Bug {
-        pub const ALL: [Bug; 13] = [
+        pub const ALL: [Bug; 19] = [
             Bug::CutAtHighWatermark,
             Bug::SkipDivergenceCheck,
             Bug::CountProposedAway,
             Bug::CountWrittenAsFlushed,
             Bug::CommitBelowMinimum,
             Bug::AnswerDuplicateEarly,
+            Bug::ForgetProducerSnapshot,
             Bug::AcceptStaleEpoch,
             Bug::TrustEmptyDirectory,
             Bug::KeepEligibleAboveMinimum,
+            Bug::ElectAnybody,
+            Bug::ReuseBrokerEpoch,
             Bug::TrustLostPageCache,
             Bug::FlushOpenSegmentOnly,
             Bug::FlushWithoutDirectory,
             Bug::FlushNothing,
+            Bug::LoseEpochFile,
+            Bug::AnswerUnwrittenCommit,
+            Bug::KeepGeneration,
         ];
 
         pub fn name(self) -> &'static str {
@@ -90,13 +108,19 @@ mod planting {
                 Bug::CountWrittenAsFlushed => "count-written-as-flushed",
                 Bug::CommitBelowMinimum => "commit-below-minimum",
                 Bug::AnswerDuplicateEarly => "answer-duplicate-early",
+                Bug::ForgetProducerSnapshot => "forget-producer-snapshot",
                 Bug::AcceptStaleEpoch => "accept-stale-epoch",
                 Bug::TrustEmptyDirectory => "trust-empty-directory",
                 Bug::KeepEligibleAboveMinimum => "keep-eligible-above-minimum",
+                Bug::ElectAnybody => "elect-anybody",
+                Bug::ReuseBrokerEpoch => "reuse-broker-epoch",
                 Bug::TrustLostPageCache => "trust-lost-page-cache",
                 Bug::FlushOpenSegmentOnly => "flush-open-segment-only",
                 Bug::FlushWithoutDirectory => "flush-without-directory",
                 Bug::FlushNothing => "flush-nothing",
+                Bug::LoseEpochFile => "lose-epoch-file",
+                Bug::AnswerUnwrittenCommit => "answer-unwritten-commit",
+                Bug::KeepGeneration => "keep-generation",
             }
         }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_types::ErrorCode;
+use klamm_types::planted::{Bug, is_planted};
 
 use super::change::Transient;
 use super::group::{Group, InitialDelay, Preparing, State};
@@ -190,6 +191,9 @@ fn become_empty(draft: &mut Draft<'_>) {
 
 /// Generations count to the largest number and then begin anew, as Kafka's do not; no group lives that long.
 fn next_generation(group: &Group) -> i32 {
+    if is_planted(Bug::KeepGeneration) {
+        return group.generation.max(1);
+    }
     group.generation.checked_add(1).unwrap_or(1)
 }
 

@@ -4,6 +4,7 @@
 //! is answered for the whole, also where a KIP-848 member has lost one partition of those it names: that is how
 //! Kafka 4.3 does it.
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{ErrorCode, TopicId};
 
 use super::store::Offsets;
@@ -121,6 +122,9 @@ fn validate(
 }
 
 fn accept(draft: &mut Draft<'_>, call: &CommitOffsets, answer: &[CommittedTopic]) {
+    if is_planted(Bug::AnswerUnwrittenCommit) {
+        return;
+    }
     let now = draft.at.wall.0;
     let expire_timestamp = match call.retention_ms {
         RETENTION_BY_RULE => EXPIRE_BY_RULE,

@@ -26,6 +26,15 @@ macro_rules! fails {
     };
 }
 
+const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+/// The disk stands still until others lead; then it goes on.
+macro_rules! stalls {
+    ($trouble:expr) => {
+        &[Step::Trouble($trouble), Step::WritesBack, Step::Mend, Step::InSync]
+    };
+}
+
 pub const FAULTS: &[Fault] = &[
     of_disks(
         8,
@@ -47,14 +56,10 @@ pub const FAULTS: &[Fault] = &[
         .quick(),
     of_disks(
         27,
-        "stalled-disk",
+        "stalled-syncs",
         Target::Leader,
-        &[
-            Step::Trouble(Trouble::Stall(Duration::from_secs(10))),
-            Step::WritesBack,
-            Step::Mend,
-            Step::InSync,
-        ],
+        stalls!(Trouble::StalledSync(TEN_SECONDS)),
     )
     .within(4000),
+    of_disks(27, "stalled-disk", Target::Leader, stalls!(Trouble::Stall(TEN_SECONDS))).within(4000),
 ];

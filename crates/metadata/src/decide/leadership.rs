@@ -190,6 +190,14 @@ impl Draft {
         if let Some(leader) = may_lead.clone().find(in_isr).or_else(|| may_lead.find(in_elr)) {
             return Elected::Clean(Some(leader));
         }
+        let anybody = new
+            .replicas
+            .iter()
+            .copied()
+            .find(|&broker| self.may_lead(image, broker));
+        if let Some(leader) = anybody.filter(|_| is_planted(Bug::ElectAnybody)) {
+            return Elected::Clean(Some(leader));
+        }
         // A leader that is shutting down goes on leading while nobody can take over.
         if stays.is_some_and(|leader| image.is_alive(leader)) {
             return Elected::Clean(stays);

@@ -77,7 +77,10 @@ fn register(overlay: &mut Overlay, request: &RegisterBrokerRequest, claim: Claim
         false => Basis::Members,
     };
     let stored = report.directories.values().copied().max().unwrap_or(BrokerEpoch::NONE);
-    let epoch = BrokerEpoch(overlay.image().highest_broker_epoch().max(stored).0 + 1);
+    let mut epoch = BrokerEpoch(overlay.image().highest_broker_epoch().max(stored).0 + 1);
+    if let Some(previous) = previous.filter(|_| is_planted(Bug::ReuseBrokerEpoch)) {
+        epoch = previous.epoch;
+    }
     let directories: Vec<DirectoryId> = report.directory_order.clone();
     let why = Why::new(Cause::Registration, report.last_run_text()).about(report.broker);
     overlay.write(Record::RegisterBroker(RegisterBroker {

@@ -8,6 +8,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use klamm_record::crc32c;
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::{BATCHES_REMEMBERED, BatchSeen, ProducerEntry, ProducerTable};
@@ -79,7 +80,9 @@ impl ProducerTable {
             if table.producers.contains_key(&producer) {
                 return Err(SnapshotError::Malformed);
             }
-            table.put(producer, entry);
+            if !is_planted(Bug::ForgetProducerSnapshot) {
+                table.put(producer, entry);
+            }
         }
         if body.has_remaining() {
             return Err(SnapshotError::Malformed);
