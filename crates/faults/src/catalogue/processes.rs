@@ -11,6 +11,26 @@ const fn seconds(seconds: u64) -> Step {
 
 /// Killed; writes come back without it; started again.
 const KILLED: &[Step] = &[Step::Kill, Step::WritesBack, Step::Start, Step::InSync];
+/// Killed; a topic is asked for meanwhile.
+const KILLED_AND_ASKED: &[Step] = &[
+    Step::Kill,
+    Step::Ask(Ask::NewTopic),
+    Step::WritesBack,
+    Step::Start,
+    Step::InSync,
+];
+/// Killed; its files come to harm before it is started again.
+macro_rules! killed_and_harmed {
+    ($harm:expr) => {
+        &[
+            Step::Kill,
+            Step::Harm($harm),
+            Step::WritesBack,
+            Step::Start,
+            Step::InSync,
+        ]
+    };
+}
 /// Killed with so many others that no write can be acknowledged.
 const KILLED_WITH_OTHERS: &[Step] = &[Step::Kill, seconds(2), Step::Start, Step::InSync];
 const TERMINATED: &[Step] = &[Step::Terminate, Step::WritesBack, Step::Start, Step::InSync];
@@ -35,36 +55,14 @@ pub const FAULTS: &[Fault] = &[
     Fault::new(3, "kill-follower", Target::Follower, KILLED)
         .quick()
         .within(300),
-    Fault::new(
-        4,
-        "kill-controller",
-        Target::Controller,
-        &[
-            Step::Kill,
-            Step::Ask(Ask::NewTopic),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
-    )
-    .quick()
-    .within(500),
+    Fault::new(4, "kill-controller", Target::Controller, KILLED_AND_ASKED)
+        .quick()
+        .within(500),
     Fault {
         shape: Shape::Apart,
-        ..Fault::new(
-            4,
-            "kill-controller-alone",
-            Target::Controller,
-            &[
-                Step::Kill,
-                Step::Ask(Ask::NewTopic),
-                Step::WritesBack,
-                Step::Start,
-                Step::InSync,
-            ],
-        )
-        .quick()
-        .within(300)
+        ..Fault::new(4, "kill-controller-alone", Target::Controller, KILLED_AND_ASKED)
+            .quick()
+            .within(300)
     },
     Fault {
         with_group: true,
@@ -161,76 +159,25 @@ pub const FAULTS: &[Fault] = &[
         28,
         "flip-a-bit-of-a-leader",
         Target::Leader,
-        &[
-            Step::Kill,
-            Step::Harm(Harm::FlipBit),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
+        killed_and_harmed!(Harm::FlipBit),
     ),
-    harmed(
-        29,
-        "cut-tail",
-        Target::Leader,
-        &[
-            Step::Kill,
-            Step::Harm(Harm::CutTail),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
-    ),
-    harmed(
-        29,
-        "zero-page",
-        Target::Leader,
-        &[
-            Step::Kill,
-            Step::Harm(Harm::ZeroPage),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
-    ),
+    harmed(29, "cut-tail", Target::Leader, killed_and_harmed!(Harm::CutTail)),
+    harmed(29, "zero-page", Target::Leader, killed_and_harmed!(Harm::ZeroPage)),
     harmed(
         29,
         "missing-indexes",
         Target::Leader,
-        &[
-            Step::Kill,
-            Step::Harm(Harm::DropIndexes),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
+        killed_and_harmed!(Harm::DropIndexes),
     ),
     harmed(
         29,
         "missing-epochs",
         Target::Leader,
-        &[
-            Step::Kill,
-            Step::Harm(Harm::DropEpochs),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
+        killed_and_harmed!(Harm::DropEpochs),
     ),
-    Fault::new(
-        30,
-        "lose-directory",
-        Target::Leader,
-        &[
-            Step::Kill,
-            Step::Harm(Harm::Empty),
-            Step::WritesBack,
-            Step::Start,
-            Step::InSync,
-        ],
-    )
-    .quick()
-    .within(300),
+    Fault::new(30, "lose-directory", Target::Leader, killed_and_harmed!(Harm::Empty))
+        .quick()
+        .within(300),
     Fault::new(
         31,
         "restore-backup",
@@ -248,7 +195,6 @@ pub const FAULTS: &[Fault] = &[
             Step::InSync,
         ],
     )
-    .quick()
     .within(300),
     Fault::new(
         35,

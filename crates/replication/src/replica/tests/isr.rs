@@ -45,8 +45,8 @@ fn two_in_sync() -> Stage {
     stage
 }
 
-#[test]
-fn a_follower_that_stays_behind_leaves() {
+/// All are in sync, and only broker 2 acknowledges the record.
+fn with_a_late_follower() -> Stage {
     let mut stage = Stage::leading();
     stage.followers_join();
     stage.produce(1, plain(1), Acks::Leader);
@@ -55,6 +55,12 @@ fn a_follower_that_stays_behind_leaves() {
     stage.pushed(3, 1, 1);
     stage.flushed(1, 1);
     stage.acknowledge(2, 1, 1, 1);
+    stage
+}
+
+#[test]
+fn a_follower_that_stays_behind_leaves() {
+    let mut stage = with_a_late_follower();
     assert_eq!(proposals(&stage.pass_ticking(1900)), []);
     let effects = stage.pass_ticking(300);
     assert_eq!(effects, [proposal(1, 1, &[1, 2], &[])]);
@@ -81,14 +87,7 @@ fn a_follower_that_stays_behind_leaves() {
 /// A deadline that has passed and stays would have the worker come back to it for ever, and take no image any more.
 #[test]
 fn a_leader_whose_proposal_is_decided_waits_for_the_image_without_a_timer() {
-    let mut stage = Stage::leading();
-    stage.followers_join();
-    stage.produce(1, plain(1), Acks::Leader);
-    stage.written(1);
-    stage.pushed(2, 1, 1);
-    stage.pushed(3, 1, 1);
-    stage.flushed(1, 1);
-    stage.acknowledge(2, 1, 1, 1);
+    let mut stage = with_a_late_follower();
     assert_eq!(stage.pass_ticking(2200), [proposal(1, 1, &[1, 2], &[])]);
     let partition_epoch = PartitionEpoch(2);
     stage.step(answered(1, AlterOutcome::Committed { partition_epoch }));
