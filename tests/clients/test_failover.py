@@ -29,9 +29,9 @@ KILL_AT, HOLD_AT = len(LINES) // 3, len(LINES) * 5 // 6
 # Lines sent and not acknowledged; many enough that some are under way at any moment, few enough that it is a stream.
 WINDOW = 200
 # Far more than anything here takes; only a hang gets there.
+PATIENCE = 120
 # The exit code of a command that the cluster refused.
 REFUSED = 4
-PATIENCE = 120
 
 
 def klamm(*arguments):
