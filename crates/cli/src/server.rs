@@ -4,20 +4,26 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use klamm_broker::config::{self, NodeConfig, Role};
 use klamm_broker::node::{AdvertisedListener, Node, Runtimes};
 use klamm_kafka::{Bound, BoundListener, ListenerSettings, Settings};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use crate::failure::Failure;
+use crate::signals::StopSignals;
 
 mod backup;
 mod limits;
 mod metrics;
 mod status;
 mod why;
+
+/// How long clients wait for a node that has just started to know what the cluster has decided.
+const METADATA_MAX: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -104,18 +110,20 @@ async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<
         front_end: bound.as_ref().map(Bound::metrics),
     };
     tokio::spawn(status::serve(http, served));
-    let front_end = match (bound, node.backend()) {
-        (Some(bound), Some(backend)) => {
-            let _guard = data.enter();
-            Some(bound.serve(backend))
-        }
-        _ => None,
+    let mut front_end = None;
+    let early = tokio::select! {
+        () = metadata_is_known(&node) => None,
+        end = end_of(&node, &mut stop) => Some(end),
     };
-    let failed = tokio::select! {
-        () = stop.recv() => None,
-        reason = node.failed() => Some(reason),
+    if let (None, Some(bound), Some(backend)) = (&early, bound, node.backend()) {
+        let _guard = data.enter();
+        front_end = Some(bound.serve(backend));
+    }
+    let end = match early {
+        Some(end) => end,
+        None => end_of(&node, &mut stop).await,
     };
-    if let Some(reason) = failed {
+    if let End::Failed(reason) = end {
         return Err(Failure::from(anyhow::anyhow!("the node cannot go on: {reason}")));
     }
     tracing::info!("stopping: leaders move first");
@@ -126,6 +134,27 @@ async fn serve(config: NodeConfig, control: &Runtime, data: &Runtime) -> Result<
     node.stop().await.context("stopping the node")?;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Clients wait in the listeners' queues until the node knows what was decided before its start. Without a controller it
+/// will not; then it tells them what it knows.
+async fn metadata_is_known(node: &Node) {
+    if timeout(METADATA_MAX, node.knows_of_this_start()).await.is_err() {
+        tracing::warn!("clients are served although no controller has told the metadata within {METADATA_MAX:?}");
+    }
+}
+
+/// Why a node stops.
+enum End {
+    Asked,
+    Failed(String),
+}
+
+async fn end_of(node: &Node, stop: &mut StopSignals) -> End {
+    tokio::select! {
+        () = stop.recv() => End::Asked,
+        reason = node.failed() => End::Failed(reason),
+    }
 }
 
 /// The listeners as other brokers will hand them out; warns of those that nobody outside can reach.

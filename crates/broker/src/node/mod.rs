@@ -108,6 +108,28 @@ impl Node {
             .map(|broker| broker.backend.clone() as Arc<dyn Backend>)
     }
 
+    /// Waits until the metadata shown here knows of this start of the broker, and so of everything that was decided
+    /// before: a front end that answered earlier would deny topics that exist. Needs an active controller.
+    pub async fn knows_of_this_start(&self) {
+        let Some(broker) = &self.broker else { return };
+        let (mut shown, mut standing) = (self.shown.watch(), broker.standing.clone());
+        loop {
+            shown.borrow_and_update();
+            let epoch = standing.borrow_and_update().epoch;
+            if epoch.is_some() && self.shown.image().broker(self.id).map(|me| me.epoch) == epoch {
+                return;
+            }
+            let changed = tokio::select! {
+                changed = shown.changed() => changed,
+                changed = standing.changed() => changed,
+            };
+            if changed.is_err() {
+                // The node ends, which is told elsewhere.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Resolves with the reason when the node cannot go on.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();

@@ -10,6 +10,7 @@ mod exit_codes;
 mod groups;
 mod healthcheck;
 mod metrics;
+mod restart;
 mod shapes;
 mod support;
 mod top;
