@@ -13,8 +13,17 @@ use klamm_sim::{Keep, Options, run};
 use klamm_types::planted::Bug;
 
 /// A bug that shows in fewer of so many seeds means that the weather does not reach it.
-const SEEDS: u64 = 800;
+const SEEDS: u64 = 200;
 const CAUGHT_MIN: usize = 5;
+
+/// Within how many seeds a bug must be caught.
+const fn seeds_for(bug: Bug) -> u64 {
+    match bug {
+        // Shows only where a whole ISR loses power while its topic changes from `replicated` to `fsync`.
+        Bug::TrustLostPageCache => 4 * SEEDS,
+        _ => SEEDS,
+    }
+}
 const THREADS: usize = 2;
 
 /// What the seeds say of one bug; no further ones are tried once enough have caught it.
@@ -44,7 +53,7 @@ fn hunt(bug: Bug) -> Caught {
         seeds: 0,
         first: None,
     };
-    while caught.seeds < SEEDS && caught.count() < CAUGHT_MIN {
+    while caught.seeds < seeds_for(bug) && caught.count() < CAUGHT_MIN {
         let seed = caught.seeds;
         caught.seeds += 1;
         if let Some(violation) = run(seed, options, Keep::Nothing).violation {
@@ -95,5 +104,5 @@ fn every_planted_bug_is_caught_by_several_seeds() {
     let table = table(&found);
     println!("{table}");
     let missed = found.iter().any(|caught| caught.count() < CAUGHT_MIN);
-    assert!(!missed, "too few of {SEEDS} seeds catch some of them");
+    assert!(!missed, "too few seeds catch some of them");
 }
