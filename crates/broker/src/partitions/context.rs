@@ -48,6 +48,17 @@ impl Context {
         }
     }
 
+    /// Takes something up; the watch over workers counts from here.
+    pub fn begin(&mut self) {
+        self.now = self.shared.clock.now();
+        self.shared.pulses[self.index].busy(self.now.moment);
+    }
+
+    /// Waits for something to do.
+    pub fn rest(&self) {
+        self.shared.pulses[self.index].idle();
+    }
+
     /// A number that no other request of this worker has.
     pub fn next_request(&mut self) -> RequestId {
         self.next_request += 1;

@@ -34,6 +34,7 @@ mod reads;
 mod requests;
 mod settings;
 mod shared;
+mod stalls;
 mod start;
 mod steps;
 mod suspects;

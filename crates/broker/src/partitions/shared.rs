@@ -22,6 +22,7 @@ use super::inbox::{Inbox, Place};
 use super::names::Names;
 use super::requests::WishBox;
 use super::settings::TopicSettings;
+use super::stalls::Pulse;
 use super::suspects::{Suspects, Suspicion};
 use crate::api::{LeaderHint, PartitionError};
 use crate::flush::Pool;
@@ -79,6 +80,8 @@ pub struct Shared {
     pub(crate) board: Board,
     pub(crate) names: Names,
     pub(crate) workers: Vec<Arc<Inbox<Command>>>,
+    /// Of the workers.
+    pub(crate) pulses: Vec<Pulse>,
     pub(crate) flushes: Pool,
     pub(crate) background: Pool,
     /// One thread: compaction is never in a hurry, and its memory is that of one run.

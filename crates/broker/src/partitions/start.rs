@@ -26,6 +26,7 @@ use super::names::Names;
 use super::open::{self, HostError, Opening};
 use super::requests::WishBox;
 use super::shared::{PartitionsConfig, Shared};
+use super::stalls;
 use super::suspects::Suspects;
 use super::worker::Worker;
 use super::{Partitions, Running};
@@ -134,6 +135,8 @@ impl Partitions {
             .spawn(move || keep_house(&housekeeper, &stopped))
             .map_err(StartError::Threads)?;
         threads.push(keeper);
+        let watch = stalls::watch(Arc::downgrade(&shared));
+        shared.config.data_runtime.spawn(watch);
         let running = Mutex::new(Some(Running { threads, stop }));
         let partitions = Partitions {
             shared,
@@ -171,6 +174,7 @@ fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Check
         board: Board::default(),
         names: Names::default(),
         workers: (0..worker_threads).map(|_| inbox()).collect(),
+        pulses: (0..worker_threads).map(|_| stalls::Pulse::default()).collect(),
         flushes: pool("klamm-flush", config.flush_threads, usize::MAX)?,
         background: pool("klamm-background", config.background_threads, BACKGROUND_OPEN_MAX)?,
         compactions: pool("klamm-compaction", 1, COMPACTIONS_OPEN_MAX)?,

@@ -56,12 +56,13 @@ impl Worker {
         let mut commands = VecDeque::new();
         while !(self.stopping && self.slots.is_empty()) {
             let deadline = self.ctx.next_deadline();
+            self.ctx.rest();
             if inbox.take(&mut commands, deadline).is_err() {
                 break;
             }
             while !commands.is_empty() {
                 for command in commands.drain(..commands.len().min(ROUND_MAX)) {
-                    self.ctx.now = self.ctx.shared.clock.now();
+                    self.ctx.begin();
                     self.handle(command);
                 }
                 self.start_flushes();
@@ -69,12 +70,13 @@ impl Worker {
             self.tick();
             self.start_flushes();
         }
+        self.ctx.rest();
         inbox.close();
     }
 
     /// Wakes the cores whose deadline has passed, each once: commands come between two rounds, whatever a core asks for.
     fn tick(&mut self) {
-        self.ctx.now = self.ctx.shared.clock.now();
+        self.ctx.begin();
         let due: Vec<TopicPartition> = std::iter::from_fn(|| self.ctx.take_due()).collect();
         for partition in due {
             match self.slots.get_mut(&partition) {

@@ -61,5 +61,7 @@ pub const FAULTS: &[Fault] = &[
         stalls!(Trouble::StalledSync(TEN_SECONDS)),
     )
     .within(4000),
-    of_disks(27, "stalled-disk", Target::Leader, stalls!(Trouble::Stall(TEN_SECONDS))).within(4000),
+    of_disks(27, "stalled-disk", Target::Leader, stalls!(Trouble::Stall(TEN_SECONDS)))
+        .within(4000)
+        .quick(),
 ];
