@@ -9,6 +9,7 @@ use klamm_types::{
 };
 
 use crate::event::{AlterAttempt, AppendId, FlushId, RequestId, SubscribeAnswer, SubscriptionNumber};
+use crate::producers::ProducerTable;
 
 /// Which of the two streams between a follower and its leader a message takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ pub enum Effect {
     /// way. Until it is answered nothing else is asked of the log.
     Truncate { to: Offset },
     /// Drop the whole log, durably, and begin an empty one at `at`.
-    RestartLog { at: Offset },
+    RestartLog { at: Offset, producers: ProducerTable },
     /// The leader's log begins later than this one: the log start is to be this one, whole segments below it may go.
     AdvanceLogStart { to: LogStartOffset },
 

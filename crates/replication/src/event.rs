@@ -113,7 +113,7 @@ pub struct Subscribe {
 }
 
 /// What a leader answers to a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscribeAnswer {
     /// The logs agree up to the follower's end; batches follow.
     Accepted {
@@ -122,8 +122,12 @@ pub enum SubscribeAnswer {
     },
     /// They do not: the leader's log holds `epoch`, the largest not above the follower's last one, up to `end_offset`.
     Diverged { epoch: LeaderEpoch, end_offset: Offset },
-    /// The leader no longer has what the follower needs next: begin anew at `log_start`.
-    OutOfRange { log_start: LogStartOffset },
+    /// The leader no longer has what the follower needs next: begin anew at `log_start`. What it knows of the producers
+    /// of deleted records goes with it, for no batch tells of them any more.
+    OutOfRange {
+        log_start: LogStartOffset,
+        producers: ProducerTable,
+    },
     /// Not a leader (any more), or not for this follower. `leader_epoch` is the newest that the refuser knows.
     Refused {
         error: ErrorCode,

@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::effect::{Alarm, Effect, Role};
 use crate::event::{ReplicaBatches, SubscribeAnswer, SubscriptionNumber};
 use crate::log_state::{Cut, LogState, PendingAppend};
+use crate::producers::{PRODUCERS_TOLD_MAX, ProducerTable};
 use crate::view::Durability;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +122,7 @@ impl Follower {
                 let cut = divergence(ctx, epoch, end_offset);
                 self.cut(ctx, cut);
             }
-            SubscribeAnswer::OutOfRange { log_start } => self.cut(ctx, Cut::RestartAt(log_start.into())),
+            SubscribeAnswer::OutOfRange { log_start, producers } => self.restart(ctx, log_start.into(), producers),
         }
     }
 
@@ -144,7 +145,8 @@ impl Follower {
         // A message repeated by the network: the log holds its beginning already.
         batches.retain(|batch| batch.next_offset() > ctx.log.accepted);
         if let Some(at) = cannot_begin_with(ctx, batches.first()) {
-            self.cut(ctx, Cut::RestartAt(at));
+            let producers = ctx.log.producers.below(at, PRODUCERS_TOLD_MAX);
+            self.restart(ctx, at, producers);
             return;
         }
         if !batches.is_empty() && (message.from > ctx.log.accepted || !self.continues(ctx, &batches)) {
@@ -284,14 +286,23 @@ impl Follower {
     }
 
     fn cut(&mut self, ctx: &mut Context<'_>, cut: Cut) {
-        let high_watermark = ctx.log.high_watermark;
         let (Cut::To(to) | Cut::RestartAt(to)) = cut;
+        self.begin_cutting(ctx, to);
+        ctx.log.want_cut(cut);
+    }
+
+    fn restart(&mut self, ctx: &mut Context<'_>, at: Offset, producers: ProducerTable) {
+        self.begin_cutting(ctx, at);
+        ctx.log.want_restart(at, producers);
+    }
+
+    fn begin_cutting(&mut self, ctx: &mut Context<'_>, to: Offset) {
+        let high_watermark = ctx.log.high_watermark;
         if to < high_watermark.into() {
             ctx.effects
                 .push(Effect::Raise(Alarm::CutBelowHighWatermark { to, high_watermark }));
         }
         self.state = State::Cutting;
-        ctx.log.want_cut(cut);
     }
 
     fn take_news(&mut self, high_watermark: HighWatermark, log_start: LogStartOffset) {

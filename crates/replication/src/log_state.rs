@@ -77,6 +77,8 @@ pub(crate) struct LogState {
     flush_due: bool,
     mark: UnflushedMark,
     cutting: Cutting,
+    /// What a log that is to begin anew will know of producers.
+    inherited: ProducerTable,
     /// The replica has stopped: what was accepted may never be written.
     stopped: bool,
 }
@@ -105,6 +107,7 @@ impl LogState {
                 false => UnflushedMark::Absent,
             },
             cutting: Cutting::No,
+            inherited: ProducerTable::default(),
             stopped: false,
         }
     }
@@ -229,7 +232,15 @@ impl LogState {
     }
 
     pub fn want_cut(&mut self, cut: Cut) {
+        let (Cut::To(to) | Cut::RestartAt(to)) = cut;
         self.cutting = Cutting::Wanted(cut);
+        self.inherited = ProducerTable::new(to);
+    }
+
+    /// The log is to begin anew, with what is known of the producers of deleted records.
+    pub fn want_restart(&mut self, at: Offset, producers: ProducerTable) {
+        self.cutting = Cutting::Wanted(Cut::RestartAt(at));
+        self.inherited = producers;
     }
 
     /// Forgets a cut that was not given out yet: it belonged to a role that has ended.
@@ -296,7 +307,10 @@ impl LogState {
                     self.cutting = Cutting::Given(cut);
                     effects.push(match cut {
                         Cut::To(to) => Effect::Truncate { to },
-                        Cut::RestartAt(at) => Effect::RestartLog { at },
+                        Cut::RestartAt(at) => Effect::RestartLog {
+                            at,
+                            producers: std::mem::take(&mut self.inherited),
+                        },
                     });
                 }
             }

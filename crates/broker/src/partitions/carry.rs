@@ -26,7 +26,7 @@ pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, e
         Effect::SetUnflushedMark => unflushed::change(ctx, hosted, unflushed::Change::Set),
         Effect::RemoveUnflushedMark => unflushed::change(ctx, hosted, unflushed::Change::Remove),
         Effect::Truncate { to } => hosted.cut = Some(CutOrder::To(to)),
-        Effect::RestartLog { at } => hosted.cut = Some(CutOrder::RestartAt(at)),
+        Effect::RestartLog { at, producers } => hosted.cut = Some(CutOrder::RestartAt(at, producers)),
         Effect::AdvanceLogStart { to } => return advance_log_start(hosted, log, to),
         Effect::ProduceAccepted {
             request,
@@ -195,7 +195,7 @@ fn tell_follower(hosted: &mut Hosted, effect: Effect) {
                 leader_epoch,
             };
             for lane in [klamm_replication::Lane::InSync, klamm_replication::Lane::CatchUp] {
-                let message = convert::to_answer(key, answer);
+                let message = convert::to_answer(key, &answer);
                 pair.outbox(lane).put(|queue| queue.push_answer(partition, message));
             }
             if !matches!(answer, klamm_replication::SubscribeAnswer::Accepted { .. }) {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use klamm_log::{Log, LogConfig};
-use klamm_replication::{Isolation, PartitionView, ReadFrom, Replica, RequestId, SubscriptionNumber};
+use klamm_replication::{Isolation, PartitionView, ProducerTable, ReadFrom, Replica, RequestId, SubscriptionNumber};
 use klamm_types::{ErrorCode, LeaderEpoch, Moment, NodeId, Offset, Timestamp, TopicPartition};
 use tokio::sync::Notify;
 
@@ -73,10 +73,11 @@ pub(crate) struct PendingProduce {
 }
 
 /// How a log is to be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum CutOrder {
     To(Offset),
-    RestartAt(Offset),
+    /// With what is known of the producers of the records below.
+    RestartAt(Offset, ProducerTable),
 }
 
 impl Hosted {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_log::{Log, RemoveJob};
-use klamm_replication::{Event, OpenedLog, Replica};
+use klamm_replication::{Event, OpenedLog, ProducerTable, Replica};
 use klamm_types::{LogStartOffset, Offset, TopicPartition};
 
 use super::carry::chain;
@@ -283,15 +283,16 @@ impl Worker {
 fn keep_last_producers(hosted: &Hosted, log: &mut Log) {
     let producers = hosted.replica.producers();
     let whole = producers.end() == log.log_end_offset() && log.failure().is_none();
-    if whole
-        && !producers.is_empty()
+    if whole {
+        write_snapshot(&hosted.name, log, producers);
+    }
+}
+
+fn write_snapshot(partition: &str, log: &mut Log, producers: &ProducerTable) {
+    if !producers.is_empty()
         && let Err(error) = log.write_producer_snapshot(producers.end(), &producers.encode())
     {
-        tracing::warn!(
-            partition = &*hosted.name,
-            error = chain(&error),
-            "writing a producer snapshot failed"
-        );
+        tracing::warn!(partition, error = chain(&error), "writing a producer snapshot failed");
     }
 }
 
@@ -300,15 +301,16 @@ fn cut(
     partition: TopicPartition,
     name: &str,
     (log, order): (&mut Log, CutOrder),
-) -> Result<klamm_replication::ProducerTable, CutError> {
+) -> Result<ProducerTable, CutError> {
     match order {
         CutOrder::To(to) => {
             shared.checkpoints.lower(partition, log.truncation_end(to)?)?;
             log.truncate_to(to)?;
         }
-        CutOrder::RestartAt(at) => {
+        CutOrder::RestartAt(at, producers) => {
             shared.checkpoints.lower(partition, Offset(0))?;
             log.truncate_fully_and_start_at(at)?;
+            write_snapshot(name, log, &producers);
         }
     }
     let (snapshot, replay) = log.producer_state()?;

@@ -412,5 +412,5 @@ fn refuse_unknown(pair: &crate::replica::followers::FollowerPair, partition: Top
     };
     pair.unsubscribed(partition, subscribe.subscription);
     pair.outbox(Lane::InSync)
-        .put(|queue| queue.push_answer(partition, to_answer(key, answer)));
+        .put(|queue| queue.push_answer(partition, to_answer(key, &answer)));
 }

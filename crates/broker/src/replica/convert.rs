@@ -8,7 +8,9 @@ use klamm_proto::replica::v1::{
     SubscriptionAnswer, Unsubscription, subscription_answer,
 };
 use klamm_record::{BatchError, Batches, CheckRules};
-use klamm_replication::{Acknowledge, Event, ReplicaBatches, Subscribe, SubscribeAnswer, SubscriptionNumber};
+use klamm_replication::{
+    Acknowledge, Event, ProducerTable, ReplicaBatches, SnapshotError, Subscribe, SubscribeAnswer, SubscriptionNumber,
+};
 use klamm_types::{
     BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionId, TopicId,
     TopicPartition,
@@ -23,6 +25,8 @@ pub enum MessageError {
     Empty,
     #[error("reading the unknown error code {code}")]
     ErrorCode { code: i32 },
+    #[error("reading what a leader knows of producers")]
+    Producers(#[source] SnapshotError),
     #[error("checking a batch of partition {partition}")]
     Batch {
         partition: TopicPartition,
@@ -132,7 +136,7 @@ pub fn from_unsubscription(message: &Unsubscription, follower: NodeId) -> Event 
 
 // ---- what a leader sends ----
 
-pub fn to_answer(key: SubscriptionKey, answer: SubscribeAnswer) -> SubscriptionAnswer {
+pub fn to_answer(key: SubscriptionKey, answer: &SubscribeAnswer) -> SubscriptionAnswer {
     use subscription_answer::Answer;
     let answer = match answer {
         SubscribeAnswer::Accepted {
@@ -146,8 +150,9 @@ pub fn to_answer(key: SubscriptionKey, answer: SubscribeAnswer) -> SubscriptionA
             epoch: epoch.0,
             end_offset: end_offset.0,
         }),
-        SubscribeAnswer::OutOfRange { log_start } => Answer::OutOfRange(OutOfRange {
+        SubscribeAnswer::OutOfRange { log_start, producers } => Answer::OutOfRange(OutOfRange {
             log_start_offset: log_start.0,
+            producers: producers.encode(),
         }),
         SubscribeAnswer::Refused { error, leader_epoch } => Answer::Refused(Refused {
             error: i32::from(error.code()),
@@ -176,6 +181,11 @@ pub fn from_answer(message: &SubscriptionAnswer, leader: NodeId) -> Result<Event
         },
         Answer::OutOfRange(range) => SubscribeAnswer::OutOfRange {
             log_start: LogStartOffset(range.log_start_offset),
+            // A peer of an older version tells of none.
+            producers: match range.producers.is_empty() {
+                true => ProducerTable::new(Offset(range.log_start_offset)),
+                false => ProducerTable::decode(&range.producers).map_err(MessageError::Producers)?,
+            },
         },
         Answer::Refused(refused) => SubscribeAnswer::Refused {
             error: i16::try_from(refused.error)

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::effect::{Alarm, Effect, Lane};
 use crate::event::{Acknowledge, PushFailure, Subscribe, SubscribeAnswer, SubscriptionNumber};
 use crate::log_state::LogState;
+use crate::producers::PRODUCERS_TOLD_MAX;
 
 /// What became of a subscription that names this leader's epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,8 +245,9 @@ fn change_lane(subscription: &mut Subscription, in_isr: bool, written: Offset) {
 /// Whether the follower's log is a beginning of the leader's (KIP-101, KIP-279, KIP-320).
 fn compare(log: &LogState, leader_epoch: LeaderEpoch, subscribe: &Subscribe) -> SubscribeAnswer {
     let next = subscribe.next_offset;
-    let out_of_range = SubscribeAnswer::OutOfRange {
+    let out_of_range = || SubscribeAnswer::OutOfRange {
         log_start: log.log_start,
+        producers: log.producers.below(log.log_start.into(), PRODUCERS_TOLD_MAX),
     };
     if subscribe.last_epoch > leader_epoch {
         return SubscribeAnswer::Refused {
@@ -254,7 +256,7 @@ fn compare(log: &LogState, leader_epoch: LeaderEpoch, subscribe: &Subscribe) -> 
         };
     }
     if next < log.log_start.into() {
-        return out_of_range;
+        return out_of_range();
     }
     let accepted = SubscribeAnswer::Accepted {
         high_watermark: log.high_watermark,
@@ -262,11 +264,11 @@ fn compare(log: &LogState, leader_epoch: LeaderEpoch, subscribe: &Subscribe) -> 
     };
     if subscribe.last_epoch == LeaderEpoch::NONE {
         // An empty log cannot differ; it can only begin where the leader has nothing.
-        return if next <= log.written { accepted } else { out_of_range };
+        return if next <= log.written { accepted } else { out_of_range() };
     }
     match log.epochs.end_of(subscribe.last_epoch, log.written) {
         // All that the leader has is newer: nothing of the follower's log can be compared, so nothing is kept.
-        None => out_of_range,
+        None => out_of_range(),
         Some(end) if end.epoch == subscribe.last_epoch && next <= end.end_offset => accepted,
         Some(_) if is_planted(Bug::SkipDivergenceCheck) && next <= log.written => accepted,
         Some(end) => SubscribeAnswer::Diverged {

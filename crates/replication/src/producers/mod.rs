@@ -19,6 +19,9 @@ pub use snapshot::SnapshotError;
 /// How many batches per producer are remembered; clients keep at most as many in flight.
 pub const BATCHES_REMEMBERED: usize = 5;
 
+/// Of how many producers of deleted records a log that begins anew is told: under a megabyte.
+pub(crate) const PRODUCERS_TOLD_MAX: usize = 4096;
+
 const PRODUCER_IDS_MAX: usize = 65_536;
 
 /// One batch in the log, as far as recognising its duplicate needs it.
@@ -204,6 +207,21 @@ impl ProducerTable {
             self.by_last_seen.pop_first();
             self.producers.remove(&producer);
         }
+    }
+
+    /// What is known of the records below `at`, for a log that begins there: of the producers heard of last, at most
+    /// `count`.
+    pub fn below(&self, at: Offset, count: usize) -> ProducerTable {
+        let mut table = ProducerTable::new(at);
+        table.producer_ids_max = self.producer_ids_max;
+        let newest_first = self.by_last_seen.iter().rev();
+        for (producer, mut entry) in newest_first.filter_map(|&(_, id)| Some((id, self.producers.get(&id)?.clone()))) {
+            entry.batches.retain(|batch| batch.last_offset < at);
+            if table.len() < count && !entry.batches.is_empty() {
+                table.put(producer, entry);
+            }
+        }
+        table
     }
 
     fn put(&mut self, producer: ProducerId, entry: ProducerEntry) {

@@ -148,3 +148,23 @@ proptest! {
         let _ = ProducerTable::decode(&bytes);
     }
 }
+
+#[test]
+fn a_log_that_begins_anew_is_told_of_what_lies_below() {
+    let mut table = ProducerTable::default();
+    for (number, (producer, sequence)) in [(7, 0), (8, 0), (7, 1), (9, 0), (7, 2)].into_iter().enumerate() {
+        let batch = batch(producer, 0, sequence, 1, number as i64);
+        table.replay(batch.header(), Timestamp(number as i64));
+    }
+    let below = table.below(Offset(3), 10);
+    assert_eq!(below.end(), Offset(3));
+    let of = |producer| below.get(ProducerId(producer)).map(|entry| entry.last_sequence());
+    assert_eq!([of(7), of(8), of(9)], [Some(Sequence(1)), Some(Sequence(0)), None]);
+    let one = table.below(Offset(3), 1);
+    assert_eq!(
+        one.iter().map(|(id, _)| id).collect::<Vec<_>>(),
+        [ProducerId(7)],
+        "heard of last"
+    );
+    assert_eq!(ProducerTable::decode(&below.encode()), Ok(below));
+}

@@ -11,6 +11,7 @@ use crate::event::Now;
 use crate::follower::Follower;
 use crate::leader::Leader;
 use crate::log_state::Cut;
+use crate::producers::PRODUCERS_TOLD_MAX;
 
 /// Damage and failed disks are reported so often until an image shows that it was heard.
 const REPORT_INTERVAL: Duration = Duration::from_millis(500);
@@ -154,11 +155,12 @@ impl Replica {
         if let Some(from) = self.damaged_from.filter(|_| !self.disk_failed && self.log.is_settled()) {
             let start = Offset::from(self.log.log_start);
             // Below the log start nothing can be cut away, and nothing is needed.
-            self.log.want_cut(if from > start {
-                Cut::To(from)
+            if from > start {
+                self.log.want_cut(Cut::To(from));
             } else {
-                Cut::RestartAt(start)
-            });
+                let producers = self.log.producers.below(start, PRODUCERS_TOLD_MAX);
+                self.log.want_restart(start, producers);
+            }
         }
     }
 }

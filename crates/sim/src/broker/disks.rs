@@ -3,7 +3,7 @@
 use klamm_invariants::core_orderings;
 use klamm_log::{AppendError, ChangeError, Log, Read, ReadError};
 use klamm_record::{Batch, CheckRules};
-use klamm_replication::Event;
+use klamm_replication::{Event, ProducerTable};
 use klamm_types::{HighWatermark, LogStartOffset, Offset};
 
 use super::hosted::{Here, rebuild_producers};
@@ -66,7 +66,7 @@ impl World {
         self.feed(here, event);
     }
 
-    pub(super) fn cut_done(&mut self, here: &mut Here<'_>, to: Offset, restart: bool) {
+    pub(super) fn cut_done(&mut self, here: &mut Here<'_>, to: Offset, restart: Option<Box<ProducerTable>>) {
         // A cut inside a batch takes the whole batch: the recovery point must lie at or below its beginning.
         let end = here.own.log.log_end_offset();
         let holding = if to < end {
@@ -81,11 +81,13 @@ impl World {
         files.high_watermark = files.high_watermark.min(to_batch.into());
         files.flushed = files.flushed.min(to);
         here.own.snapshot = None;
-        let cut = if restart {
+        let cut = if let Some(producers) = restart {
             files.recovery_point = Some(Offset(0));
             files.high_watermark = HighWatermark(0);
             files.log_start = to;
-            here.own.log.truncate_fully_and_start_at(to)
+            let log = &mut here.own.log;
+            let restarted = log.truncate_fully_and_start_at(to);
+            restarted.and_then(|()| log.write_producer_snapshot(producers.end(), &producers.encode()))
         } else {
             here.own.log.truncate_to(to).map(|_| ())
         };

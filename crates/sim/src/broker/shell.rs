@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use klamm_invariants::core_orderings;
-use klamm_replication::{Effect, Event, Now};
+use klamm_replication::{Effect, Event, Now, ProducerTable};
 use klamm_types::Offset;
 
 use super::describe;
@@ -74,8 +74,8 @@ impl World {
                 self.files(here.place()).unflushed_mark = false;
                 events.push_back(Event::UnflushedMarkRemoved);
             }
-            Effect::Truncate { to } => self.start_cut(here, to, false),
-            Effect::RestartLog { at } => self.start_cut(here, at, true),
+            Effect::Truncate { to } => self.start_cut(here, to, None),
+            Effect::RestartLog { at, producers } => self.start_cut(here, at, Some(Box::new(producers))),
             Effect::AdvanceLogStart { to } => {
                 let advanced = here.own.log.advance_log_start(to.into());
                 if advanced.is_ok() {
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    fn start_cut(&mut self, here: &mut Here<'_>, to: Offset, restart: bool) {
+    fn start_cut(&mut self, here: &mut Here<'_>, to: Offset, restart: Option<Box<ProducerTable>>) {
         self.counts.truncations += u64::from(to < here.own.log.log_end_offset());
         let at = self.now + self.disk_delay(here.broker, MS, 10 * MS);
         self.tell_replica(here.place(), at, AtReplica::CutDone { to, restart });

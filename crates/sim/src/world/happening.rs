@@ -2,7 +2,9 @@
 
 use klamm_coordinator::{Call, CallId, Reply};
 use klamm_record::Batch;
-use klamm_replication::{Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Lane, SubscriptionNumber};
+use klamm_replication::{
+    Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Lane, ProducerTable, SubscriptionNumber,
+};
 use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
 
 use super::network::{ConnectionId, Message, Side};
@@ -151,7 +153,8 @@ pub enum AtReplica {
     FlushDone,
     CutDone {
         to: Offset,
-        restart: bool,
+        /// For a log that begins anew: what it is told of producers.
+        restart: Option<Box<ProducerTable>>,
     },
     ReadDone(Box<PushWish>),
     AlterAnswer {

@@ -2,7 +2,7 @@
 
 use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
 
-use super::stage::{Stage, completions, failed, plain};
+use super::stage::{Stage, completions, failed, plain, restart};
 use crate::{
     Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, PushFailure, Role,
     SubscriptionNumber,
@@ -298,7 +298,7 @@ fn damage_below_the_log_start_is_left_behind_with_the_whole_log() {
         view.leader = Some(NodeId(2));
         view.isr.remove(&NodeId(1));
     });
-    assert_eq!(effects, [Effect::RestartLog { at: Offset(20) }]);
+    assert_eq!(effects, [restart(20)]);
     let effects = stage.step(Event::Truncated {
         log_start: LogStartOffset(20),
         log_end: Offset(20),

@@ -1,11 +1,11 @@
 //! A follower: comparing, cutting, appending, acknowledging, and dropping what is not meant for it.
 
 use klamm_record::Batch;
-use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
+use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, Timestamp};
 
-use super::stage::{Stage, plain, refused};
+use super::stage::{Stage, failed, plain, refused, restart, sequenced};
 use crate::{
-    Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, ReplicaBatches, Role,
+    Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, ReplicaBatches, Role,
     SubscribeAnswer, SubscriptionNumber,
 };
 
@@ -234,7 +234,7 @@ fn a_log_that_begins_behind_the_divergence_begins_anew() {
     };
     assert_eq!(
         effects,
-        [Effect::Raise(alarm), Effect::RestartLog { at: Offset(14) }],
+        [Effect::Raise(alarm), restart(14)],
         "the leader was elected with loss and ends before this log begins"
     );
     let effects = stage.step(Event::Truncated {
@@ -266,7 +266,7 @@ fn a_log_that_parts_at_its_own_start_begins_anew() {
             end_offset: Offset(51),
         },
     ));
-    assert_eq!(effects, [Effect::RestartLog { at: Offset(12) }]);
+    assert_eq!(effects, [restart(12)]);
 }
 
 /// Streams from broker 2 in epoch 5 with a log of which everything is deleted: records up to 12, of epoch 4.
@@ -297,7 +297,7 @@ fn an_empty_log_begins_with_the_batch_that_it_lies_in() {
     };
     assert_eq!(
         stage.step(Event::ReplicaBatches(pushed)),
-        [Effect::Raise(alarm), Effect::RestartLog { at: Offset(10) }]
+        [Effect::Raise(alarm), restart(10)]
     );
     let effects = stage.step(Event::Truncated {
         log_start: LogStartOffset(10),
@@ -314,7 +314,7 @@ fn an_empty_log_takes_no_older_epoch_than_its_deleted_records() {
     let older = message(number, 12, vec![batch(12, 1, 3)], 20);
     assert_eq!(
         stage.step(Event::ReplicaBatches(older)),
-        [Effect::RestartLog { at: Offset(12) }],
+        [restart(12)],
         "its files may still hold records of epoch 4, and nothing older may come behind them"
     );
 
@@ -336,11 +336,9 @@ fn a_log_that_the_leader_cannot_continue_begins_anew() {
     };
     let out_of_range = SubscribeAnswer::OutOfRange {
         log_start: LogStartOffset(50),
+        producers: ProducerTable::new(Offset(50)),
     };
-    assert_eq!(
-        stage.step(answered(number, out_of_range)),
-        [Effect::RestartLog { at: Offset(50) }]
-    );
+    assert_eq!(stage.step(answered(number, out_of_range)), [restart(50)]);
     let effects = stage.step(Event::Truncated {
         log_start: LogStartOffset(50),
         log_end: Offset(50),
@@ -451,4 +449,46 @@ fn the_leaders_log_start_is_followed() {
         log_start: LogStartOffset(3),
     });
     assert_eq!(stage.replica.log_start(), LogStartOffset(3));
+}
+
+/// Found by simulation: a producer was turned away here, its batches were written at another leader and deleted, and
+/// this log began behind them. For thirty seconds the producer's next batch counted as one that came too early.
+#[test]
+fn a_log_that_begins_anew_knows_the_producers_of_what_was_deleted() {
+    let mut stage = Stage::with_log(0, 0);
+    stage.produce(1, sequenced(0, 2), Acks::All);
+    let (number, ..) = subscribed(&stage.follow(2, 5));
+    let mut producers = ProducerTable::new(Offset(0));
+    producers.replay(
+        sequenced(0, 2).assigned(Offset(10), LeaderEpoch(4)).header(),
+        Timestamp(1),
+    );
+    producers.replay(
+        sequenced(2, 3).assigned(Offset(12), LeaderEpoch(4)).header(),
+        Timestamp(1),
+    );
+    let told = producers.below(Offset(12), 10);
+    let answer = SubscribeAnswer::OutOfRange {
+        log_start: LogStartOffset(12),
+        producers: told.clone(),
+    };
+    let wanted = Effect::RestartLog {
+        at: Offset(12),
+        producers: told.clone(),
+    };
+    assert_eq!(stage.step(answered(number, answer)), [wanted]);
+    stage.step(Event::Truncated {
+        log_start: LogStartOffset(12),
+        log_end: Offset(12),
+        producers: Box::new(told),
+    });
+    stage.lead(6);
+    let early = failed(2, ErrorCode::OutOfOrderSequenceNumber, -1, 12);
+    assert_eq!(
+        stage.produce(2, sequenced(5, 1), Acks::All),
+        [early],
+        "2 to 4 are missing"
+    );
+    let effects = stage.produce(3, sequenced(2, 3), Acks::All);
+    assert!(matches!(effects[..], [Effect::Append { .. }]), "{effects:?}");
 }

@@ -1,8 +1,10 @@
 //! The in-sync replicas: joining, leaving, proposals that are not settled, and comparing logs.
 
-use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionEpoch};
+use klamm_types::{
+    BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionEpoch, Timestamp,
+};
 
-use super::stage::{Stage, accepted, answer, completions, plain, refused};
+use super::stage::{Stage, accepted, answer, completions, plain, refused, sequenced};
 use crate::{
     Acks, Alarm, AlterAttempt, AlterOutcome, AlterPartition, Effect, Event, ReplaceReason, SubscribeAnswer,
     SubscriptionNumber,
@@ -306,6 +308,15 @@ fn a_subscription_of_a_newer_epoch_waits_for_the_leadership() {
 
 #[test]
 fn logs_are_compared_by_epochs() {
+    let mut producers = crate::ProducerTable::new(Offset(0));
+    producers.replay(
+        sequenced(0, 2).assigned(Offset(2), LeaderEpoch(2)).header(),
+        Timestamp(1),
+    );
+    producers.replay(
+        sequenced(2, 1).assigned(Offset(29), LeaderEpoch(7)).header(),
+        Timestamp(1),
+    );
     let mut stage = Stage::open(crate::OpenedLog {
         log_start: LogStartOffset(5),
         log_end: Offset(30),
@@ -313,35 +324,38 @@ fn logs_are_compared_by_epochs() {
         epochs: [(2, 5), (4, 10), (7, 20)]
             .map(|(epoch, start)| (LeaderEpoch(epoch), Offset(start)))
             .to_vec(),
-        producers: crate::ProducerTable::new(Offset(30)),
+        producers,
         high_watermark: HighWatermark(5),
         unflushed_mark: false,
         damaged_from: None,
     });
     stage.lead(9);
+    let told = stage.replica.producers().below(Offset(5), 10);
+    assert_eq!(told.len(), 1, "of the producer whose records were deleted");
     let diverged = |epoch, end| SubscribeAnswer::Diverged {
         epoch: LeaderEpoch(epoch),
         end_offset: Offset(end),
     };
-    let out_of_range = SubscribeAnswer::OutOfRange {
+    let out_of_range = || SubscribeAnswer::OutOfRange {
         log_start: LogStartOffset(5),
+        producers: told.clone(),
     };
-    let accepted = SubscribeAnswer::Accepted {
+    let accepted = || SubscribeAnswer::Accepted {
         high_watermark: HighWatermark(5),
         log_start: LogStartOffset(5),
     };
     let cases = [
-        (30, 7, accepted),
-        (20, 4, accepted),
-        (15, 4, accepted),
+        (30, 7, accepted()),
+        (20, 4, accepted()),
+        (15, 4, accepted()),
         (21, 4, diverged(4, 20)),
         (25, 6, diverged(4, 20)),
         (12, 3, diverged(2, 10)),
-        (9, 1, out_of_range),
-        (4, 2, out_of_range),
+        (9, 1, out_of_range()),
+        (4, 2, out_of_range()),
         (31, 7, diverged(7, 30)),
-        (5, -1, accepted),
-        (31, -1, out_of_range),
+        (5, -1, accepted()),
+        (31, -1, out_of_range()),
     ];
     for (index, (next, last_epoch, expected)) in cases.into_iter().enumerate() {
         let number = index as u64 + 1;

@@ -24,6 +24,7 @@ fn answer_for(kind: u8, first: u8, second: u8) -> SubscribeAnswer {
         },
         2 => SubscribeAnswer::OutOfRange {
             log_start: LogStartOffset(i64::from(first)),
+            producers: ProducerTable::new(Offset(i64::from(first))),
         },
         _ => SubscribeAnswer::Refused {
             error: klamm_types::ErrorCode::NotLeaderOrFollower,
@@ -46,10 +47,10 @@ fn answer_effects(stage: &mut Stage, effects: Vec<Effect>, luck: u8) -> Vec<Effe
                 log_end: to,
                 producers: Box::new(ProducerTable::new(to)),
             },
-            Effect::RestartLog { at } => Event::Truncated {
+            Effect::RestartLog { at, producers } => Event::Truncated {
                 log_start: LogStartOffset(at.0),
                 log_end: at,
-                producers: Box::new(ProducerTable::new(at)),
+                producers: Box::new(producers),
             },
             Effect::Push {
                 follower,

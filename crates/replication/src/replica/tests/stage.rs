@@ -295,6 +295,14 @@ pub fn accepted(high_watermark: i64) -> SubscribeAnswer {
     }
 }
 
+/// A log that begins anew and is told of no producers.
+pub fn restart(at: i64) -> Effect {
+    Effect::RestartLog {
+        at: Offset(at),
+        producers: crate::ProducerTable::new(Offset(at)),
+    }
+}
+
 pub fn refused(error: ErrorCode, epoch: i32) -> SubscribeAnswer {
     SubscribeAnswer::Refused {
         error,
