@@ -30,7 +30,7 @@ pub use event::{
     Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Event, FlushId, Isolation, Now, Origin, Produce,
     PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer, SubscriptionNumber,
 };
-pub use producers::ProducerTable;
+pub use producers::{ProducerTable, SnapshotError};
 pub use queries::{LatestOffset, ReadFrom};
 pub use replica::Replica;
 pub use view::{BrokerState, BrokerView, Durability, Limits, OpenedLog, PartitionView, Settings};
