@@ -7,11 +7,17 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from conftest import LINES
 
 
+async def appears(admin, topic):
+    """Any broker may be asked; all hear of a new topic in a moment."""
+    while topic not in await admin.list_topics():
+        await asyncio.sleep(0.01)
+
+
 async def create(bootstrap, topic):
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 3)])
-    assert topic in await admin.list_topics()
+    await asyncio.wait_for(appears(admin, topic), 10)
     await admin.close()
 
 
