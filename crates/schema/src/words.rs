@@ -3,6 +3,8 @@
 use klamm_types::{NodeId, Uuid};
 use prost::bytes::Bytes;
 
+use crate::requests::controller_request::Request;
+
 /// A field that cannot be what its name says.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("reading the field {field}: {length} bytes instead of the 16 of an id")]
@@ -26,6 +28,17 @@ pub fn id_bytes(id: &[u8; 16]) -> Bytes {
 
 pub fn node_ids(ids: &[i32]) -> Vec<NodeId> {
     ids.iter().map(|&id| NodeId(id)).collect()
+}
+
+impl Request {
+    /// For another attempt, when nobody knows what became of the one before: what it wanted may be there already.
+    pub fn tell_again(&mut self) {
+        match self {
+            Request::DeleteTopics(request) => request.again = true,
+            Request::CreatePartitions(request) => request.again = true,
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

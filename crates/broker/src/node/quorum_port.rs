@@ -22,7 +22,7 @@ pub(crate) struct QuorumPort(pub ControllerClient);
 impl Controllers for QuorumPort {
     fn submit(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Result<Decided, RequestError>> {
         let client = self.0.clone();
-        let request = repeatable(request);
+        let mut request = repeatable(request);
         async move {
             let until = Instant::now() + timeout;
             loop {
@@ -35,6 +35,7 @@ impl Controllers for QuorumPort {
                     // Unknown whether it happened.
                     Err(error) if error.code == ErrorCode::RequestTimedOut && Instant::now() + RETRY_PAUSE < until => {
                         tokio::time::sleep(RETRY_PAUSE).await;
+                        request.tell_again();
                     }
                     other => return other,
                 }

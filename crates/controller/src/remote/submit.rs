@@ -41,7 +41,7 @@ impl SubmitError {
 impl ControllerClient {
     /// The active controller's reply. One of REQUEST_TIMED_OUT means that the outcome is unknown; the request may be
     /// repeated. A request whose connection broke is repeated here.
-    pub async fn submit(&self, request: Request, deadline: Duration) -> Result<ControllerReply, SubmitError> {
+    pub async fn submit(&self, mut request: Request, deadline: Duration) -> Result<ControllerReply, SubmitError> {
         let until = Instant::now() + deadline;
         let mut last = String::from("no controllers are known");
         loop {
@@ -87,6 +87,7 @@ impl ControllerClient {
                     Err(status) => {
                         last = format!("node {node}: {status}");
                         self.not_active(node);
+                        request.tell_again();
                     }
                 }
             }

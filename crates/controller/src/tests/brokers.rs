@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use klamm_schema::requests::controller_reply::Reply;
 use klamm_schema::requests::controller_request::Request;
-use klamm_schema::requests::{CreatableTopic, CreateTopicsRequest};
-use klamm_types::NodeId;
+use klamm_schema::requests::{CreatableTopic, CreateTopicsRequest, DeletableTopic, DeleteTopicsRequest};
+use klamm_types::{ErrorCode, NodeId};
 
-use super::harness::{Cluster, TestBroker};
+use super::harness::{Cluster, LIMIT, TestBroker};
 
 /// Waits until the active controller's image says so.
 pub fn wait_for_fence(cluster: &Cluster, broker: i32, fenced: bool) {
@@ -82,4 +82,32 @@ fn sessions_follow_the_active_controller() {
     wait_for_fence(&cluster, 11, false);
     broker.kill();
     wait_for_fence(&cluster, 11, true);
+}
+
+/// What became of the first attempt is unknown: it may have deleted the topic.
+#[test]
+fn a_request_that_is_sent_again_says_so() {
+    let mut cluster = Cluster::started(3);
+    let client = cluster.client();
+    let delete = |cluster: &Cluster| {
+        let request = DeleteTopicsRequest {
+            topics: vec![DeletableTopic {
+                name: Some("gone".into()),
+                topic_id: None,
+            }],
+            again: false,
+        };
+        let reply = cluster
+            .runtime
+            .block_on(client.submit(Request::DeleteTopics(request), LIMIT));
+        match reply.unwrap().reply {
+            Some(Reply::DeleteTopics(reply)) => ErrorCode::from_code(reply.topics[0].error_code as i16),
+            other => panic!("no reply about topics: {other:?}"),
+        }
+    };
+    assert_eq!(delete(&cluster), Some(ErrorCode::UnknownTopicOrPartition));
+    let leader = cluster.wait_for_leader();
+    cluster.kill(leader);
+    assert_eq!(delete(&cluster), Some(ErrorCode::None));
+    assert_eq!(delete(&cluster), Some(ErrorCode::UnknownTopicOrPartition));
 }

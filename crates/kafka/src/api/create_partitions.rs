@@ -88,5 +88,6 @@ fn translated(client: &Client, asked: &CreatePartitionsRequest<'_>) -> requests:
     requests::CreatePartitionsRequest {
         topics: topics.collect(),
         validate_only: asked.validate_only,
+        again: false,
     }
 }

@@ -89,6 +89,7 @@ async fn submit(
     });
     let request = controller_request::Request::DeleteTopics(requests::DeleteTopicsRequest {
         topics: topics.collect(),
+        again: false,
     });
     match controller::submit(client, request, timeout).await? {
         controller_reply::Reply::DeleteTopics(reply) => Ok(reply),

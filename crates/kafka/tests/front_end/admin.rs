@@ -272,6 +272,7 @@ async fn topics_are_deleted_by_name() {
         };
         let expected = requests::DeleteTopicsRequest {
             topics: vec![topic("t"), topic("u")],
+            again: false,
         };
         let submitted = front.fake.with(|state| state.submitted.pop()).unwrap();
         assert_eq!(
@@ -334,6 +335,7 @@ async fn topics_are_deleted_by_name_or_id_but_not_both() {
     };
     let expected = requests::DeleteTopicsRequest {
         topics: vec![by_id(1), by_id(2)],
+        again: false,
     };
     let submitted = front.fake.with(|state| state.submitted.pop()).unwrap().0;
     assert_eq!(submitted, request::Request::DeleteTopics(expected));

@@ -73,7 +73,7 @@ async fn assignments_are_those_of_the_new_partitions() {
     ];
     let expected = requests::CreatePartitionsRequest {
         topics,
-        validate_only: false,
+        ..Default::default()
     };
     let submitted = front.fake.with(|state| state.submitted.pop()).unwrap();
     assert_eq!(

@@ -27,7 +27,7 @@ pub(super) fn create_partitions(overlay: &mut Overlay, request: &CreatePartition
             continue;
         }
         let outcome = if count.get(topic.name.as_str()) == Some(&1) {
-            add(overlay, topic, &mut left)
+            add(overlay, topic, &mut left, request.again)
         } else {
             Err(Refusal::new(
                 ErrorCode::InvalidRequest,
@@ -44,12 +44,15 @@ pub(super) fn create_partitions(overlay: &mut Overlay, request: &CreatePartition
     CreatePartitionsReply { results }
 }
 
-fn add(overlay: &mut Overlay, asked: &CreatePartitionsTopic, left: &mut i32) -> Result<(), Refusal> {
+fn add(overlay: &mut Overlay, asked: &CreatePartitionsTopic, left: &mut i32, again: bool) -> Result<(), Refusal> {
     let topic = overlay.image().topic_by_name(&asked.name);
     let topic = topic.ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, ""))?;
     let existing: Vec<Vec<NodeId>> = topic.partitions.iter().map(|state| state.replicas.clone()).collect();
     let id = topic.id;
     let first = i32::try_from(existing.len()).unwrap_or(i32::MAX);
+    if again && asked.count == first {
+        return Ok(());
+    }
     let added = asked
         .count
         .checked_sub(first)

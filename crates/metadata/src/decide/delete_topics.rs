@@ -45,6 +45,11 @@ pub(super) fn delete_topics(overlay: &mut Overlay, request: &DeleteTopicsRequest
             overlay.write(Record::RemoveTopic(RemoveTopic { topic_id }));
             Ok(())
         });
+        let gone = |refusal: &Refusal| {
+            let unknown = [ErrorCode::UnknownTopicOrPartition, ErrorCode::UnknownTopicId];
+            request.again && unknown.contains(&refusal.code)
+        };
+        let outcome = outcome.or_else(|refusal| if gone(&refusal) { Ok(()) } else { Err(refusal) });
         let (error_code, error_message) = error_fields(&outcome);
         topics.push(DeletableTopicResult {
             name: topic

@@ -44,14 +44,17 @@ fn topics_are_deleted_by_name_or_id() {
         by_name("a b"),
         by_id(unknown),
     ];
-    let Reply::DeleteTopics(reply) = world.request(Request::DeleteTopics(r::DeleteTopicsRequest { topics })) else {
-        panic!("another reply");
+    let delete = |world: &mut World, topics: Vec<r::DeletableTopic>, again: bool| {
+        let request = r::DeleteTopicsRequest { topics, again };
+        let Reply::DeleteTopics(reply) = world.request(Request::DeleteTopics(request)) else {
+            panic!("another reply");
+        };
+        let results = reply.topics.into_iter();
+        let results = results.map(|topic| (topic.name, name(topic.error_code)));
+        results.collect::<Vec<_>>()
     };
-    let results: Vec<(Option<&str>, &str)> = reply
-        .topics
-        .iter()
-        .map(|topic| (topic.name.as_deref(), name(topic.error_code)))
-        .collect();
+    let results = delete(&mut world, topics, false);
+    let results: Vec<_> = results.iter().map(|(name, error)| (name.as_deref(), *error)).collect();
     assert_eq!(
         results,
         [
@@ -68,17 +71,20 @@ fn topics_are_deleted_by_name_or_id() {
     );
     let left: Vec<&str> = world.image.topic_ids().keys().map(AsRef::as_ref).collect();
     assert_eq!(left, ["c", "d"]);
+    let gone = vec![by_name("a"), by_id(b.clone()), r::DeletableTopic::default()];
+    let results = delete(&mut world, gone, true);
+    let errors: Vec<&str> = results.iter().map(|(_, error)| *error).collect();
+    assert_eq!(
+        errors,
+        ["NONE", "NONE", "INVALID_REQUEST"],
+        "the answer to the first attempt was lost"
+    );
     assert_eq!(world.image.configs().len(), 2, "settings go with their topics");
     world.run("create b partitions=1 rf=1");
     assert_ne!(id(&world, "b"), b, "a topic created again has another id");
     world.run("set cluster delete.topic.enable=false");
-    let request = r::DeleteTopicsRequest {
-        topics: vec![by_name("b")],
-    };
-    let Reply::DeleteTopics(reply) = world.request(Request::DeleteTopics(request)) else {
-        panic!("another reply");
-    };
-    assert_eq!(name(reply.topics[0].error_code), "TOPIC_DELETION_DISABLED");
+    let results = delete(&mut world, vec![by_name("b")], false);
+    assert_eq!(results[0].1, "TOPIC_DELETION_DISABLED");
 }
 
 #[test]
@@ -98,6 +104,7 @@ fn partitions_are_added() {
                 assignments: assignments.collect(),
             }],
             validate_only,
+            ..Default::default()
         };
         match world.request(Request::CreatePartitions(request)) {
             Reply::CreatePartitions(reply) => name(reply.results[0].error_code),
@@ -141,6 +148,32 @@ fn partitions_are_added() {
             .all(|state| state.leader_epoch.0 == 0 && state.replicas.len() == 2)
     );
     assert_eq!(after.len(), 6);
+}
+
+#[test]
+fn partitions_that_an_earlier_attempt_has_added_are_no_error() {
+    let mut world = World::with_brokers(3);
+    world.run("create t partitions=6 rf=2");
+    for (count, expected) in [(6, "NONE"), (5, "INVALID_PARTITIONS"), (7, "NONE")] {
+        let request = r::CreatePartitionsRequest {
+            topics: vec![r::CreatePartitionsTopic {
+                name: "t".into(),
+                count,
+                assignments: Vec::new(),
+            }],
+            again: true,
+            ..Default::default()
+        };
+        let Reply::CreatePartitions(reply) = world.request(Request::CreatePartitions(request)) else {
+            panic!("another reply");
+        };
+        assert_eq!(
+            name(reply.results[0].error_code),
+            expected,
+            "{count}, when the answer to the first attempt was lost"
+        );
+    }
+    assert_eq!(world.image.topic_by_name("t").unwrap().partitions.len(), 7);
 }
 
 #[test]
