@@ -27,7 +27,7 @@ use crate::plan::{REPLICAS, Setup};
 
 pub use messages::{Registration, ReplicaReport, elect_preferred, set_topic};
 pub use quorum::AtController;
-pub use sessions::Session;
+pub use sessions::{BEAT, Session};
 
 use requests::Pending;
 

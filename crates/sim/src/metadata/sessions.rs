@@ -10,7 +10,7 @@ use crate::plan::{MS, Time};
 use crate::world::{AtProcess, CONTROLLER, World};
 
 /// How often a broker tells that it lives.
-const BEAT: Time = 20 * MS;
+pub const BEAT: Time = 20 * MS;
 /// How long an address is dialled; a tenth of what it is in a broker, as all times here.
 const PROBE_TIME: Time = 15 * MS;
 
@@ -46,11 +46,13 @@ impl World {
                     heartbeat,
                 };
                 if !lost && self.reaches(index, CONTROLLER) {
+                    self.heard_at[index] = self.now;
                     self.send_to_controller(session.node, event);
                 }
             }
             None => {
                 if !lost && self.is_link_up(index, CONTROLLER) {
+                    self.heard_at[index] = self.now;
                     self.open_session(index, process);
                 }
             }

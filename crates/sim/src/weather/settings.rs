@@ -8,7 +8,7 @@ use klamm_metadata::image::Resource;
 use klamm_types::Offset;
 
 use crate::chance::Chance;
-use crate::metadata::{TOPIC, set_topic};
+use crate::metadata::{BEAT, TOPIC, set_topic};
 use crate::plan::MS;
 use crate::world::{CONTROLLER, World};
 
@@ -105,7 +105,9 @@ impl World {
     /// Whether nothing is under way that takes a broker out of an ISR.
     pub(super) fn is_safe(&self, index: usize) -> bool {
         let broker = &self.brokers[index];
-        let is_heard = self.is_link_up(index, CONTROLLER) && self.sessions[index].is_some();
+        // A broker whose heartbeats were lost for a while may be fenced the next moment.
+        let is_fresh = self.now <= self.heard_at[index] + 3 * BEAT;
+        let is_heard = self.is_link_up(index, CONTROLLER) && self.sessions[index].is_some() && is_fresh;
         let is_trusted = self.now >= self.held_until[index] + 40 * MS;
         !broker.paused && is_heard && is_trusted && self.controller.image().is_alive(broker.node)
     }

@@ -61,6 +61,8 @@ pub struct World {
     pub sessions: Vec<Option<Session>>,
     /// Until then a broker is not heard of, though it lives.
     pub held_until: Vec<Time>,
+    /// When the broker last sent a heartbeat that was not lost.
+    pub heard_at: Vec<Time>,
     /// What each broker asks of the controller between these two arrives after the second.
     pub held_up: Vec<(Time, Time)>,
     /// Until then nothing goes wrong by chance.
@@ -157,6 +159,7 @@ impl World {
             brokers,
             sessions: vec![None; count],
             held_until: vec![0; count],
+            heard_at: vec![0; count],
             held_up: vec![(0, 0); count],
             quiet_until: 0,
             slow_until: vec![0; count],
