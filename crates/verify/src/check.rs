@@ -40,6 +40,20 @@ impl Verdict {
         self.lost + self.doubled + self.reordered + self.inconsistent == 0
     }
 
+    /// Takes what is lost as it should be, if it is exactly so much.
+    ///
+    /// # Errors
+    /// How much is lost instead.
+    pub fn forgive(&mut self, lost: u64) -> Result<(), u64> {
+        if self.lost != lost {
+            return Err(self.lost);
+        }
+        self.lost = 0;
+        let is_loss = |anomaly: &Anomaly| matches!(anomaly.kind(), Kind::LostWrite | Kind::Unseen);
+        self.examples.retain(|anomaly| !is_loss(anomaly));
+        Ok(())
+    }
+
     fn count(&mut self, findings: &Findings) {
         for (&kind, &count) in findings.counts() {
             *match kind {
@@ -146,6 +160,21 @@ mod tests {
             let late = number == 2;
             assert_eq!(only(&history).kind(), if late { Kind::Unseen } else { Kind::LostWrite });
         }
+    }
+
+    #[test]
+    fn only_what_is_lost_is_forgiven_and_only_all_of_it() {
+        let mut history = good();
+        reads(&mut history).remove(1);
+        let mut verdict = check(&history);
+        assert_eq!(
+            (verdict.forgive(0), verdict.forgive(2), verdict.is_good()),
+            (Err(1), Err(1), false)
+        );
+        assert_eq!(
+            (verdict.forgive(1), verdict.is_good(), verdict.examples.len()),
+            (Ok(()), true, 0)
+        );
     }
 
     #[test]

@@ -33,4 +33,4 @@ pub use outage::{Outage, Outages};
 pub use report::{Description, Report, Unavailability, to_html};
 pub use timeline::{Bucket, Timeline};
 pub use value::Value;
-pub use workload::{Live, Load, Progress, Recorder, Run, Workload, WorkloadError};
+pub use workload::{Live, Load, Progress, Recorder, Run, WhenCut, Workload, WorkloadError};

@@ -65,7 +65,11 @@ impl Monitor {
                 Reader::Partition(_) => self.timeline.at(at).read += 1,
                 Reader::Member(_) => self.timeline.at(at).read_by_group += 1,
             },
-            Event::Settled { .. } | Event::Assigned { .. } | Event::Revoked { .. } | Event::Committed { .. } => {}
+            Event::Settled { .. }
+            | Event::Cut { .. }
+            | Event::Assigned { .. }
+            | Event::Revoked { .. }
+            | Event::Committed { .. } => {}
         }
         self.judge.step(partition, event);
     }

@@ -52,6 +52,15 @@ impl Group {
         self.committed = self.committed.max(offset);
     }
 
+    /// The log ends at this offset from now on, and so does what was read and committed of it.
+    pub fn cut(&mut self, offset: i64) {
+        (self.frontier, self.committed) = (self.frontier.min(offset), self.committed.min(offset));
+        for member in self.members.values_mut() {
+            member.committed = member.committed.min(offset);
+            member.next = member.next.map(|next| next.min(offset));
+        }
+    }
+
     pub fn read(&mut self, member: u32, offset: i64) -> Step {
         let committed = self.committed;
         let member = self.members.entry(member).or_insert(Member { committed, next: None });

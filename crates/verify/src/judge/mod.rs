@@ -47,6 +47,11 @@ pub enum Event {
         offset: i64,
         value: Option<Value>,
     },
+    /// A reader was told that the log was cut: nothing of what stood at this offset or later counts as read, and readers go
+    /// on from there. What was acknowledged there is lost unless it is read again.
+    Cut {
+        offset: i64,
+    },
     /// A member of the group has the partition from now on.
     Assigned {
         member: u32,

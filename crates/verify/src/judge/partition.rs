@@ -68,6 +68,7 @@ impl Partition {
                 self.advanced(reader, offset, findings, totals);
                 self.fold(findings);
             }
+            Event::Cut { offset } => self.cut(offset, totals),
             Event::Assigned { member } => self.of_group(|group| group.assigned(member)),
             Event::Revoked { member } => self.of_group(|group| group.revoked(member)),
             Event::Committed { offset } => {
@@ -193,6 +194,22 @@ impl Partition {
         {
             sends.contradicted(value.number, offset);
         }
+    }
+
+    /// The log ends at this offset from now on. What has left the window can be judged no more.
+    fn cut(&mut self, offset: i64, totals: &mut Totals) {
+        for (offset, value) in self.log.split_off(&offset) {
+            let sends = value.and_then(|value| Some((value.number, self.producers.get_mut(&value.producer)?)));
+            let is_kept = sends.is_some_and(|(number, sends)| sends.cut(number, offset));
+            totals.unchecked += u64::from(value.is_some() && !is_kept);
+        }
+        totals.unchecked += u64::try_from(self.base.min(self.end) - offset).unwrap_or(0);
+        (self.base, self.end) = (self.base.min(offset), self.end.min(offset));
+        for next in self.readers.values_mut().flatten() {
+            *next = offset.min(*next);
+        }
+        self.skips.retain(|skip| skip.to <= offset);
+        self.of_group(|group| group.cut(offset));
     }
 
     /// A reader moved on to this offset.

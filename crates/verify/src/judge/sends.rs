@@ -130,6 +130,16 @@ impl Sends {
         }
     }
 
+    /// The log was cut, and the value stands where it was read no more. Whether the send is still kept.
+    pub fn cut(&mut self, number: u64, offset: i64) -> bool {
+        let entry = self.open.get_mut(&number).filter(|entry| entry.place == Some(offset));
+        let is_kept = entry.is_some();
+        if let Some(entry) = entry {
+            (entry.place, entry.passed) = (None, false);
+        }
+        is_kept
+    }
+
     /// The value's offset leaves the window; offsets leave in order. The number of a later send that left before it.
     pub fn passed(&mut self, number: u64, offset: i64) -> Option<u64> {
         let entry = self.open.get_mut(&number)?;

@@ -1,5 +1,6 @@
 //! Every anomaly, planted in a run that is good without it.
 
+mod cut;
 mod group;
 mod memory;
 mod random;

@@ -25,6 +25,15 @@ pub use run::Run;
 use crate::history::History;
 use recorder::HistoryRecorder;
 
+/// A log that was cut: nobody's fault only where an operator or a loss of power has done it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenCut {
+    /// They read on from where it was cut, and what differs is found.
+    ReadOn,
+    /// They tell ([`Event::Cut`](crate::Event::Cut)) and read on from where it was cut; what is missing is found.
+    Tell,
+}
+
 /// What a run consists of. The defaults are the load that all published figures name.
 #[derive(Clone, Debug)]
 pub struct Load {
@@ -48,6 +57,10 @@ pub struct Load {
     pub rejoin_interval: Option<Duration>,
     /// How long the cluster may take to answer what is asked besides: the topic, its offsets.
     pub api_timeout: Duration,
+    /// How long one request may take.
+    pub request_timeout: Duration,
+    /// What the readers do when they hear that the log was cut below what they have read.
+    pub when_cut: WhenCut,
 }
 
 impl Load {
@@ -67,6 +80,8 @@ impl Load {
             group_protocol: GroupProtocol::Classic,
             rejoin_interval: None,
             api_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(30),
+            when_cut: WhenCut::ReadOn,
         }
     }
 }

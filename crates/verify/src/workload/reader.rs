@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use klamm_client::{Client, ConsumerConfig, OffsetReset, Start, TopicPartition};
+use klamm_client::{Client, ConsumeError, ConsumerConfig, OffsetReset, Start, TopicPartition};
 use klamm_types::PartitionId;
 use tokio::time::{Instant, sleep};
 
-use super::WorkloadError;
 use super::run::{Ends, Shared};
+use super::{WhenCut, WorkloadError};
 use crate::anomaly::Reader;
 use crate::judge::Event;
 use crate::value::Value;
@@ -28,9 +28,12 @@ pub(super) struct Task {
 
 impl Task {
     pub async fn run(mut self) -> Result<(), WorkloadError> {
-        // A log that was cut is read on from there, and what differs is found.
+        let when_cut = self.shared.load.when_cut;
         let mut consumer = self.client.consumer(ConsumerConfig {
-            offset_reset: OffsetReset::Earliest,
+            offset_reset: match when_cut {
+                WhenCut::ReadOn => OffsetReset::Earliest,
+                WhenCut::Tell => OffsetReset::Error,
+            },
             ..ConsumerConfig::default()
         });
         let partition = self.partition.0;
@@ -40,7 +43,9 @@ impl Task {
         let (mut deadline, mut reason) = (None, String::new());
         loop {
             let end = self.end();
-            if end.is_some_and(|end| next >= end) {
+            // Beyond the end is who has not heard yet that the log was cut.
+            let is_there = |end| next == end || (next > end && when_cut == WhenCut::ReadOn);
+            if end.is_some_and(is_there) {
                 return Ok(());
             }
             if let Some(end) = end {
@@ -63,6 +68,14 @@ impl Task {
                         let value = record.value.as_deref().and_then(Value::decode);
                         self.shared.note(partition, Event::Read { reader, offset, value });
                     },
+                    Err(ConsumeError::Truncated { partition: cut, divergence: Some(offset), .. })
+                        if when_cut == WhenCut::Tell =>
+                    {
+                        next = offset.0;
+                        self.shared.note(partition, Event::Cut { offset: next });
+                        // Only a partition that is not assigned cannot be sought in.
+                        let _ = consumer.seek(&cut, Start::Offset(offset));
+                    }
                     Err(error) => {
                         reason = error.to_string();
                         sleep(PAUSE).await;

@@ -181,6 +181,7 @@ async fn connect(load: &Load) -> Result<Client, MetadataError> {
         auto_create_topics: false,
         connect_timeout: Duration::from_secs(1),
         api_timeout: load.api_timeout,
+        request_timeout: load.request_timeout,
         ..ClientConfig::new(&load.bootstrap)
     };
     Client::connect(config).await
