@@ -77,6 +77,7 @@ impl Asker {
                 self.fill(&topic, "new").await
             }
             Ask::ChangedTopic => self.change(topic).await,
+            Ask::UncleanElection => self.elect_unclean(NodeId(victim)).await,
             Ask::RemovedVoter => {
                 let quorum = admin.describe_quorum().await?;
                 let voter = quorum.voters.iter().find(|voter| voter.node.0 == victim);
@@ -115,6 +116,38 @@ impl Asker {
                 return Err(anyhow::Error::new(error).context("changing a topic's settings"));
             }
         }
+        Ok(())
+    }
+
+    /// An operator's word for the load's topic, given and taken back, as the pages on operation say.
+    async fn elect_unclean(&self, victim: NodeId) -> anyhow::Result<()> {
+        let admin = self.client.admin();
+        let resource = ConfigResource::Topic(self.name.clone());
+        let name = || "unclean.leader.election.enable".to_owned();
+        let before = admin.describe_topic(&self.name).await?;
+        let led = before.partitions.iter().filter(|one| one.leader.is_some()).count();
+        ensure!(led == 0, "{led} partitions have a leader: nobody had to be chosen");
+        let value = "true".to_owned();
+        admin
+            .alter_configs(&resource, &[AlterConfig::Set { name: name(), value }])
+            .await
+            .context("allowing an unclean election")?;
+        let elected = async {
+            loop {
+                let now = admin.describe_topic(&self.name).await?;
+                if now.partitions.iter().all(|one| one.leader == Some(victim)) {
+                    return anyhow::Ok(());
+                }
+                sleep(PAUSE).await;
+            }
+        };
+        timeout(PATIENCE, elected)
+            .await
+            .context("the victim was not elected")??;
+        admin
+            .alter_configs(&resource, &[AlterConfig::Delete { name: name() }])
+            .await
+            .context("taking it back")?;
         Ok(())
     }
 

@@ -81,6 +81,11 @@ impl Cluster {
         self.own()?.grpc(node)
     }
 
+    /// Where a node serves HTTP.
+    pub fn http(&self, node: i32) -> anyhow::Result<String> {
+        self.own()?.http(node)
+    }
+
     fn own(&self) -> anyhow::Result<&Fleet> {
         match self {
             Cluster::Own(fleet) => Ok(fleet),

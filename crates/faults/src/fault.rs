@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use klamm_client::GroupProtocol;
+
 use crate::harm::Harm;
 
 /// Whom a fault hits, found out just before it strikes.
@@ -90,6 +92,17 @@ pub enum Trouble {
     StalledSync(Duration),
 }
 
+/// What may be missing afterwards of what was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    Nothing,
+    /// All that was acknowledged beyond the end of the log that an operator chose, and nothing else; whoever has read it is
+    /// told.
+    BeyondChosen,
+    /// The end of each partition, as far as it was acknowledged within so long before the power failed; the metadata tell.
+    Newest(Duration),
+}
+
 /// One thing that is done, or waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -133,8 +146,40 @@ pub enum Step {
     Ask(Ask),
     /// The steps for one victim after the other.
     Each(&'static [Step]),
+    /// The steps for all brokers that are no victims.
+    Others(&'static [Step]),
+    /// SIGSTOP to a client that is a process of its own; SIGCONT.
+    PauseClient,
+    ResumeClient,
+    /// Waits until the client's writes are acknowledged again.
+    ClientBack,
+    /// So much is written that the victims, which are down, are far behind; to a topic beside the load's.
+    FallBehind,
+    /// Waits so long, to see how much is usual while the victims are down.
+    Usual(Duration),
+    /// Starts the victims and waits until they have all of it. In every second of it so many percent of what is usual go on.
+    CatchUp(u32),
+    /// Something is done to the members of a group, which are processes of their own.
+    Member(Act),
     /// The steps so many times.
     Times(u32, &'static [Step]),
+}
+
+/// What is done to the members of a group: 0, 1 and 2, of which 2 is a static one; 3 has the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    Start(u32),
+    /// SIGKILL: it does not leave the group.
+    Kill(u32),
+    /// SIGSTOP; SIGCONT.
+    Pause(u32),
+    Resume(u32),
+    /// Member 3 joins under the name of 2: one of them is refused, and the other has the partitions.
+    Double,
+    /// The static member ends and comes back within its session: it has its partitions, and nobody else is disturbed.
+    RestartStatic,
+    /// Waits until so many members share all partitions out, within a bound.
+    Stable(usize),
 }
 
 /// What is asked of the controller meanwhile; the answer, and what comes of it, is checked.
@@ -146,6 +191,8 @@ pub enum Ask {
     RecreatedTopic,
     /// More partitions and another retention for a topic; both must be there once, after everything.
     ChangedTopic,
+    /// The victim, which is in no ISR, leads every partition of the load's topic: the operator's word, by its setting.
+    UncleanElection,
     /// The victim's controller is taken out of the quorum.
     RemovedVoter,
     /// The victim, which has nothing left, becomes a voter again.
@@ -164,6 +211,14 @@ pub struct Fault {
     pub need: Need,
     /// A group of three reads too, and a member of it comes and goes.
     pub with_group: bool,
+    /// A client that is a process of its own writes and reads too, on a topic of its own.
+    pub with_client: bool,
+    /// A group whose members are processes of their own reads too, by this protocol.
+    pub members: Option<GroupProtocol>,
+    /// Settings of all nodes, of ours only.
+    pub settings: &'static [&'static str],
+    /// What may be missing.
+    pub loss: Loss,
     /// Settings of the load's topic.
     pub configs: &'static [(&'static str, &'static str)],
     /// The write gap allowed at the 99th percentile; `None` where no write can be acknowledged meanwhile.
@@ -187,6 +242,10 @@ impl Fault {
             shape: Shape::Combined,
             need: Need::Processes,
             with_group: false,
+            with_client: false,
+            members: None,
+            settings: &[],
+            loss: Loss::Nothing,
             configs: &[],
             gap_max: None,
             throughput_min: None,
@@ -201,7 +260,14 @@ impl Fault {
 
     /// Whether processes are all that it touches, not files.
     pub fn is_of_signals(&self) -> bool {
-        !self.steps.iter().any(|step| matches!(step, Step::Harm(_))) && !self.changes_voters()
+        !self.steps.iter().any(|step| matches!(step, Step::Harm(_)))
+            && !self.changes_voters()
+            && self.loss == Loss::Nothing
+    }
+
+    pub const fn losing(mut self, loss: Loss) -> Fault {
+        self.loss = loss;
+        self
     }
 
     pub const fn quick(mut self) -> Fault {

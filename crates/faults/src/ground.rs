@@ -19,12 +19,17 @@ use crate::weather;
 /// Controllers that are no brokers have numbers of their own.
 const FIRST_CONTROLLER: i32 = 101;
 
+/// Enough to see every second of the catch-up on a small machine.
+const BEHIND_BYTES: u64 = 1 << 30;
+
 /// A program can have one network at a time.
 static NETWORK: Mutex<()> = Mutex::const_new(());
 
 /// Dropping it ends the processes, then what they stood on.
 pub struct Ground {
     pub cluster: Cluster,
+    /// So much is written while a broker is down that is to fall behind.
+    pub behind_bytes: u64,
     shape: Shape,
     small_disks: BTreeMap<i32, SmallDisk>,
     breakable_disks: BTreeMap<i32, BreakableDisk>,
@@ -63,12 +68,16 @@ impl Ground {
             }
         }
         for member in &mut members {
+            member
+                .settings
+                .extend(fault.settings.iter().map(|&setting| setting.to_owned()));
             member.settings.extend_from_slice(settings);
         }
         let mut fleet = Fleet::new(program.clone(), folder, members)?;
         fleet.start_all().await?;
         Ok(Ground {
             cluster: Cluster::Own(fleet),
+            behind_bytes: BEHIND_BYTES,
             shape: fault.shape,
             small_disks,
             breakable_disks,
@@ -80,6 +89,7 @@ impl Ground {
     pub fn of_others(cluster: Cluster) -> Ground {
         Ground {
             cluster,
+            behind_bytes: BEHIND_BYTES,
             shape: Shape::Combined,
             small_disks: BTreeMap::new(),
             breakable_disks: BTreeMap::new(),

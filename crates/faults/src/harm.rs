@@ -2,6 +2,7 @@
 //!
 //! Segments and what stands beside them have Kafka's names, so it does the same to Apache Kafka's.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -107,16 +108,18 @@ impl Log {
     }
 }
 
+/// The segments of a partition that hold records.
+fn segments(partition: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
+    let has_records = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    let found = entries(partition)?.into_iter().filter(is_segment).filter(has_records);
+    Ok(found.collect())
+}
+
 fn logs(data: &Path, topic: &str) -> anyhow::Result<Vec<Log>> {
-    let segments = |partition: &PathBuf| {
-        let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
-        let has_records = |path: &PathBuf| fs::metadata(path).is_ok_and(|file| file.len() > 0);
-        let found = entries(partition)?.into_iter().filter(is_segment).filter(has_records);
-        anyhow::Ok(Log(found.collect()))
-    };
     let mut logs = partitions(data, topic)?
         .iter()
-        .map(segments)
+        .map(|partition| segments(partition).map(Log))
         .collect::<anyhow::Result<Vec<_>>>()?;
     logs.retain(|log| !log.0.is_empty());
     ensure!(!logs.is_empty(), "no partition of {topic} holds a record");
@@ -128,6 +131,38 @@ fn open(path: &Path) -> anyhow::Result<(File, u64)> {
     let file = file.with_context(|| format!("opening {}", path.display()))?;
     let length = file.metadata()?.len();
     Ok((file, length))
+}
+
+/// Where the log of each partition of a topic ends, as its files say: the last whole batch.
+pub fn log_ends(data: &Path, topic: &str) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let mut ends = BTreeMap::new();
+    for folder in partitions(data, topic)? {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+        let number: i32 = number.with_context(|| format!("a number in {name}"))?;
+        let segments = segments(&folder)?;
+        let end = segments.last().map_or(Ok(0), |last| segment_end(last))?;
+        ends.insert(number, end);
+    }
+    Ok(ends)
+}
+
+/// The offset after the last record of a segment, by the headers of its batches.
+fn segment_end(path: &Path) -> anyhow::Result<i64> {
+    const HEADER: usize = 27;
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (mut at, mut end) = (0, None);
+    while let Some(header) = bytes.get(at..at + HEADER) {
+        let base = i64::from_be_bytes(header[..8].try_into()?);
+        let length = usize::try_from(i32::from_be_bytes(header[8..12].try_into()?))?;
+        let last_offset_delta = i64::from(i32::from_be_bytes(header[23..27].try_into()?));
+        at += 12 + length;
+        if length == 0 || at > bytes.len() {
+            break;
+        }
+        end = Some(base + last_offset_delta + 1);
+    }
+    end.with_context(|| format!("{} holds no whole batch", path.display()))
 }
 
 fn flip_bit(path: &Path) -> anyhow::Result<()> {
@@ -209,6 +244,32 @@ mod tests {
         assert_eq!(entries(&data.join("t-0")).unwrap().len(), 2);
         assert_eq!(entries(&data.join("t-other-0")).unwrap().len(), 7);
         assert_eq!(read(&folder, &format!("t-other-0/{first}")), whole);
+    }
+
+    #[test]
+    fn a_log_ends_after_its_last_whole_batch() {
+        let folder = folder();
+        let batch = |base: i64, records: i32| {
+            let mut bytes = base.to_be_bytes().to_vec();
+            bytes.extend(100_i32.to_be_bytes());
+            bytes.resize(23, 0);
+            bytes.extend((records - 1).to_be_bytes());
+            bytes.resize(112, 0);
+            bytes
+        };
+        let torn = batch(109, 5)[..60].to_vec();
+        let whole = [batch(100, 1), batch(101, 8)].concat();
+        fs::write(
+            folder.path().join("t-0/00000000000000000100.log"),
+            [whole.clone(), torn].concat(),
+        )
+        .unwrap();
+        fs::write(folder.path().join("t-1/00000000000000000100.log"), whole).unwrap();
+        assert_eq!(log_ends(folder.path(), "t").unwrap(), [(0, 109), (1, 109)].into());
+        assert!(
+            log_ends(folder.path(), "t-other").is_err(),
+            "what is no batch is no end"
+        );
     }
 
     #[test]

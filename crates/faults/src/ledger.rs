@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use klamm_verify::{Audiences, Ending, Event, Judge, Limits, Outcome, Reader, Recorder, Verdict};
+use klamm_verify::{Audiences, Ending, Event, Judge, Limits, Outcome, Reader, Recorder, Value, Verdict};
+
+use crate::loss::{Acknowledged, Partition};
 
 /// Told by the load's tasks, asked by the run.
 pub struct Ledger(Mutex<Inner>);
@@ -19,6 +21,29 @@ struct Inner {
 struct Times {
     acknowledged: Vec<Duration>,
     read: Vec<Duration>,
+    /// What was acknowledged where, in the order of `acknowledged`.
+    places: Vec<(Value, i64)>,
+    /// The offsets of `read`.
+    offsets: Vec<i64>,
+    /// What the reader found at each offset, but for what was cut off.
+    log: BTreeMap<i64, Option<Value>>,
+    cuts: Vec<i64>,
+}
+
+impl Times {
+    fn partition(&self) -> Partition {
+        let acknowledged = self.acknowledged.iter().zip(&self.places);
+        let acknowledged = acknowledged.map(|(&at, &(value, offset))| Acknowledged {
+            at,
+            offset,
+            is_lost: self.log.get(&offset) != Some(&Some(value)),
+        });
+        Partition {
+            acknowledged: acknowledged.collect(),
+            reads: self.read.iter().copied().zip(self.offsets.iter().copied()).collect(),
+            cuts: self.cuts.clone(),
+        }
+    }
 }
 
 /// The longest times without a write and without a read.
@@ -62,11 +87,24 @@ impl Ledger {
         times.filter(|at| **at >= from && **at < to).count()
     }
 
+    /// Every partition, as its producers and its reader saw it.
+    pub fn partitions(&self) -> BTreeMap<i32, Partition> {
+        let inner = self.inner();
+        let partitions = inner.partitions.iter();
+        partitions.map(|(&number, times)| (number, times.partition())).collect()
+    }
+
     /// Judges what is left. Everybody must have read to the end, or was given the time to.
     pub fn finish(&self) -> Verdict {
         let mut inner = self.inner();
         inner.judge.finish(Ending::Read);
         Verdict::of(&inner.judge)
+    }
+
+    /// Sends without an answer.
+    pub fn under_way(&self) -> u64 {
+        let totals = self.inner().judge.totals();
+        totals.sent - totals.acknowledged - totals.refused - totals.unknown
     }
 
     /// Sends that failed, or whose outcome nobody knows.
@@ -90,13 +128,25 @@ impl Recorder for Ledger {
         let times = inner.partitions.entry(partition).or_default();
         match event {
             Event::Settled {
-                outcome: Outcome::Acknowledged { at, .. },
-                ..
-            } => times.acknowledged.push(at),
+                value,
+                outcome: Outcome::Acknowledged { offset, at },
+            } => {
+                times.acknowledged.push(at);
+                times.places.push((value, offset));
+            }
             Event::Read {
                 reader: Reader::Partition(_),
-                ..
-            } => times.read.push(at),
+                offset,
+                value,
+            } => {
+                times.read.push(at);
+                times.offsets.push(offset);
+                times.log.insert(offset, value);
+            }
+            Event::Cut { offset } => {
+                times.cuts.push(offset);
+                times.log.split_off(&offset);
+            }
             _ => {}
         }
         inner.judge.step(partition, event);
@@ -105,8 +155,6 @@ impl Recorder for Ledger {
 
 #[cfg(test)]
 mod tests {
-    use klamm_verify::Value;
-
     use super::*;
 
     fn ms(ms: u64) -> Duration {
@@ -141,8 +189,18 @@ mod tests {
         assert_eq!(ledger.gaps(0, ms(720), ms(900)), none, "nothing came back");
         assert_eq!(ledger.gaps(1, ms(0), ms(900)), none);
         assert_eq!(ledger.acknowledged_between(ms(10), ms(260)), 2);
+        assert!(ledger.partitions()[&0].acknowledged.iter().all(|one| !one.is_lost));
+        ledger.note(ms(720), 0, Event::Cut { offset: 4 });
+        let seen = &ledger.partitions()[&0];
+        let lost: Vec<i64> = seen
+            .acknowledged
+            .iter()
+            .filter(|one| one.is_lost)
+            .map(|one| one.offset)
+            .collect();
+        assert_eq!((lost, &seen.cuts), (vec![4, 5], &vec![4]));
         let verdict = ledger.finish();
-        assert!(verdict.is_good() && verdict.acknowledged == 6, "{verdict:?}");
+        assert!(verdict.lost == 2 && verdict.acknowledged == 6, "{verdict:?}");
         assert_eq!(ledger.failures(), 0);
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use klamm_faults::{CHECKLIST, Line, faults, page};
+use klamm_faults::{CHECKLIST, ClientArgs, Line, MemberArgs, faults, page, run_client, run_member};
 
 use runs::{RunArgs, WrongWord};
 
@@ -28,6 +28,12 @@ enum Command {
     List,
     /// Run faults under load, each against fresh nodes.
     Run(Box<RunArgs>),
+    /// A client that is a process of its own, so that a fault can stop it.
+    #[command(hide = true)]
+    Client(ClientArgs),
+    /// The member of a group, likewise.
+    #[command(hide = true)]
+    Member(MemberArgs),
     /// Make the page of a record.
     Page {
         /// Files that runs were appended to.
@@ -57,14 +63,19 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 .collect::<anyhow::Result<Vec<_>>>()?;
             put(&page(&lines.concat()))
         }
+        Command::Client(args) => runtime()?.block_on(run_client(args)),
+        Command::Member(args) => runtime()?.block_on(run_member(args)),
         Command::Run(args) => {
             let network = runs::own_network(&args);
-            let runtime = tokio::runtime::Runtime::new().context("starting the runtime")?;
-            let kept = runtime.block_on(runs::all(*args, network))?;
+            let kept = runtime()?.block_on(runs::all(*args, network))?;
             return Ok(ExitCode::from(if kept { 0 } else { BROKEN }));
         }
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Runtime::new().context("starting the runtime")
 }
 
 fn put(text: &str) -> anyhow::Result<()> {

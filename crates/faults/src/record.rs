@@ -47,6 +47,12 @@ pub struct Seen {
     pub doubled: u64,
     pub reordered: u64,
     pub inconsistent: u64,
+    /// Acknowledged and missing, as the fault allows.
+    #[serde(default)]
+    pub missing: u64,
+    /// What a fault measures besides, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<String, Vec<f64>>,
     /// The first anomalies of each kind.
     pub examples: Vec<String>,
 }
@@ -66,6 +72,8 @@ impl From<&RunResult> for Seen {
             doubled: verdict.doubled,
             reordered: verdict.reordered,
             inconsistent: verdict.inconsistent,
+            missing: result.missing,
+            figures: result.figures.clone(),
             examples: verdict.examples.iter().map(ToString::to_string).collect(),
         }
     }
@@ -133,10 +141,25 @@ impl fmt::Display for Line {
         if let Some(gap) = self.seen.metadata_gap_ms {
             write!(f, "metadata after {gap:.0} ms, ")?;
         }
+        if self.seen.missing > 0 {
+            write!(f, "{} missing as they may, ", self.seen.missing)?;
+        }
+        for (name, values) in &self.seen.figures {
+            write!(f, "{name} {}, ", between(values))?;
+        }
         if self.seen.is_good() {
             return write!(f, "verdict good, {} acknowledged and read", self.seen.acknowledged);
         }
         write!(f, "verdict BAD: {}", self.seen.examples.join("; "))
+    }
+}
+
+/// `8.1`, or `8.1 to 9.3`.
+pub fn between(values: &[f64]) -> String {
+    let of = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick).unwrap_or(0.0);
+    match (of(f64::min), of(f64::max)) {
+        (least, most) if least == most => format!("{least:.1}"),
+        (least, most) => format!("{least:.1} to {most:.1}"),
     }
 }
 
@@ -174,6 +197,8 @@ pub struct Summary {
     pub doubled: u64,
     pub reordered: u64,
     pub inconsistent: u64,
+    pub missing: u64,
+    pub figures: BTreeMap<String, Vec<f64>>,
     pub write_gap: Option<GapSummary>,
     pub read_gap: Option<GapSummary>,
     pub metadata_gap: Option<GapSummary>,
@@ -211,10 +236,20 @@ fn summary(lines: &[&Line]) -> Summary {
         doubled: sum(|seen| seen.doubled),
         reordered: sum(|seen| seen.reordered),
         inconsistent: sum(|seen| seen.inconsistent),
+        missing: sum(|seen| seen.missing),
+        figures: figures(lines),
         write_gap: gaps(|seen| seen.write_gaps_ms.clone()),
         read_gap: gaps(|seen| seen.read_gaps_ms.clone()),
         metadata_gap: gaps(|seen| seen.metadata_gap_ms.into_iter().collect()),
     }
+}
+
+fn figures(lines: &[&Line]) -> BTreeMap<String, Vec<f64>> {
+    let mut all: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (name, values) in lines.iter().flat_map(|line| &line.seen.figures) {
+        all.entry(name.clone()).or_default().extend(values);
+    }
+    all
 }
 
 impl Summary {

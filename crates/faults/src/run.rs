@@ -1,19 +1,23 @@
 //! One run of one fault: a load, the steps, everything read to the end, the verdict.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use klamm_client::admin::Admin;
 use klamm_client::{Client, ClientConfig};
-use klamm_verify::{Load, Run, Verdict};
+use klamm_verify::{Load, Run, Verdict, WhenCut};
 
 use crate::ask::Asker;
-use crate::fault::{Fault, Shape};
+use crate::catch_up;
+use crate::fault::{Fault, Loss, Shape};
 use crate::ground::Ground;
 use crate::ledger::Ledger;
+use crate::loss::allowed;
+use crate::others::Others;
 use crate::plan::{Cast, Plan, plan};
-use crate::steps::{Steps, in_sync, steady};
+use crate::steps::{Hit, Steps, in_sync, steady};
 
 /// Acknowledgements of each partition before a fault: the load is steady then.
 const STEADY: u64 = 30;
@@ -35,6 +39,10 @@ pub struct RunResult {
     /// From a blow to the controller until it decided again.
     pub metadata_gap: Option<Duration>,
     pub verdict: Verdict,
+    /// Acknowledged records that are missing, as the fault allows.
+    pub missing: u64,
+    /// What a fault measures besides, by name.
+    pub figures: BTreeMap<String, Vec<f64>>,
     pub length: Duration,
 }
 
@@ -48,48 +56,66 @@ pub async fn run(fault: &Fault, ground: &mut Ground, round: usize) -> anyhow::Re
     let topic = format!("{}-{round}-{:08x}", fault.name, rand::random::<u32>());
     let mut load = load(fault, ground, &topic);
     let cast = cast(&load.bootstrap, fault.shape).await?;
+    let controller = cast.controller;
     let Plan { victims, assignments } = plan(fault.target, &cast, load.partitions, round);
     load.assignments = assignments;
     let ledger = Arc::new(Ledger::new(load.partitions, fault.with_group));
     let mut run = Run::start(load, ledger.clone()).await.context("starting the load")?;
     let admin = run.client().admin();
     in_sync(&admin, &topic).await?;
-    let first = if fault.configs.is_empty() {
-        STEADY
-    } else {
-        STEADY_WITH_SEGMENTS
-    };
+    let has_segments = fault.configs.iter().any(|(name, _)| *name == "segment.bytes");
+    let first = if has_segments { STEADY_WITH_SEGMENTS } else { STEADY };
     steady(&run, first, "the load never became steady").await?;
     let victims = match victims.is_empty() {
-        true => vec![
-            admin
-                .group_coordinator(&topic)
-                .await
-                .context("the group's coordinator")?
-                .0,
-        ],
+        true => vec![coordinator(&admin, &topic).await?],
         false => victims,
     };
+    let mut others = Others::start(fault, &run).await?;
     let asker = Asker::prepare(&run.load().bootstrap, &topic, fault.steps).await?;
     let steady_from = run.elapsed();
-    let mut steps = Steps::new(ground, &run, asker, victims.clone());
+    let hit = Hit {
+        brokers: cast.brokers,
+        victims: victims.clone(),
+    };
+    let mut steps = Steps::new(ground, &run, asker, hit, &mut others);
     steps.all(fault.steps).await?;
-    let done = steps.finish().await?;
+    let done = steps.finish(fault.loss).await?;
     let over = run.elapsed();
     steady(&run, AFTER, "writes did not go on after the cluster was whole again").await?;
-    let verdict = read_everything(&mut run, &ledger).await?;
+    let mut verdict = read_everything(&mut run, &ledger).await?;
+    let partitions = ledger.partitions();
+    let missing = allowed(fault.loss, &partitions, &done.facts)?;
+    let unlike = |lost| anyhow!("{missing} records may be missing, and {lost} are");
+    verdict.forgive(missing).map_err(unlike)?;
+    let mut figures = others.finish(&mut verdict).await?;
+    let oldest = done
+        .facts
+        .oldest(&partitions)
+        .map(|age| ("oldest missing s".to_owned(), vec![age.as_secs_f64()]));
+    figures.extend(oldest);
+    if let Some((times, percent)) = done.catch_up {
+        admin.delete_topic(&catch_up::name(&topic)).await?;
+        figures.extend(catch_up::held(&ledger, &times, percent)?);
+    }
     admin.delete_topic(&topic).await.context("deleting the run's topic")?;
     hold_to(fault, &ledger, (steady_from, over), run.load())?;
     let gaps: Vec<_> = done.gaps(&ledger);
     Ok(RunResult {
         victims,
-        controller: cast.controller,
+        controller,
         write_gaps: gaps.iter().filter_map(|gaps| gaps.write).collect(),
         read_gaps: gaps.iter().filter_map(|gaps| gaps.read).collect(),
         metadata_gap: done.metadata_gap,
         verdict,
+        missing,
+        figures,
         length: begin.elapsed(),
     })
+}
+
+async fn coordinator(admin: &Admin, topic: &str) -> anyhow::Result<i32> {
+    let coordinator = admin.group_coordinator(topic).await;
+    Ok(coordinator.context("the group's coordinator")?.0)
 }
 
 fn load(fault: &Fault, ground: &Ground, topic: &str) -> Load {
@@ -97,6 +123,10 @@ fn load(fault: &Fault, ground: &Ground, topic: &str) -> Load {
     let two = ("min.insync.replicas", "2");
     Load {
         configs: fault.configs.iter().chain([&two]).map(setting).collect(),
+        when_cut: match fault.loss {
+            Loss::Nothing => WhenCut::ReadOn,
+            Loss::BeyondChosen | Loss::Newest(_) => WhenCut::Tell,
+        },
         group_members: if fault.with_group { 3 } else { 0 },
         rejoin_interval: fault.with_group.then_some(REJOIN),
         ..Load::new(ground.cluster.bootstrap(), topic)

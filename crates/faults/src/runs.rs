@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail, ensure};
 use klamm_faults::{
-    Cluster, Fault, Foreign, Ground, Line, Need, Peer, Program, RunResult, Shape, chosen, faults as all_faults,
+    Cluster, Fault, Foreign, Ground, Line, Loss, Need, Peer, Program, RunResult, Shape, chosen, faults as all_faults,
     network, summaries,
 };
 use tokio::task::JoinSet;
@@ -56,6 +56,9 @@ pub struct RunArgs {
     /// Where the cluster of others is: HOST:PORT,…
     #[arg(long, value_name = "HOST:PORT,…", requires = "signal_with")]
     bootstrap: Option<String>,
+    /// How far a broker falls behind that is down for long, in MiB [default: 1024].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    behind: Option<u64>,
     /// Fail when a write gap misses its target, not only when records are wrong.
     #[arg(long)]
     strict: bool,
@@ -172,6 +175,10 @@ fn missing(fault: &Fault, args: &RunArgs, network: &Result<(), String>) -> Optio
         _ if args.signal_with.is_some() && needs_own_nodes => "needs nodes of its own",
         _ if args.peer.is_some() && fault.shape == Shape::Apart => "the peer's nodes have both roles",
         _ if args.peer.is_some() && fault.changes_voters() => "the peer's voters are fixed",
+        _ if (args.peer.is_some() || args.signal_with.is_some()) && !fault.settings.is_empty() => {
+            "needs nodes with settings of its own"
+        }
+        _ if args.peer.is_some() && fault.loss != Loss::Nothing => "the peer does not tell of what it loses",
         (Need::Network | Need::BreakableDisks, Err(reason)) => reason,
         (Need::BreakableDisks, Ok(())) if !Path::new("/dev/fuse").exists() => "/dev/fuse is missing",
         (Need::SmallDisks, _) if !is_root => "needs to be root",
@@ -218,6 +225,9 @@ async fn run_once(
         Some(ground) => ground,
         None => ground.insert(new_ground(fault, args, program, folder).await?),
     };
+    if let Some(mib) = args.behind {
+        ground.behind_bytes = mib << 20;
+    }
     klamm_faults::run(fault, ground, round).await
 }
 

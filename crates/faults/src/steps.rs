@@ -11,10 +11,14 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::ask::Asker;
-use crate::fault::{Ask, Step};
+use crate::catch_up::{self, CatchUp, Leaders};
+use crate::fault::{Ask, Loss, Step};
 use crate::ground::Ground;
-use crate::harm::harm;
+use crate::harm::{harm, log_ends};
 use crate::ledger::{Gaps, Ledger};
+use crate::loss::Facts;
+use crate::others::Others;
+use crate::why;
 
 /// Acknowledgements of each partition: writes are back then.
 const BACK: u64 = 10;
@@ -22,6 +26,8 @@ const BACK: u64 = 10;
 const BACK_MAX: Duration = Duration::from_secs(40);
 /// How long until all replicas are in sync again, or a victim is not.
 const HEALED_MAX: Duration = Duration::from_secs(60);
+/// How long until victims that were far behind have everything.
+const CATCH_UP_MAX: Duration = Duration::from_secs(900);
 /// How long one question may take: a broker that is paused answers nothing.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 const LOOK_INTERVAL: Duration = Duration::from_millis(25);
@@ -36,6 +42,9 @@ struct Struck {
 pub struct Done {
     blows: Vec<Struck>,
     pub metadata_gap: Option<Duration>,
+    pub facts: Facts,
+    /// Its times, and the share of the usual throughput that must go on.
+    pub catch_up: Option<(CatchUp, u32)>,
 }
 
 impl Done {
@@ -53,26 +62,42 @@ impl Done {
     }
 }
 
+/// Whom the steps are about.
+pub struct Hit {
+    pub brokers: Vec<i32>,
+    pub victims: Vec<i32>,
+}
+
 pub struct Steps<'a> {
     ground: &'a mut Ground,
     run: &'a Run,
     admin: Admin,
     asker: Asker,
+    others: &'a mut Others,
+    brokers: Vec<i32>,
     victims: Vec<i32>,
     blows: Vec<Struck>,
     metadata_gap: Option<Duration>,
+    facts: Facts,
+    usual: Option<(Duration, Duration)>,
+    catch_up: Option<(CatchUp, u32)>,
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(ground: &'a mut Ground, run: &'a Run, asker: Asker, victims: Vec<i32>) -> Steps<'a> {
+    pub fn new(ground: &'a mut Ground, run: &'a Run, asker: Asker, hit: Hit, others: &'a mut Others) -> Steps<'a> {
         Steps {
             ground,
             admin: run.client().admin(),
             run,
             asker,
-            victims,
+            others,
+            brokers: hit.brokers,
+            victims: hit.victims,
             blows: Vec::new(),
             metadata_gap: None,
+            facts: Facts::default(),
+            usual: None,
+            catch_up: None,
         }
     }
 
@@ -85,6 +110,13 @@ impl<'a> Steps<'a> {
                         Box::pin(self.all(inner)).await?;
                         self.victims = all;
                     }
+                }
+                Step::Others(inner) => {
+                    let others = self.brokers.iter().filter(|broker| !self.victims.contains(broker));
+                    let others = others.copied().collect();
+                    let all = std::mem::replace(&mut self.victims, others);
+                    Box::pin(self.all(inner)).await?;
+                    self.victims = all;
                 }
                 Step::Times(times, inner) => {
                     for _ in 0..*times {
@@ -142,6 +174,7 @@ impl<'a> Steps<'a> {
             }
             Step::Mend => self.mend(),
             Step::LosePower => {
+                self.facts.power_lost = Some(self.run.elapsed());
                 for &victim in &victims {
                     self.ground.breakable_disk(victim)?.lose_power()?;
                 }
@@ -155,7 +188,29 @@ impl<'a> Steps<'a> {
                 Ok(())
             }
             Step::Ask(ask) => self.ask(ask).await,
-            Step::Each(_) | Step::Times(..) => Ok(()),
+            step => self.beside(step).await,
+        }
+    }
+
+    /// What is done to those who run beside the load, and to brokers that are far behind.
+    async fn beside(&mut self, step: Step) -> anyhow::Result<()> {
+        match step {
+            Step::Member(act) => self.others.members()?.act(act).await,
+            Step::PauseClient => self.others.client()?.pause().await,
+            Step::ResumeClient => self.others.client()?.resume(),
+            Step::ClientBack => self.others.client()?.back().await,
+            Step::FallBehind => {
+                let bytes = self.ground.behind_bytes;
+                catch_up::fill(self.run.client(), &self.run.load().topic, bytes).await
+            }
+            Step::Usual(length) => {
+                let from = self.run.elapsed();
+                sleep(length).await;
+                self.usual = Some((from, self.run.elapsed()));
+                Ok(())
+            }
+            Step::CatchUp(percent) => self.catch_up(percent).await,
+            _ => Ok(()),
         }
     }
 
@@ -201,10 +256,52 @@ impl<'a> Steps<'a> {
         let struck = self.blows.last().map_or_else(|| self.run.elapsed(), |blow| blow.at);
         let victim = *self.victims.first().context("nobody is hit")?;
         let address = self.ground.cluster.grpc(victim).ok();
+        if ask == Ask::UncleanElection {
+            let ends = log_ends(&self.ground.cluster.data(victim)?, &self.run.load().topic)?;
+            self.facts.chosen = Some((self.run.elapsed(), ends));
+        }
         self.asker.ask(ask, victim, address).await?;
         if ask == Ask::NewTopic {
             self.metadata_gap = Some(self.run.elapsed() - struck);
         }
+        Ok(())
+    }
+
+    async fn catch_up(&mut self, percent: u32) -> anyhow::Result<()> {
+        let topic = self.run.load().topic.clone();
+        let topics = [catch_up::name(&topic), topic];
+        let from = self.run.elapsed();
+        let started = self.ground.cluster.start(&self.victims);
+        let (admin, victims) = (&self.admin, &self.victims);
+        let caught_up = async {
+            let mut leaders = Leaders::default();
+            loop {
+                let mut missing = 0;
+                for topic in &topics {
+                    // A node that is about to serve may not answer yet.
+                    if let Ok(Ok(seen)) = timeout(LOOK_MAX, admin.describe_topic(topic)).await {
+                        leaders.seen(&seen, victims)?;
+                        missing += seen
+                            .partitions
+                            .iter()
+                            .filter(|one| one.isr.len() < one.replicas.len())
+                            .count();
+                    } else {
+                        missing += 1;
+                    }
+                }
+                if missing == 0 {
+                    return anyhow::Ok(());
+                }
+                sleep(LOOK_INTERVAL).await;
+            }
+        };
+        let both = async { tokio::try_join!(started, caught_up) };
+        let late = || format!("the victims did not catch up within {CATCH_UP_MAX:?}");
+        timeout(CATCH_UP_MAX, both).await.with_context(late)??;
+        let usual = self.usual.context("nobody has seen what is usual")?;
+        let during = (from, self.run.elapsed());
+        self.catch_up = Some((CatchUp { usual, during }, percent));
         Ok(())
     }
 
@@ -217,11 +314,20 @@ impl<'a> Steps<'a> {
     }
 
     /// Holds what was asked for against what is there.
-    pub async fn finish(self) -> anyhow::Result<Done> {
+    pub async fn finish(mut self, loss: Loss) -> anyhow::Result<Done> {
         self.asker.check().await.context("what was asked for meanwhile")?;
+        if loss != Loss::Nothing {
+            let http = self
+                .ground
+                .cluster
+                .http(*self.brokers.first().context("there is no broker")?)?;
+            self.facts.told = why::possible_losses(&http, &self.run.load().topic).await?;
+        }
         Ok(Done {
             blows: self.blows,
             metadata_gap: self.metadata_gap,
+            facts: self.facts,
+            catch_up: self.catch_up,
         })
     }
 }

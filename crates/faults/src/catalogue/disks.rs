@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fault::{Fault, Need, Step, Target, Trouble};
+use crate::fault::{Fault, Loss, Need, Step, Target, Trouble};
 
 const fn of_disks(number: u32, name: &'static str, target: Target, steps: &'static [Step]) -> Fault {
     Fault {
@@ -26,6 +26,10 @@ macro_rules! fails {
     };
 }
 
+/// A checkpoint flushes what nothing else has flushed, every 3 s (`checkpoint_interval_ms`); and a flush takes its time.
+const UNFLUSHED_MAX: Duration = Duration::from_secs(4);
+/// So that what is lost is not all there was.
+const LONGER_THAN_UNFLUSHED: Duration = Duration::from_secs(8);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// The disk stands still until others lead; then it goes on.
@@ -43,6 +47,22 @@ pub const FAULTS: &[Fault] = &[
         &[Step::Kill, Step::LosePower, Step::Start, Step::InSync],
     )
     .quick(),
+    Fault {
+        configs: &[("klamm.durability", "replicated")],
+        ..of_disks(
+            8,
+            "power-loss-replicated",
+            Target::AllNodes,
+            &[
+                Step::Wait(LONGER_THAN_UNFLUSHED),
+                Step::Kill,
+                Step::LosePower,
+                Step::Start,
+                Step::InSync,
+            ],
+        )
+        .losing(Loss::Newest(UNFLUSHED_MAX))
+    },
     of_disks(
         9,
         "power-loss-leader",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fault::{Ask, Fault, Need, Shape, Step, Target};
+use crate::fault::{Ask, Fault, Loss, Need, Shape, Step, Target};
 use crate::harm::Harm;
 
 const fn seconds(seconds: u64) -> Step {
@@ -34,6 +34,20 @@ macro_rules! killed_and_harmed {
 /// Killed with so many others that no write can be acknowledged.
 const KILLED_WITH_OTHERS: &[Step] = &[Step::Kill, seconds(2), Step::Start, Step::InSync];
 const TERMINATED: &[Step] = &[Step::Terminate, Step::WritesBack, Step::Start, Step::InSync];
+/// The client is paused while none of its writes can be acknowledged: a follower that must have them is paused too. Then
+/// all are, and it hears of it after its requests have timed out.
+const CLIENT_PAUSED: &[Step] = &[
+    Step::Pause,
+    Step::Wait(Duration::from_millis(300)),
+    Step::PauseClient,
+    Step::WritesBack,
+    Step::Resume,
+    LONGER_THAN_REQUESTS,
+    Step::ResumeClient,
+    Step::ClientBack,
+    Step::InSync,
+];
+const LONGER_THAN_REQUESTS: Step = seconds(7);
 /// Small enough that several are closed before the fault strikes.
 const SMALL_SEGMENTS: &[(&str, &str)] = &[("segment.bytes", "1048576")];
 
@@ -112,6 +126,30 @@ pub const FAULTS: &[Fault] = &[
     )
     .quick()
     .within(4000),
+    Fault {
+        with_client: true,
+        ..Fault::new(13, "pause-client", Target::Follower, &[Step::Times(2, CLIENT_PAUSED)]).within(4000)
+    },
+    Fault {
+        with_client: true,
+        ..Fault::new(
+            13,
+            "pause-client-leader-killed",
+            Target::Leader,
+            &[
+                Step::PauseClient,
+                Step::Kill,
+                Step::WritesBack,
+                LONGER_THAN_REQUESTS,
+                Step::ResumeClient,
+                Step::ClientBack,
+                Step::Start,
+                Step::InSync,
+            ],
+        )
+        .within(300)
+        .quick()
+    },
     Fault {
         need: Need::SmallDisks,
         ..Fault::new(
@@ -197,6 +235,20 @@ pub const FAULTS: &[Fault] = &[
     )
     .within(300),
     Fault::new(
+        33,
+        "rejoin-far-behind",
+        Target::Follower,
+        &[
+            Step::Kill,
+            Step::FallBehind,
+            Step::WritesBack,
+            Step::Usual(Duration::from_secs(10)),
+            Step::CatchUp(80),
+            Step::InSync,
+        ],
+    )
+    .within(1000),
+    Fault::new(
         35,
         "recreate-topic",
         Target::LeaderAndController,
@@ -224,6 +276,27 @@ pub const FAULTS: &[Fault] = &[
     )
     .quick()
     .within(500),
+    Fault {
+        shape: Shape::Apart,
+        ..Fault::new(
+            37,
+            "unclean-election",
+            Target::Follower,
+            &[
+                Step::Kill,
+                Step::WritesBack,
+                seconds(2),
+                Step::Others(&[Step::Kill]),
+                Step::Start,
+                Step::Ask(Ask::UncleanElection),
+                Step::Others(&[Step::Start]),
+                Step::WritesBack,
+                Step::InSync,
+            ],
+        )
+        .losing(Loss::BeyondChosen)
+        .quick()
+    },
     Fault {
         without_failures: true,
         ..Fault::new(38, "rolling-restart", Target::AllNodes, &[Step::Each(TERMINATED)])
