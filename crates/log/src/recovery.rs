@@ -4,12 +4,14 @@
 //! their word after a look at their ends. From the one that holds the recovery point on, every batch is read and
 //! checked. Where batches stop making sense decides what it means: above the recovery point it is the end of an
 //! interrupted write and is cut off; below, flushed bytes have changed, which is damage: nothing is touched and the
-//! replica has to say so. After a clean stop nothing is read through.
+//! replica has to say so. After a clean stop nothing is read through. What is found above the recovery point is written
+//! again, or a later sync would prove nothing (see `rewrite`).
 //!
 //! Deciding what a damaged replica does next is not done here.
 
 mod load;
 mod opening;
+mod rewrite;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, Offset, Timestamp};
 
 use crate::disk::{Disk, remove_if_present};
@@ -114,7 +115,11 @@ impl Log {
         let mut count = 0;
         for segment in &self.segments {
             let committed = segment.end <= Offset(high_watermark.0) && !segment.is_empty();
-            let below_start = count < open && segment.end <= self.log_start;
+            let end = match is_planted(Bug::DeleteOneSegmentMore) {
+                true => Offset(segment.base.0 + 1),
+                false => segment.end,
+            };
+            let below_start = count < open && end <= self.log_start;
             let too_much = count < open && surplus >= segment.size && surplus > 0;
             if !committed || !(below_start || too_much || is_old(segment)) {
                 break;

@@ -1,6 +1,7 @@
 //! What a shell may ask a replica without changing it: the bounds and answers of Fetch, ListOffsets and
 //! OffsetForLeaderEpoch, and figures for metrics.
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset};
 
 use crate::effect::Role;
@@ -84,6 +85,7 @@ impl Replica {
     /// Nobody reads at or above this offset.
     pub fn fetch_bound(&self, isolation: Isolation) -> Offset {
         match isolation {
+            Isolation::ReadUncommitted if is_planted(Bug::ServeUncommitted) => self.log.written,
             Isolation::ReadUncommitted => self.log.high_watermark.into(),
             Isolation::ReadCommitted => self.last_stable_offset(),
         }
@@ -131,7 +133,8 @@ impl Replica {
     pub fn latest_offset_answer(&self, isolation: Isolation) -> Result<LatestOffset, ErrorCode> {
         let leader_epoch = match &self.role {
             RoleState::Leader(leader) => {
-                if self.log.high_watermark < leader.epoch_start.into() {
+                let knows = self.log.high_watermark >= leader.epoch_start.into();
+                if !knows && !is_planted(Bug::AnswerLatestEarly) {
                     return Err(ErrorCode::OffsetNotAvailable);
                 }
                 leader.epoch

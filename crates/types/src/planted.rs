@@ -21,6 +21,12 @@ pub enum Bug {
     AnswerDuplicateEarly,
     /// Replication: a producer snapshot is read as an empty one.
     ForgetProducerSnapshot,
+    /// Replication: a new leader tells the latest offset before it knows what is committed.
+    AnswerLatestEarly,
+    /// Replication: readers are served up to the end of the log.
+    ServeUncommitted,
+    /// Replication: after a write that failed the leader gives the offsets again, in the same epoch.
+    LeadOnAfterFailedAppend,
     /// Metadata: ISR changes that rest on old leader and partition epochs are taken (what KIP-497 cured).
     AcceptStaleEpoch,
     /// Metadata: a replica on an empty disk stays eligible.
@@ -29,6 +35,10 @@ pub enum Bug {
     KeepEligibleAboveMinimum,
     /// Metadata: where no eligible replica may lead, any other one is elected as if it held everything.
     ElectAnybody,
+    /// Metadata: an election may lose records although the topic does not allow it.
+    ElectUncleanUnasked,
+    /// Metadata: a leader that registers again and is elected again leads on in its old epoch.
+    KeepLeaderEpoch,
     /// Metadata: a broker that registers again keeps its epoch (what KIP-903 needs).
     ReuseBrokerEpoch,
     /// Metadata: a replica whose machine died stays eligible where acknowledged means written.
@@ -41,6 +51,12 @@ pub enum Bug {
     FlushNothing,
     /// Log: where the file of leader epochs is missing, no epochs are known.
     LoseEpochFile,
+    /// Log: what a start finds above the recovery point is not written again before it is flushed.
+    TrustPageCache,
+    /// Log: the segment that the log start lies in is deleted with those below it.
+    DeleteOneSegmentMore,
+    /// Log: a read of what is no longer in memory is answered with the oldest that is.
+    ReadFromMemoryOnly,
     /// Coordinator: a commit is answered, and nothing is written.
     AnswerUnwrittenCommit,
     /// Coordinator: a classic group rebalances without a new generation.
@@ -78,7 +94,7 @@ mod planting {
     }
 
     impl Bug {
-        pub const ALL: [Bug; 19] = [
+        pub const ALL: [Bug; 27] = [
             Bug::CutAtHighWatermark,
             Bug::SkipDivergenceCheck,
             Bug::CountProposedAway,
@@ -86,16 +102,24 @@ mod planting {
             Bug::CommitBelowMinimum,
             Bug::AnswerDuplicateEarly,
             Bug::ForgetProducerSnapshot,
+            Bug::AnswerLatestEarly,
+            Bug::ServeUncommitted,
+            Bug::LeadOnAfterFailedAppend,
             Bug::AcceptStaleEpoch,
             Bug::TrustEmptyDirectory,
             Bug::KeepEligibleAboveMinimum,
             Bug::ElectAnybody,
+            Bug::ElectUncleanUnasked,
+            Bug::KeepLeaderEpoch,
             Bug::ReuseBrokerEpoch,
             Bug::TrustLostPageCache,
             Bug::FlushOpenSegmentOnly,
             Bug::FlushWithoutDirectory,
             Bug::FlushNothing,
             Bug::LoseEpochFile,
+            Bug::TrustPageCache,
+            Bug::DeleteOneSegmentMore,
+            Bug::ReadFromMemoryOnly,
             Bug::AnswerUnwrittenCommit,
             Bug::KeepGeneration,
         ];
@@ -109,16 +133,24 @@ mod planting {
                 Bug::CommitBelowMinimum => "commit-below-minimum",
                 Bug::AnswerDuplicateEarly => "answer-duplicate-early",
                 Bug::ForgetProducerSnapshot => "forget-producer-snapshot",
+                Bug::AnswerLatestEarly => "answer-latest-early",
+                Bug::ServeUncommitted => "serve-uncommitted",
+                Bug::LeadOnAfterFailedAppend => "lead-on-after-failed-append",
                 Bug::AcceptStaleEpoch => "accept-stale-epoch",
                 Bug::TrustEmptyDirectory => "trust-empty-directory",
                 Bug::KeepEligibleAboveMinimum => "keep-eligible-above-minimum",
                 Bug::ElectAnybody => "elect-anybody",
+                Bug::ElectUncleanUnasked => "elect-unclean-unasked",
+                Bug::KeepLeaderEpoch => "keep-leader-epoch",
                 Bug::ReuseBrokerEpoch => "reuse-broker-epoch",
                 Bug::TrustLostPageCache => "trust-lost-page-cache",
                 Bug::FlushOpenSegmentOnly => "flush-open-segment-only",
                 Bug::FlushWithoutDirectory => "flush-without-directory",
                 Bug::FlushNothing => "flush-nothing",
                 Bug::LoseEpochFile => "lose-epoch-file",
+                Bug::TrustPageCache => "trust-page-cache",
+                Bug::DeleteOneSegmentMore => "delete-one-segment-more",
+                Bug::ReadFromMemoryOnly => "read-from-memory-only",
                 Bug::AnswerUnwrittenCommit => "answer-unwritten-commit",
                 Bug::KeepGeneration => "keep-generation",
             }

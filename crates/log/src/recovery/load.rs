@@ -14,6 +14,8 @@ use crate::read::locate;
 use crate::scan::{BatchScan, HeaderWalk, ScanError, Wait};
 use crate::segment::{Hint, LastEntry, ReadFault, Segment, last_entry};
 
+use super::rewrite::Rewrite;
+
 /// A segment and the leader epoch of its last batch.
 pub(super) struct Loaded {
     pub segment: Segment,
@@ -119,12 +121,14 @@ fn load_times(segment: &mut Segment, config: &LogConfig) -> Result<bool, ReadFau
 }
 
 /// Reads a segment through, checks every batch and builds its indexes anew. Batches behind a fault are not looked at;
-/// the segment ends before it.
+/// the segment ends before it. Batches that reach past `flushed` are written again.
 pub(super) fn scan(
     files: &Arc<SegmentFiles>,
     config: &LogConfig,
     epochs: &mut EpochCache,
+    flushed: Offset,
 ) -> Result<(Loaded, Option<Stop>), DiskError> {
+    let mut rewrite = Rewrite::new(files, flushed);
     let mut segment = Segment::new(files.clone());
     let mut view = segment.view(config);
     view.size = measure(files)?;
@@ -141,7 +145,10 @@ pub(super) fn scan(
     let mut last_epoch = None;
     let (position, kind) = loop {
         match batches.next() {
-            Ok(None) => return Ok((Loaded { segment, last_epoch }, None)),
+            Ok(None) => {
+                rewrite.write()?;
+                return Ok((Loaded { segment, last_epoch }, None));
+            }
             Ok(Some((position, batch))) => {
                 let (found, last) = (batch.leader_epoch(), epochs.last_epoch().or(last_epoch));
                 if let Some(last) = last
@@ -153,6 +160,7 @@ pub(super) fn scan(
                 segment.spill()?;
                 epochs.assign(found, batch.base_offset());
                 last_epoch = Some(found);
+                rewrite.take(position, batch)?;
             }
             Err(ScanError::Io(source)) => return Err(disk_error("reading", files, Part::Log)(source)),
             Err(ScanError::Invalid { position, kind, .. }) => break (position, kind),
@@ -163,6 +171,7 @@ pub(super) fn scan(
             }
         }
     };
+    rewrite.write()?;
     let stop = Stop {
         offset: segment.end,
         segment: segment.base,

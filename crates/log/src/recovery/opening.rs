@@ -176,7 +176,7 @@ impl Opening {
                 last_epoch,
             },
             stop,
-        ) = scan(&files, &self.config, &mut EpochCache::default())?;
+        ) = scan(&files, &self.config, &mut EpochCache::default(), Offset(i64::MAX))?;
         self.rebuilt.indexes.push(base);
         if stop.is_none() {
             // No later flush will do it, and the next start has to be able to trust them.
@@ -196,7 +196,7 @@ impl Opening {
     }
 
     fn scan_one(&mut self, base: Offset) -> Result<Option<Stop>, DiskError> {
-        let (Loaded { segment, .. }, stop) = scan(&self.files(base), &self.config, &mut self.epochs)?;
+        let (Loaded { segment, .. }, stop) = scan(&self.files(base), &self.config, &mut self.epochs, self.point)?;
         self.segments.push(segment);
         Ok(stop)
     }

@@ -189,3 +189,65 @@ fn a_disk_that_cannot_be_read_is_told_apart_from_damage() {
     let (log, _) = open(&disk);
     assert_eq!(read_all(&log, 0, 1000), batches);
 }
+
+/// What the system took for written when its sync failed, and the next run finds in memory.
+#[test]
+fn what_a_start_finds_above_the_recovery_point_is_written_again_before_it_counts_as_flushed() {
+    for point in [0, 4, 7] {
+        let disk = SimDisk::new();
+        let (mut log, _) = open(&disk);
+        let mut batches = append_some(&mut log, 1, point, 230);
+        log.flush().unwrap();
+        batches.extend(append_some(&mut log, 1, 12 - point, 230));
+        disk.inject(Fault::next(Operation::SyncData, ".log", Effect::Io));
+        assert!(log.flush().is_err());
+        drop(log);
+        disk.kill();
+
+        let (mut log, recovery) = open_with(&disk, config(), unclean(point));
+        assert_eq!((recovery.cut, recovery.damage), (None, None));
+        assert_eq!(log.flushed_offset(), Offset(point));
+        assert!(log.flush().unwrap() > 0);
+        assert_eq!(log.flushed_offset(), Offset(12));
+        drop(log);
+        disk.crash(&mut |_| 0);
+
+        let (log, recovery) = open_with(&disk, config(), unclean(12));
+        assert_eq!((recovery.cut, recovery.damage), (None, None), "recovery point {point}");
+        assert_eq!(read_all(&log, 0, 1000), batches);
+    }
+}
+
+/// A disk that is full has a place for what it holds already.
+#[test]
+fn a_full_disk_does_not_keep_a_log_from_being_written_again() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk);
+    let batches = append_some(&mut log, 1, 3, 230);
+    drop(log);
+    disk.kill();
+    let used = disk.file_size(&segment_path(0, ".log"));
+    disk.set_capacity(used);
+    let (mut log, _) = open_with(&disk, config(), unclean(0));
+    log.flush().unwrap();
+    disk.crash(&mut |_| 0);
+    let (log, _) = open_with(&disk, config(), unclean(3));
+    assert_eq!(read_all(&log, 0, 1000), batches);
+}
+
+/// Below the recovery point nothing is written: what is there was synced without an error.
+#[test]
+fn what_was_flushed_is_not_written_again() {
+    let disk = SimDisk::new();
+    let (mut log, _) = open(&disk);
+    append_some(&mut log, 1, 2, 230);
+    log.flush().unwrap();
+    drop(log);
+    disk.kill();
+    disk.inject(Fault::next(Operation::Write, ".log", Effect::Io));
+    open_with(&disk, config(), unclean(2));
+    assert_eq!(disk.take_faults().len(), 1);
+    disk.inject(Fault::next(Operation::Write, ".log", Effect::Io));
+    let opened = crate::Log::open(std::sync::Arc::new(disk.clone()), &dir(), config(), unclean(1));
+    assert!(opened.is_err(), "a disk that cannot be written is no disk to start on");
+}

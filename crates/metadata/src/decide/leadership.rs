@@ -116,7 +116,8 @@ impl Draft {
                 (true, Some(cause))
             }
         };
-        if new.leader != old.leader || (self.depose && old.leader.is_some()) {
+        let deposed = self.depose && old.leader.is_some() && !is_planted(Bug::KeepLeaderEpoch);
+        if new.leader != old.leader || deposed {
             new.leader_epoch = old.leader_epoch.next();
         }
         if self.epoch_floor > old.leader_epoch {
@@ -213,7 +214,7 @@ impl Draft {
         if let Some(leader) = furthest.filter(|&leader| image.may_lead(leader)) {
             return Elected::WithLoss(leader, Cause::LastKnownElection);
         }
-        if image.allows_unclean_election(&topic.name) {
+        if image.allows_unclean_election(&topic.name) || is_planted(Bug::ElectUncleanUnasked) {
             // A replica whose log is known to count goes before one of which nothing is known. One whose log counts
             // for nothing (damaged, new, restored) is never elected but by an operator.
             let known = furthest_log(new, |broker| image.may_lead(broker));

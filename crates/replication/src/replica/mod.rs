@@ -19,6 +19,7 @@ mod tests;
 
 use std::time::Duration;
 
+use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, ErrorCode, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset};
 
 use crate::context::Context;
@@ -226,6 +227,7 @@ impl Replica {
             Event::LogStartAdvanced { log_start } => self.log.log_start_advanced(log_start),
             Event::DamageFound { from } => self.damaged(now, from, effects),
             Event::FlushFailed { flush } if !self.log.is_flushing(flush) => {}
+            Event::AppendFailed { .. } if is_planted(Bug::LeadOnAfterFailedAppend) => self.log.give_offsets_again(),
             _ => self.stop(now, effects),
         }
     }

@@ -54,11 +54,15 @@ impl World {
             .front
             .begins(here.own.log.log_start_offset());
         self.hold(begins);
+        let replica = &here.own.replica;
+        let high_watermark = replica.high_watermark();
+        if let Role::Leader { leader_epoch } = replica.role() {
+            let leads = self.ledgers[here.partition].marks.leads(leader_epoch, high_watermark);
+            self.hold(leads.map_err(|broken| broken.at(here.place())));
+        }
         if self.has_lost_by_permission(here.partition) {
             return;
         }
-        let replica = &here.own.replica;
-        let high_watermark = replica.high_watermark();
         let bound = Offset::from(high_watermark);
         let role = replica.role();
         let leader_epoch = replica.leader_epoch();

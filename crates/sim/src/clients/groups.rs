@@ -119,10 +119,10 @@ impl World {
                 return Some((position, position));
             }
             let batches = self.read_for_client(&mut here, position, bound)?;
-            Some((
-                position,
-                batches.last().map_or(position, klamm_record::Batch::next_offset),
-            ))
+            // A position may lie inside the first batch; what lies between the two otherwise is passed over.
+            let from = batches.first().map_or(position, klamm_record::Batch::base_offset);
+            let next = batches.last().map_or(position, klamm_record::Batch::next_offset);
+            Some((from.max(position), next))
         });
         self.brokers[index].process = Some(process);
         read

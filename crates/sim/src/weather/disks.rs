@@ -32,10 +32,8 @@ impl World {
                 (Operation::Write, Effect::Torn { keep })
             }
         };
-        // Writes fail once, and from then on succeed as if nothing had been; or for good. A disk that has failed to flush is
-        // not used again: what it did not take lies in the page cache and looks flushed to the next run.
-        let once = operation == Operation::Write && chance.per_mille(600);
-        let times = if once { 1 } else { u64::MAX };
+        // Once, and from then on everything succeeds as if nothing had been; or for good.
+        let times = if chance.per_mille(400) { 1 } else { u64::MAX };
         self.brokers[victim].disk.inject(Fault {
             operation: Some(operation),
             path_contains: String::new(),

@@ -24,11 +24,12 @@ pub enum Operation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// EIO, and nothing is done. A failed `sync_data` forgets the unflushed writes, as Linux does: readers go on
-    /// seeing them, the next sync says Ok, and a power cut takes them.
+    /// seeing them, the next sync says Ok, and a power cut takes them, unless they are written again.
     Io,
     /// EIO after the first `keep` bytes of a write; as [`Effect::Io`] for other operations.
     Torn { keep: usize },
-    /// ENOSPC after the first `keep` bytes of a write; other operations do nothing.
+    /// ENOSPC after the first `keep` bytes of a write; other operations do nothing. A write over bytes that the file has
+    /// finds their room.
     Full { keep: usize },
     /// The operation is done and the disk counts as stalled from then on.
     Stall,

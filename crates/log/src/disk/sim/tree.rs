@@ -87,6 +87,12 @@ impl FileNode {
             change.apply(&mut self.durable);
         }
     }
+
+    /// A sync has failed: the pages keep what they hold and count as written. A length that was set is in the file
+    /// system's journal, which comes later all the same.
+    pub fn forget_writes(&mut self) {
+        self.pending.retain(|change| matches!(change, FileChange::Size(_)));
+    }
 }
 
 pub(super) fn set_names(entries: &mut BTreeMap<String, NodeId>, change: &[(String, Option<NodeId>)]) {
