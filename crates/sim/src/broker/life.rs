@@ -4,6 +4,7 @@ use klamm_invariants::{core_orderings, no_false_alarm};
 use klamm_schema::requests::LastRun;
 use klamm_types::{BrokerEpoch, Incarnation};
 
+use super::DiskState;
 use super::hosted::{CleanStop, Host, OpenFailure, Process};
 use crate::plan::{MS, Time};
 use crate::world::{AtProcess, ConnectionId, Happening, Side, World};
@@ -39,7 +40,7 @@ impl World {
                 self.tell_process(index, first, AtProcess::Beat);
             }
             // It stays down until the disk is replaced.
-            Err(_) if self.brokers[index].disk_failed => {}
+            Err(_) if self.brokers[index].disk_state == DiskState::Broken => {}
             Err(OpenFailure::Open(error)) => self.hold(Err(core_orderings(format!("opening a log: {error:?}")))),
             Err(OpenFailure::Other(error)) => self.hold(Err(core_orderings(format!("opening a log: {error}")))),
         }

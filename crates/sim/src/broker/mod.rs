@@ -50,8 +50,7 @@ pub struct Broker {
     pub last_run: LastRun,
     /// The mark of a clean stop: written last, taken away before anything else is done.
     pub clean_stop: bool,
-    /// The disk is broken and waits to be replaced.
-    pub disk_failed: bool,
+    pub disk_state: DiskState,
     /// It has no room, and takes nothing.
     pub is_full: bool,
     /// Until then a disk that is told to be full stays so.
@@ -65,6 +64,16 @@ pub struct Broker {
     pub backlog: VecDeque<Happening>,
     /// An entry is on its way.
     pub entry_coming: bool,
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskState {
+    Whole,
+    /// One sync fails, or has failed; the process is to be started again on it.
+    FailsOnce,
+    /// It waits to be replaced.
+    Broken,
 }
 
 /// Small files beside a log that are flushed whenever they change: recovery point, log start, marks.
@@ -98,7 +107,7 @@ impl Broker {
             process: None,
             last_run: LastRun::Clean,
             clean_stop: false,
-            disk_failed: false,
+            disk_state: DiskState::Whole,
             is_full: false,
             full_until: 0,
             wall_offset: 0,

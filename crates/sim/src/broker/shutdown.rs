@@ -1,5 +1,6 @@
 //! A broker that is told to stop: it asks to be relieved, waits a little, closes its log and says goodbye.
 
+use super::DiskState;
 use super::life::End;
 use crate::plan::{MS, Time};
 use crate::world::{AtProcess, Happening, World};
@@ -14,7 +15,7 @@ impl World {
         let Some(process) = broker.process.as_ref().filter(|process| process.host.is_registered) else {
             return;
         };
-        if broker.paused || broker.disk_failed {
+        if broker.paused || broker.disk_state != DiskState::Whole {
             return;
         }
         let (life, epoch) = (broker.life, process.host.broker_epoch);

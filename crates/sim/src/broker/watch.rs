@@ -4,6 +4,7 @@ use klamm_invariants::{Broken, Held, core_orderings, isr_superset, no_false_alar
 use klamm_replication::{Alarm, Durability, Role};
 use klamm_types::{NodeId, Offset};
 
+use super::DiskState;
 use super::disks::{ReadProblem, read_batches};
 use super::hosted::Here;
 use crate::world::World;
@@ -30,7 +31,8 @@ impl World {
     pub fn raised(&mut self, here: &Here<'_>, alarm: Alarm) {
         let excused = self.has_lost_by_permission(here.partition);
         match alarm {
-            Alarm::DiskFailed => self.brokers[here.broker].disk_failed = true,
+            Alarm::DiskFailed if self.brokers[here.broker].disk_state == DiskState::FailsOnce => {}
+            Alarm::DiskFailed => self.brokers[here.broker].disk_state = DiskState::Broken,
             Alarm::Damaged { .. } => {}
             _ if excused => {}
             Alarm::FollowerLostData { follower, .. } if self.has_flipped_bits(follower, here.partition) => {}

@@ -61,6 +61,7 @@ impl Weather {
             What::StopInOrder => self.chance.delay(30 * MS, 300 * MS),
             What::SlowDisk | What::FullDisk => self.chance.between(20 * MS, 800 * MS),
             What::BreakDisk => self.chance.between(10 * MS, 600 * MS),
+            What::FailSync => self.chance.between(20 * MS, 150 * MS),
             What::Reset
             | What::LoseProposal
             | What::ElectPreferred

@@ -7,7 +7,7 @@
 use klamm_metadata::config::Durability;
 use klamm_replication::AlterPartition;
 
-use crate::broker::End;
+use crate::broker::{DiskState, End};
 use crate::chance::Chance;
 use crate::metadata::TOPIC;
 use crate::plan::{Fault, MS, Time};
@@ -86,7 +86,9 @@ impl World {
     }
 
     fn may_be_ambushed(&self, leader: usize) -> bool {
-        let lives = |broker: &crate::broker::Broker| broker.process.is_some() && !broker.paused && !broker.disk_failed;
+        let lives = |broker: &crate::broker::Broker| {
+            broker.process.is_some() && !broker.paused && broker.disk_state == DiskState::Whole
+        };
         self.brokers.iter().all(lives) && !self.controller_silent() && self.is_link_up(leader, CONTROLLER)
     }
 

@@ -7,7 +7,7 @@ use klamm_record::{Batch, BatchHeader};
 use klamm_replication::{Event, Role};
 use klamm_types::{DirectoryId, LogStartOffset, Offset};
 
-use crate::broker::{End, Here, log_dir, read_batches};
+use crate::broker::{DiskState, End, Here, log_dir, read_batches};
 use crate::chance::Chance;
 use crate::plan::{MS, Time};
 use crate::world::{Happening, World};
@@ -41,13 +41,13 @@ impl World {
             times,
             effect,
         });
-        self.brokers[victim].disk_failed = true;
+        self.brokers[victim].disk_state = DiskState::Broken;
         self.after(lasts, Happening::DiskReplaced { broker: victim });
     }
 
     /// A broken disk is replaced by an empty one, with the process down.
     pub fn replace_disk(&mut self, broker: usize) {
-        if self.brokers[broker].disk_failed {
+        if self.brokers[broker].disk_state == DiskState::Broken {
             self.end_process(broker, End::Killed);
             let random = self.random();
             self.brokers[broker].replace_disk(DirectoryId::from_u128(random | 1));
@@ -56,6 +56,43 @@ impl World {
                 format_args!("gets an empty disk"),
             );
             self.start_after(broker, 20 * MS);
+        }
+    }
+
+    /// A flush fails, once. The process is started again on the same disk, flushes what it finds there, and is believed;
+    /// then its machine dies. What the failed flush did not write must have been written by then.
+    pub(super) fn fail_sync(&mut self, victim: usize, lasts: Time, chance: &mut Chance) {
+        let broker = &mut self.brokers[victim];
+        if broker.process.is_none() || broker.disk_state != DiskState::Whole {
+            return;
+        }
+        self.counts.disk_faults += 1;
+        broker.disk_state = DiskState::FailsOnce;
+        broker.disk.inject(Fault {
+            skip: chance.below(4),
+            ..Fault::next(Operation::SyncData, ".log", Effect::Io)
+        });
+        self.after(lasts, Happening::DiskUsedAgain { broker: victim });
+        let dies = lasts + chance.between(50 * MS, 250 * MS);
+        self.after(dies, Happening::MachineDies { broker: victim });
+    }
+
+    /// A disk that has failed a flush is used again, by another run of the process.
+    pub fn use_disk_again(&mut self, broker: usize) {
+        let known = &mut self.brokers[broker];
+        if known.disk_state == DiskState::FailsOnce {
+            known.disk_state = DiskState::Whole;
+            known.disk.take_faults();
+            if known.process.is_some() {
+                self.crash_for_a_while(broker, End::Killed, 20 * MS);
+            }
+        }
+    }
+
+    pub fn machine_dies(&mut self, broker: usize) {
+        if self.healed_at.is_none() && self.brokers[broker].process.is_some() {
+            let down = self.chance.delay(30 * MS, 500 * MS);
+            self.power_cut(broker, down);
         }
     }
 
@@ -81,7 +118,7 @@ impl World {
     /// From now on nothing is appended, until there is room again.
     pub fn run_out_of_room(&mut self, broker: usize) {
         self.brokers[broker].is_full = true;
-        if !self.brokers[broker].disk_failed {
+        if self.brokers[broker].disk_state == DiskState::Whole {
             // What was kept back is enough for what is under way.
             self.brokers[broker].disk.take_faults();
         }
@@ -95,7 +132,7 @@ impl World {
 
     /// A process dies, and its next run finds neither indexes nor snapshots, or some of them only.
     pub(super) fn lose_caches(&mut self, victim: usize, down: Time, chance: &mut Chance) {
-        if self.brokers[victim].disk_failed {
+        if self.brokers[victim].disk_state != DiskState::Whole {
             return;
         }
         self.counts.disk_faults += 1;

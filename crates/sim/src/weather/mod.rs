@@ -54,6 +54,7 @@ impl World {
             }
             What::FullDisk => self.fill_disk(victim, lasts, chance),
             What::BreakDisk => self.break_disk(victim, lasts, chance),
+            What::FailSync => self.fail_sync(victim, lasts, chance),
             What::FlipBit => self.flip_bit(victim, chance),
             What::LoseCaches => self.lose_caches(victim, lasts, chance),
             What::KillMember | What::PauseMember | What::MemberLeaves => self.trouble_member(&fault),

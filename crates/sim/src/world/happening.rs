@@ -102,6 +102,12 @@ pub enum Happening {
     DiskReplaced {
         broker: usize,
     },
+    DiskUsedAgain {
+        broker: usize,
+    },
+    MachineDies {
+        broker: usize,
+    },
     RoomAgain {
         broker: usize,
     },

@@ -38,6 +38,7 @@ impl World {
         for broker in 0..self.brokers.len() {
             self.brokers[broker].disk.take_faults();
             self.brokers[broker].is_full = false;
+            self.use_disk_again(broker);
             self.replace_disk(broker);
             self.resume(broker);
             if self.brokers[broker].process.is_none() {

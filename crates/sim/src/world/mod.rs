@@ -295,6 +295,8 @@ impl World {
             }
             Happening::LinkBack { one, other } => self.link_back(one, other),
             Happening::DiskReplaced { broker } => self.replace_disk(broker),
+            Happening::DiskUsedAgain { broker } => self.use_disk_again(broker),
+            Happening::MachineDies { broker } => self.machine_dies(broker),
             Happening::RoomAgain { broker } => {
                 if self.now >= self.brokers[broker].full_until {
                     self.brokers[broker].is_full = false;
