@@ -26,7 +26,7 @@ mod single_leader_per_epoch;
 #[cfg(test)]
 mod tests;
 
-pub use committed_offsets_kept::CommittedOffsetsKept;
+pub use committed_offsets_kept::{CommittedOffsetsKept, Committer};
 pub use core_orderings::core_orderings;
 pub use front_kept::FrontKept;
 pub use group_ownership::GroupOwnership;

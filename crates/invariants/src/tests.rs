@@ -130,7 +130,9 @@ fn groups_skip_nothing_and_forget_nothing() {
         Invariant::OffsetsNeverSkipped
     );
     let mut offsets = CommittedOffsetsKept::default();
-    offsets.tried(0, Offset(5));
+    let by = |member, epoch| Committer { member, epoch };
+    offsets.owned(0, by("a", 1));
+    offsets.tried(0, Offset(5), by("a", 1));
     offsets.acknowledged(0, Offset(4));
     assert_eq!(offsets.fetched(0, Offset(5), offsets.due(0)), Ok(()));
     assert_eq!(
@@ -141,6 +143,20 @@ fn groups_skip_nothing_and_forget_nothing() {
         which(offsets.fetched(0, Offset(6), offsets.due(0))),
         Invariant::CommittedOffsetsKept
     );
-    offsets.tried(0, Offset(2));
+    // Who owns the partition may go back; who owned it before may not.
+    offsets.tried(0, Offset(3), by("a", 1));
     assert_eq!(offsets.fetched(0, Offset(3), offsets.due(0)), Ok(()));
+    offsets.owned(0, by("b", 2));
+    offsets.tried(0, Offset(1), by("a", 1));
+    offsets.tried(0, Offset(9), by("a", 1));
+    for refused in [1, 9] {
+        assert_eq!(
+            which(offsets.fetched(0, Offset(refused), offsets.due(0))),
+            Invariant::CommittedOffsetsKept
+        );
+    }
+    // Some commits of an older epoch are the owner's own.
+    offsets.owned(0, by("b", 4));
+    offsets.tried(0, Offset(2), by("b", 3));
+    assert_eq!(offsets.fetched(0, Offset(2), offsets.due(0)), Ok(()));
 }

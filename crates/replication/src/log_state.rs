@@ -157,6 +157,7 @@ impl LogState {
     pub fn give_offsets_again(&mut self) {
         self.pending.clear();
         self.accepted = self.written;
+        self.producers = ProducerTable::new(self.written);
     }
 
     pub fn oldest_pending(&self) -> Option<&PendingAppend> {

@@ -37,7 +37,7 @@ pub enum Bug {
     ElectAnybody,
     /// Metadata: an election may lose records although the topic does not allow it.
     ElectUncleanUnasked,
-    /// Metadata: a leader that registers again and is elected again leads on in its old epoch.
+    /// Metadata: where nobody led for a while, the next leader leads in the epoch of the one before.
     KeepLeaderEpoch,
     /// Metadata: a broker that registers again keeps its epoch (what KIP-903 needs).
     ReuseBrokerEpoch,
@@ -55,10 +55,10 @@ pub enum Bug {
     TrustPageCache,
     /// Log: the segment that the log start lies in is deleted with those below it.
     DeleteOneSegmentMore,
-    /// Log: a read of what is no longer in memory is answered with the oldest that is.
-    ReadFromMemoryOnly,
     /// Coordinator: a commit is answered, and nothing is written.
     AnswerUnwrittenCommit,
+    /// Coordinator: commits of older generations and member epochs are taken.
+    AcceptStaleCommit,
     /// Coordinator: a classic group rebalances without a new generation.
     KeepGeneration,
 }
@@ -119,8 +119,8 @@ mod planting {
             Bug::LoseEpochFile,
             Bug::TrustPageCache,
             Bug::DeleteOneSegmentMore,
-            Bug::ReadFromMemoryOnly,
             Bug::AnswerUnwrittenCommit,
+            Bug::AcceptStaleCommit,
             Bug::KeepGeneration,
         ];
 
@@ -150,8 +150,8 @@ mod planting {
                 Bug::LoseEpochFile => "lose-epoch-file",
                 Bug::TrustPageCache => "trust-page-cache",
                 Bug::DeleteOneSegmentMore => "delete-one-segment-more",
-                Bug::ReadFromMemoryOnly => "read-from-memory-only",
                 Bug::AnswerUnwrittenCommit => "answer-unwritten-commit",
+                Bug::AcceptStaleCommit => "accept-stale-commit",
                 Bug::KeepGeneration => "keep-generation",
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use klamm_coordinator::{Call, Reply};
-use klamm_invariants::{Broken, CommittedOffsetsKept, GroupOwnership, OffsetsNeverSkipped};
+use klamm_invariants::{Broken, CommittedOffsetsKept, Committer, GroupOwnership, OffsetsNeverSkipped};
 use klamm_replication::Isolation;
 use klamm_types::{ErrorCode, Offset};
 
@@ -133,8 +133,14 @@ impl World {
         let mut due = BTreeMap::new();
         match &call {
             Call::CommitOffsets(commit) => {
+                let by = Committer {
+                    member: &commit.member,
+                    epoch: commit.generation,
+                };
                 for asked in commit.topics.iter().flat_map(|topic| &topic.partitions) {
-                    self.groups[group].offsets.tried(asked.partition, Offset(asked.offset));
+                    self.groups[group]
+                        .offsets
+                        .tried(asked.partition, Offset(asked.offset), by);
                 }
             }
             Call::FetchOffsets(fetch) => {
@@ -268,8 +274,15 @@ impl World {
         let group = &mut self.groups[self.members[member].group];
         self.counts.rebalances += u64::from(claim.epoch > group.epoch);
         group.epoch = group.epoch.max(claim.epoch);
-        let mut partitions = claim.partitions.iter();
-        partitions.try_for_each(|&partition| group.owners.claimed(claim.epoch, partition, &claim.owner))
+        let by = Committer {
+            member: &claim.owner,
+            epoch: claim.epoch,
+        };
+        for &partition in &claim.partitions {
+            group.owners.claimed(claim.epoch, partition, &claim.owner)?;
+            group.offsets.owned(partition, by);
+        }
+        Ok(())
     }
 
     /// A member dies, sleeps or leaves.

@@ -51,7 +51,7 @@ whats! {
     SlowDisk "slow-disk" 2 "Everything on a disk takes long."
     FullDisk "full-disk" 3 "A disk has no room: a write finds none, or the broker takes nothing in time."
     BreakDisk "break-disk" 2 "A disk answers with errors from some operation on, and is replaced by an empty one."
-    FailSync "fail-sync" 3 "A flush fails, once; the process is started again on that disk, and then its machine dies."
+    FailSync "fail-sync" 2 "A flush fails, once; the process is started again on that disk, and then its machine dies."
     FlipBit "flip-bit" 2 "A bit of a flushed batch turns over on a disk, or a few bytes become zeros."
     LoseCaches "lose-caches" 3 "A process dies, and files that can be made anew are gone when it starts."
     KillMember "kill-member" 3 "A member of a group dies, and another begins in its place."

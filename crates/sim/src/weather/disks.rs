@@ -61,15 +61,19 @@ impl World {
 
     /// A flush fails, once. The process is started again on the same disk, flushes what it finds there, and is believed;
     /// then its machine dies. What the failed flush did not write must have been written by then.
+    ///
+    /// The controller takes a failed disk for a lost one, and so does the account of copies.
     pub(super) fn fail_sync(&mut self, victim: usize, lasts: Time, chance: &mut Chance) {
+        let has_none_to_spare = self.disk_losses >= self.plan.setup.disk_losses_max;
         let broker = &mut self.brokers[victim];
-        if broker.process.is_none() || broker.disk_state != DiskState::Whole {
+        if has_none_to_spare || broker.process.is_none() || broker.disk_state != DiskState::Whole {
             return;
         }
+        self.disk_losses += 1;
         self.counts.disk_faults += 1;
         broker.disk_state = DiskState::FailsOnce;
         broker.disk.inject(Fault {
-            skip: chance.below(4),
+            skip: chance.below(2),
             ..Fault::next(Operation::SyncData, ".log", Effect::Io)
         });
         self.after(lasts, Happening::DiskUsedAgain { broker: victim });
@@ -90,6 +94,17 @@ impl World {
     }
 
     pub fn machine_dies(&mut self, broker: usize) {
+        let node = self.brokers[broker].node;
+        let counts = |&partition: &usize| {
+            self.controller
+                .state(partition)
+                .is_some_and(|state| state.isr.contains(&node))
+        };
+        let hosted = self.brokers[broker].process.is_some();
+        if hosted && self.brokers[broker].files.keys().all(counts) {
+            // It holds everything again: the disk is not lost after all.
+            self.disk_losses -= 1;
+        }
         if self.healed_at.is_none() && self.brokers[broker].process.is_some() {
             let down = self.chance.delay(30 * MS, 500 * MS);
             self.power_cut(broker, down);
