@@ -13,7 +13,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("klamm-proto", &["klamm-schema"]),
     ("klamm-trace", &["klamm-proto"]),
     ("klamm-metadata", &["klamm-types", "klamm-schema"]),
-    ("klamm-replication", &["klamm-types", "klamm-record"]),
+    (
+        "klamm-replication",
+        &["klamm-types", "klamm-record", "klamm-invariants"],
+    ),
     ("klamm-coordinator", &["klamm-types", "klamm-wire"]),
     ("klamm-log", &["klamm-types", "klamm-record"]),
     (

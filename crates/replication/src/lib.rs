@@ -19,6 +19,7 @@ mod follower;
 mod leader;
 mod log_state;
 pub mod producers;
+mod promises;
 mod queries;
 mod refused;
 mod replica;

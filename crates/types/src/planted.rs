@@ -25,6 +25,8 @@ pub enum Bug {
     AnswerLatestEarly,
     /// Replication: readers are served up to the end of the log.
     ServeUncommitted,
+    /// Replication: a broker leads before its own registration is seen (what a start has to wait for).
+    LeadUnregistered,
     /// Replication: after a write that failed the leader gives the offsets again, in the same epoch.
     LeadOnAfterFailedAppend,
     /// Metadata: ISR changes that rest on old leader and partition epochs are taken (what KIP-497 cured).
@@ -37,8 +39,6 @@ pub enum Bug {
     ElectAnybody,
     /// Metadata: an election may lose records although the topic does not allow it.
     ElectUncleanUnasked,
-    /// Metadata: where nobody led for a while, the next leader leads in the epoch of the one before.
-    KeepLeaderEpoch,
     /// Metadata: a broker that registers again keeps its epoch (what KIP-903 needs).
     ReuseBrokerEpoch,
     /// Metadata: a replica whose machine died stays eligible where acknowledged means written.
@@ -57,8 +57,6 @@ pub enum Bug {
     DeleteOneSegmentMore,
     /// Coordinator: a commit is answered, and nothing is written.
     AnswerUnwrittenCommit,
-    /// Coordinator: commits of older generations and member epochs are taken.
-    AcceptStaleCommit,
     /// Coordinator: a classic group rebalances without a new generation.
     KeepGeneration,
 }
@@ -94,7 +92,7 @@ mod planting {
     }
 
     impl Bug {
-        pub const ALL: [Bug; 27] = [
+        pub const ALL: [Bug; 26] = [
             Bug::CutAtHighWatermark,
             Bug::SkipDivergenceCheck,
             Bug::CountProposedAway,
@@ -104,13 +102,13 @@ mod planting {
             Bug::ForgetProducerSnapshot,
             Bug::AnswerLatestEarly,
             Bug::ServeUncommitted,
+            Bug::LeadUnregistered,
             Bug::LeadOnAfterFailedAppend,
             Bug::AcceptStaleEpoch,
             Bug::TrustEmptyDirectory,
             Bug::KeepEligibleAboveMinimum,
             Bug::ElectAnybody,
             Bug::ElectUncleanUnasked,
-            Bug::KeepLeaderEpoch,
             Bug::ReuseBrokerEpoch,
             Bug::TrustLostPageCache,
             Bug::FlushOpenSegmentOnly,
@@ -120,7 +118,6 @@ mod planting {
             Bug::TrustPageCache,
             Bug::DeleteOneSegmentMore,
             Bug::AnswerUnwrittenCommit,
-            Bug::AcceptStaleCommit,
             Bug::KeepGeneration,
         ];
 
@@ -135,13 +132,13 @@ mod planting {
                 Bug::ForgetProducerSnapshot => "forget-producer-snapshot",
                 Bug::AnswerLatestEarly => "answer-latest-early",
                 Bug::ServeUncommitted => "serve-uncommitted",
+                Bug::LeadUnregistered => "lead-unregistered",
                 Bug::LeadOnAfterFailedAppend => "lead-on-after-failed-append",
                 Bug::AcceptStaleEpoch => "accept-stale-epoch",
                 Bug::TrustEmptyDirectory => "trust-empty-directory",
                 Bug::KeepEligibleAboveMinimum => "keep-eligible-above-minimum",
                 Bug::ElectAnybody => "elect-anybody",
                 Bug::ElectUncleanUnasked => "elect-unclean-unasked",
-                Bug::KeepLeaderEpoch => "keep-leader-epoch",
                 Bug::ReuseBrokerEpoch => "reuse-broker-epoch",
                 Bug::TrustLostPageCache => "trust-lost-page-cache",
                 Bug::FlushOpenSegmentOnly => "flush-open-segment-only",
@@ -151,7 +148,6 @@ mod planting {
                 Bug::TrustPageCache => "trust-page-cache",
                 Bug::DeleteOneSegmentMore => "delete-one-segment-more",
                 Bug::AnswerUnwrittenCommit => "answer-unwritten-commit",
-                Bug::AcceptStaleCommit => "accept-stale-commit",
                 Bug::KeepGeneration => "keep-generation",
             }
         }

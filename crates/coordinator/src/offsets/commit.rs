@@ -93,7 +93,6 @@ fn validate(
     let name = draft.name();
     let topics = draft.topics;
     match draft.group() {
-        Some(_) if is_planted(Bug::AcceptStaleCommit) => Ok(()),
         // A client without membership: the group exists from now on, and only has offsets.
         None if call.generation < 0 => Ok(()),
         None if offsets.has_group(name) => Err(ErrorCode::UnknownMemberId),

@@ -116,9 +116,7 @@ impl Draft {
                 (true, Some(cause))
             }
         };
-        let between = new.leader.is_none() || old.leader.is_none();
-        let keeps = between && is_planted(Bug::KeepLeaderEpoch);
-        if (new.leader != old.leader && !keeps) || (self.depose && old.leader.is_some()) {
+        if new.leader != old.leader || (self.depose && old.leader.is_some()) {
             new.leader_epoch = old.leader_epoch.next();
         }
         if self.epoch_floor > old.leader_epoch {

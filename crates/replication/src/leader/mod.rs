@@ -14,6 +14,7 @@ mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use klamm_invariants::Held;
 use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, Moment, NodeId, Offset};
 
 use crate::context::Context;
@@ -22,6 +23,7 @@ use crate::event::{
     Acknowledge, AlterAttempt, AlterOutcome, PushFailure, Subscribe, SubscribeAnswer, SubscriptionNumber,
 };
 use crate::log_state::LogState;
+use crate::promises;
 use crate::view::{Durability, PartitionView};
 use isr::Proposal;
 use lag::LagMarks;
@@ -205,7 +207,11 @@ impl Leader {
     /// Restores what must hold after every step.
     pub fn settle(&mut self, ctx: &mut Context<'_>) {
         if let Some(offset) = self.committed_offset(ctx) {
-            ctx.log.raise_high_watermark(HighWatermark::from(offset));
+            let high_watermark = HighWatermark::from(offset);
+            if ctx.log.raise_high_watermark(high_watermark) {
+                let minimum = self.view.min_insync_effective();
+                promises::raised(high_watermark, self.held(ctx), minimum);
+            }
         }
         self.waiting.complete(Bar::Written, ctx.log.written, ctx.effects);
         let own = ctx.log.counted(self.view.settings.durability);
@@ -216,6 +222,20 @@ impl Leader {
             .complete(Bar::HighWatermark, ctx.log.high_watermark.into(), ctx.effects);
         self.propose(ctx);
         self.feed_followers(ctx);
+    }
+
+    /// How far each replica is known to hold the log, by the topic's level.
+    fn held(&self, ctx: &Context<'_>) -> impl Iterator<Item = Held> {
+        let durability = self.view.settings.durability;
+        let up_to = |node: NodeId| match node == ctx.me {
+            true => Some(ctx.log.counted(durability)),
+            false => self.peers.get(&node)?.level(durability),
+        };
+        self.view.replicas.iter().map(move |&node| Held {
+            node,
+            is_in_sync: self.view.isr.contains(&node),
+            up_to: up_to(node),
+        })
     }
 
     pub fn next_deadline(&self, log: &LogState) -> Option<Moment> {

@@ -23,12 +23,13 @@ use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, ErrorCode, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset};
 
 use crate::context::Context;
-use crate::effect::Effect;
+use crate::effect::{Effect, Role};
 use crate::event::{Event, Now, Produce, PushFailure, Subscribe};
 use crate::fetches::ParkedFetches;
 use crate::follower::Follower;
 use crate::leader::{Leader, StepDown, refusal};
 use crate::log_state::{Cut, FlushNeed, LogState};
+use crate::promises::Promises;
 use crate::refused::RefusedBatches;
 use crate::view::{Durability, Limits, OpenedLog, PartitionView};
 
@@ -69,6 +70,7 @@ pub struct Replica {
     refused: RefusedBatches,
     attempts: u64,
     subscriptions: u64,
+    promises: Promises,
 }
 
 /// Borrows from a replica what its role may touch.
@@ -115,6 +117,7 @@ impl Replica {
             refused: RefusedBatches::default(),
             attempts: 0,
             subscriptions: 0,
+            promises: Promises::default(),
         }
     }
 
@@ -124,6 +127,9 @@ impl Replica {
         self.take(now, event, effects);
         self.settle(now, effects);
         let role = self.role();
+        if let Role::Leader { leader_epoch } = role {
+            self.promises.leads(leader_epoch, self.log.high_watermark);
+        }
         if role != before {
             effects.push(Effect::RoleChanged { role });
         }
@@ -183,6 +189,7 @@ impl Replica {
         {
             return;
         }
+        self.promises.elected(view.leader_epoch, view.leader);
         self.heard_of(view.leader_epoch);
         if let RoleState::Leader(leader) = &mut self.role
             && view.leader == Some(self.me)
