@@ -77,11 +77,11 @@ pub enum Failure {
     /// A write failed and may have left a part of itself. [`Log::truncate_to`](crate::Log::truncate_to) mends it.
     #[error("a write failed in part")]
     Write,
-    /// A flush failed: what the disk holds is unknown, and reading it back shows only what memory holds. The replica
-    /// on this disk is lost; opening the log again on the same running machine MUST NOT be taken for a recovery.
+    /// A flush failed: what the disk holds is unknown, and reading it back shows only what memory holds. Only opening
+    /// the log again mends it, by writing everything above the recovery point once more.
     #[error("a flush failed")]
     Flush,
-    /// Recovery or a read found damage. Truncation to its offset or below mends it.
+    /// Recovery found damage. Truncation to its offset or below mends it.
     #[error("the log is damaged")]
     Damaged,
 }

@@ -101,11 +101,6 @@ impl Log {
         self.shared.failure()
     }
 
-    /// To be called when a read found damage: no more batches are taken until the log has been cut.
-    pub fn mark_damaged(&mut self) {
-        self.shared.fail(Failure::Damaged);
-    }
-
     /// Bytes of all segments.
     pub fn size_bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.size).sum()

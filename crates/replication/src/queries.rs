@@ -61,6 +61,11 @@ impl Replica {
         self.log.written
     }
 
+    /// Something is accepted and not written yet: [`Replica::log_end`] is not the end of what this replica has taken.
+    pub fn is_appending(&self) -> bool {
+        self.log.oldest_pending().is_some()
+    }
+
     /// Exclusive: what has been flushed.
     pub fn flushed(&self) -> Offset {
         self.log.flushed

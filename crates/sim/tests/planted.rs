@@ -21,6 +21,8 @@ const fn seeds_for(bug: Bug) -> u64 {
     match bug {
         // Shows only where a whole ISR loses power while its topic changes from `replicated` to `fsync`.
         Bug::TrustLostPageCache => 4 * SEEDS,
+        // Show only where a disk fails, which one disk does in a third of the seeds.
+        Bug::LeadOnAfterFailedAppend | Bug::TrustEmptyDirectory | Bug::TrustPageCache => 2 * SEEDS,
         _ => SEEDS,
     }
 }

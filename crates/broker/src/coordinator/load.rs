@@ -3,6 +3,10 @@
 //! In its own leader epoch only this broker's coordinator writes to the partition, so once the high watermark has
 //! reached the end that the log had when loading began, everything below it is all there is. That end, not the epoch's
 //! start: an earlier shard of the same epoch may have left records that are committed later.
+//!
+//! This rests on appends being synchronous: a worker writes what its replica accepts before it takes the next command
+//! (`Context::feed` asserts it), so no record of that earlier shard is still on its way to the log when its end is asked for.
+//! Were appends ever handed to another thread, the end to wait for would be that of what is accepted.
 
 use std::time::{Duration, Instant};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use klamm_log::Log;
-use klamm_replication::{Effect, Event, FlushId, Now, RequestId};
+use klamm_replication::{Effect, Event, FlushId, Now, RequestId, Role};
 use klamm_types::{BrokerEpoch, Moment, TopicPartition};
 
 use super::carry;
@@ -110,6 +110,12 @@ impl Context {
         }
         self.effects = effects;
         debug_assert_eq!(hosted.replica.validate(), Ok(()));
+        // A write that failed stops the replica. Whoever asks for the log end between two events relies on this.
+        let is_stopped = hosted.replica.role() == Role::Stopped;
+        debug_assert!(
+            is_stopped || !hosted.replica.is_appending(),
+            "what is accepted is written"
+        );
         carry::keep_producers(hosted, log);
         self.note_deadline(hosted);
     }

@@ -227,7 +227,7 @@ impl Leader {
     /// How far each replica is known to hold the log, by the topic's level.
     fn held(&self, ctx: &Context<'_>) -> impl Iterator<Item = Held> {
         let durability = self.view.settings.durability;
-        let up_to = |node: NodeId| match node == ctx.me {
+        let up_to = move |node: NodeId| match node == ctx.me {
             true => Some(ctx.log.counted(durability)),
             false => self.peers.get(&node)?.level(durability),
         };

@@ -50,7 +50,7 @@ whats! {
     Ambush "ambush" 8 "Faults that follow each other so that what was said in an old epoch meets a new one."
     SlowDisk "slow-disk" 2 "Everything on a disk takes long."
     FullDisk "full-disk" 3 "A disk has no room: a write finds none, or the broker takes nothing in time."
-    BreakDisk "break-disk" 2 "A disk answers with errors from some operation on, and is replaced by an empty one."
+    BreakDisk "break-disk" 3 "A disk answers with errors from some operation on, and is replaced by an empty one."
     FailSync "fail-sync" 2 "A flush fails, once; the process is started again on that disk, and then its machine dies."
     FlipBit "flip-bit" 2 "A bit of a flushed batch turns over on a disk, or a few bytes become zeros."
     LoseCaches "lose-caches" 3 "A process dies, and files that can be made anew are gone when it starts."

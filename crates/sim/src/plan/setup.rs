@@ -81,9 +81,10 @@ impl Setup {
         self.partitions + usize::from(self.groups > 0)
     }
 
-    /// Whether a machine's death may take something that nobody else holds, so that each is judged before it happens.
+    /// Whether a machine's death may take something that nobody else holds, so that each is judged before it happens. Where
+    /// acknowledged has always meant flushed it takes nothing that counts.
     pub fn judges_power_cuts(&self) -> bool {
-        self.durability == Durability::Replicated || !self.changes.is_empty()
+        self.durability == Durability::Replicated || self.changes.contains(&Change::Durability)
     }
 
     /// Names and values, as [`Setup::set`] takes them.

@@ -97,6 +97,7 @@ impl World {
         let leans_on_others = judged && self.holds_unflushed(victim);
         // Who leans on others must be fenced soon: the controller has to hear of it.
         let allowed = !leans_on_others || self.is_safe(victim) && self.survives_power_cut(&[victim]);
+        self.count_power_cut(allowed);
         let end = if allowed { End::PowerCut } else { End::Killed };
         self.crash_for_a_while(victim, end, down);
         if allowed && leans_on_others {
@@ -106,10 +107,16 @@ impl World {
         }
     }
 
+    fn count_power_cut(&mut self, allowed: bool) {
+        self.counts.power_cuts += 1;
+        self.counts.softened_power_cuts += u64::from(!allowed);
+    }
+
     /// All machines at once. They come back one by one.
     fn blackout(&mut self, lasts: Time, chance: &mut Chance) {
         let all: Vec<usize> = (0..self.brokers.len()).collect();
         let allowed = !self.plan.setup.judges_power_cuts() || self.survives_power_cut(&all);
+        self.count_power_cut(allowed);
         let end = if allowed { End::PowerCut } else { End::Killed };
         for broker in all {
             let down = chance.between(lasts / 2, lasts * 2).max(MS);

@@ -29,6 +29,10 @@ counts! {
     truncations
     crashes
     lossy_crashes
+    /// Deaths of machines that were planned, and those of them that only a process died of, because nobody could have
+    /// survived them.
+    power_cuts
+    softened_power_cuts
     disk_faults
     network_faults
     controller_changes

@@ -38,6 +38,7 @@ fn a_failed_write_or_flush_stops_the_replica() {
         );
         stage.image(|view| {
             view.leader = Some(NodeId(2));
+            view.leader_epoch = LeaderEpoch(7);
             view.isr.remove(&NodeId(1));
         });
         assert_eq!(stage.pass_ticking(5000), []);
@@ -104,6 +105,7 @@ fn damage_found_at_the_start_keeps_the_replica_out_of_every_role() {
     stage.step(Event::DamageReported);
     stage.image(|view| {
         view.leader = Some(NodeId(2));
+        view.leader_epoch = LeaderEpoch(6);
         view.isr.remove(&NodeId(1));
     });
     let truncated = Event::Truncated {
