@@ -141,14 +141,17 @@ fn main() {
                 clean_stop: false,
             },
         ),
-        ("open, everything read through", RecoveryHint::default()),
+        ("open, all read through and written again", RecoveryHint::default()),
     ] {
         let start = Instant::now();
-        let opened = Log::open(Arc::new(RealDisk), &dir, LogConfig::default(), hint).expect("a log");
+        let (mut log, _) = Log::open(Arc::new(RealDisk), &dir, LogConfig::default(), hint).expect("a log");
+        let opened = start.elapsed();
+        log.flush().expect("a flush");
         println!(
-            "{what:<44} {:>9.1} ms, {} MiB",
-            start.elapsed().as_secs_f64() * 1e3,
-            opened.0.size_bytes() >> 20
+            "{what:<44} {:>9.1} ms, its first flush {:.1} ms, {} MiB",
+            opened.as_secs_f64() * 1e3,
+            (start.elapsed() - opened).as_secs_f64() * 1e3,
+            log.size_bytes() >> 20
         );
     }
     remove_dir_all(&RealDisk, &dir).expect("the directory can go");
