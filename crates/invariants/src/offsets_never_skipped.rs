@@ -2,6 +2,9 @@
 //!
 //! Whoever of the group reads a record has had every record before it read by somebody of the group. Reading again, after
 //! a rebalance, is allowed. Records that were deleted before anybody came to them do not count.
+//!
+//! In the simulation members go where the coordinator sends them, and I12 sees an offset that nobody has come to when it is
+//! told: no bug of the coordinator gets as far as here. It is for members and fetches that go wrong by themselves.
 
 use std::collections::BTreeMap;
 
