@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use klamm_invariants::Invariant;
 use serde::{Serialize, Serializer};
 
 /// The kinds of anomalies, the worst first.
@@ -56,6 +57,22 @@ impl Kind {
             Kind::NonmonotonicPoll => "a reader went back, or a group behind what it had committed",
             Kind::PollSkip => "a reader or a group passed over an offset that exists",
             Kind::Unseen => "acknowledged, and not read when the time for reading was over",
+        }
+    }
+}
+
+impl Kind {
+    /// The promise of Klamm that is broken by it, as the simulation numbers it.
+    pub fn promise(self) -> Invariant {
+        match self {
+            Kind::LostWrite => Invariant::NoAcknowledgedLoss,
+            Kind::G1a => Invariant::ReadConsistency,
+            Kind::InconsistentOffsets => Invariant::LogMatching,
+            Kind::Duplicate => Invariant::NoDuplicate,
+            Kind::NonmonotonicSend => Invariant::Order,
+            Kind::NonmonotonicPoll => Invariant::HighWatermarkMonotonic,
+            Kind::PollSkip => Invariant::OffsetsNeverSkipped,
+            Kind::Unseen => Invariant::Progress,
         }
     }
 }

@@ -101,10 +101,11 @@ fn anomalies(report: &Report) -> String {
         let found = report.anomalies.get(&kind).copied().unwrap_or(0);
         let tone = if found == 0 { "soft" } else { "bad" };
         format!(
-            "<tr><td><code>{}</code></td><td class=\"number {tone}\">{}</td><td class=\"soft\">{}</td></tr>\n",
+            "<tr><td><code>{}</code></td><td class=\"number {tone}\">{}</td><td class=\"soft\">{} ({})</td></tr>\n",
             kind.name(),
             count(found),
-            kind.meaning()
+            kind.meaning(),
+            kind.promise()
         )
     };
     let rows: String = Kind::ALL.into_iter().map(row).collect();
