@@ -42,7 +42,7 @@ pub enum StartError {
     #[error("the quorum's store and this node disagree about the cluster")]
     OtherCluster(#[from] OtherCluster),
     #[error("opening the quorum's store: the thread that did it ended")]
-    Thread(#[source] tokio::task::JoinError),
+    Thread(#[source] std::io::Error),
 }
 
 impl Controller {
@@ -138,10 +138,10 @@ async fn start(config: ControllerConfig) -> Result<Controller, StartError> {
     let owner = Owner {
         node_id: config.identity.node_id(),
         cluster_id: config.identity.cluster_id(),
-        fresh_store_id: Uuid::from_u128(rand::random()),
+        fresh_store_id: Uuid::from_u128(crate::random::number()),
     };
     let folder = config.folder.clone();
-    let opened = tokio::task::spawn_blocking(move || store::open(&folder, &owner)).await;
+    let opened = store::blocking(move || Ok(store::open(&folder, &owner))).await;
     let opened = opened.map_err(StartError::Thread)??;
     if let Some(damage) = &opened.damage {
         tracing::error!(

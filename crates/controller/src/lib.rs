@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod quorum;
 mod raft;
+mod random;
 mod remote;
 mod service;
 mod shell;
@@ -35,5 +36,7 @@ pub use remote::{
 };
 pub use store::StoreError;
 
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;

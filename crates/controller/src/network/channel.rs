@@ -42,7 +42,21 @@ pub fn endpoint(address: &str) -> Result<Endpoint, BadAddress> {
 
 /// A channel that dials when it is first used, and again after each failure.
 pub fn lazy(address: &str) -> Result<Channel, BadAddress> {
-    Ok(endpoint(address)?.connect_lazy())
+    let endpoint = endpoint(address)?;
+    #[cfg(test)]
+    if crate::simulated::is_running() {
+        return Ok(endpoint.connect_with_connector_lazy(crate::simulated::connector()));
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+/// Dials now.
+pub async fn connect(endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+    #[cfg(test)]
+    if crate::simulated::is_running() {
+        return endpoint.connect_with_connector(crate::simulated::connector()).await;
+    }
+    endpoint.connect().await
 }
 
 /// Whether the other machine answered that nobody listens there.

@@ -32,7 +32,7 @@ pub async fn probe(address: &str, expected: Expected) -> ProbeAnswer {
     let deadline = Instant::now() + PROBE_TIMEOUT;
     loop {
         let next = Instant::now() + PROBE_INTERVAL;
-        match timeout_at(deadline, endpoint.connect()).await {
+        match timeout_at(deadline, channel::connect(&endpoint)).await {
             Err(_) => return ProbeAnswer::NoAnswer,
             Ok(Err(error)) if channel::is_refused(&error) => return ProbeAnswer::Refused,
             Ok(Err(_)) => {}

@@ -179,7 +179,7 @@ fn plan(node: &Node, replies: &BTreeMap<NodeId, wire::HelloReply>) -> Result<wir
             },
         ));
     }
-    let cluster_id = cluster.unwrap_or_else(|| ClusterId::from_u128(rand::random()));
+    let cluster_id = cluster.unwrap_or_else(|| ClusterId::from_u128(crate::random::number()));
     Ok(wire::Founding {
         cluster_id: Bytes::copy_from_slice(cluster_id.as_bytes()),
         voters,

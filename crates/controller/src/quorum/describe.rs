@@ -116,6 +116,10 @@ pub fn own(node: &Node, running: &Running) -> wire::DescribeReply {
 }
 
 pub fn now_millis() -> i64 {
+    #[cfg(test)]
+    if crate::simulated::is_running() {
+        return crate::simulated::wall_millis();
+    }
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)
 }

@@ -81,6 +81,8 @@ pub async fn run(node: Arc<Node>, running: Running, mut hints: mpsc::Receiver<Ra
                 tracing::info!(leader, evidence, "the leader of the quorum is dead");
                 *node.seen_end() = Some(ended);
                 elect(&running, leader).await;
+                // Who cannot vote, or is cut off from those who can, hears of no other leader yet.
+                sleep(WATCH_PAUSE).await;
             }
             Verdict::Alive => sleep(WATCH_PAUSE).await,
             Verdict::Deposed => {}
@@ -153,7 +155,7 @@ impl Watch<'_> {
         let address = self.running.peers.address(self.member);
         let endpoint = channel::endpoint(address).map_err(|error| error.to_string())?;
         // A connection of its own, so that its end is the end of the process.
-        let connection = endpoint.connect().await.map_err(|error| error.to_string())?;
+        let connection = channel::connect(&endpoint).await.map_err(|error| error.to_string())?;
         let request = wire::WatchRequest {
             envelope: Some(self.running.peers.envelope(self.leader)),
         };

@@ -16,6 +16,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use super::feed::{Feed, FeedEntry};
 use super::snapshot::{self, State};
 use super::types::{Entry, LeaderId, LogId, Outcome, Snapshot, SnapshotMeta, StoredMembership, Types};
+use crate::store::blocking;
 
 pub struct StateMachine {
     state: State,
@@ -78,7 +79,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
             let encoded = state.encode();
             snapshot::write(&folder, &encoded).map(|()| encoded)
         };
-        let snapshot = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+        let snapshot = blocking(work).await?;
         Ok(Snapshot { meta, snapshot })
     }
 }
@@ -119,9 +120,13 @@ impl RaftStateMachine<Types> for StateMachine {
             snapshot::write(&folder, &snapshot)?;
             Ok(state)
         };
-        let mut state = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+        let mut state = blocking(work).await?;
         state.applied = meta.last_log_id;
         state.membership = meta.last_membership.clone();
+        #[cfg(test)]
+        if crate::simulated::is_planted(crate::simulated::Planted::SnapshotWithoutMembers) {
+            state.membership = self.state.membership.clone();
+        }
         self.feed.replace(state.image.clone());
         self.state = state;
         Ok(())
@@ -130,7 +135,7 @@ impl RaftStateMachine<Types> for StateMachine {
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         let folder = self.folder.clone();
         let work = move || snapshot::read(&folder).map_err(io::Error::other);
-        let found = tokio::task::spawn_blocking(work).await.map_err(io::Error::other)??;
+        let found = blocking(work).await?;
         Ok(found.map(|(state, snapshot)| Snapshot {
             meta: state.meta(),
             snapshot,

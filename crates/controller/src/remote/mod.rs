@@ -130,8 +130,7 @@ impl ControllerClient {
     async fn connect(&self, node: NodeId) -> Result<GrpcClient<Channel>, String> {
         let Place { address, .. } = self.place(node).ok_or("it is not among the controllers")?;
         let endpoint = channel::endpoint(&address).map_err(|error| error.to_string())?;
-        let channel = endpoint
-            .connect()
+        let channel = channel::connect(&endpoint)
             .await
             .map_err(|error| format!("dialling {address}: {error}"))?;
         Ok(grpc_client(channel))

@@ -52,6 +52,10 @@ impl Shell {
         }
         let raft = self.running.raft.clone();
         tokio::spawn(async move {
+            #[cfg(test)]
+            if crate::simulated::is_planted(crate::simulated::Planted::ReadWithoutQuorum) {
+                return drop(waiting.send(reply));
+            }
             let read = timeout(READ_TIMEOUT, raft.ensure_linearizable(ReadPolicy::ReadIndex)).await;
             let reply = match read {
                 Ok(Ok(_)) => reply,

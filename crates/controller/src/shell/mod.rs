@@ -10,7 +10,6 @@ mod proposal;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use klamm_metadata::core::{
     Closed, Controller, Effect, Event, Heartbeat, Hello, Now, Outcome, ProbeAnswer, ProbeId, ProposalId, RequestId,
@@ -25,9 +24,10 @@ use klamm_types::{BrokerEpoch, ErrorCode, Moment, NodeId, Timestamp};
 use openraft::async_runtime::watch::WatchReceiver;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::node::{Node, Running};
+use crate::quorum::describe::now_millis;
 use crate::raft::Next;
 use crate::raft::types::LeaderId;
 
@@ -262,11 +262,10 @@ impl Shell {
     }
 
     fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Now {
             moment: Moment(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)),
-            timestamp: Timestamp(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX)),
-            random: rand::random(),
+            timestamp: Timestamp(now_millis()),
+            random: crate::random::number(),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! How the store writes things down: a log entry as rows of at most 64 KiB, a pointer as one row, each with a version
+//! How the store writes things down: a log entry as rows of at most 4 KiB, a pointer as one row, each with a version
 //! and a checksum of our own. Nothing here touches sled.
 //!
-//! Rows are small because sled moves a large value to a file of its own that it never syncs.
+//! Rows are small because sled moves what is large to a file of its own that it never syncs, and does so with a whole
+//! leaf of up to 17 rows, not only with a single value: beyond 128 KiB.
 
 use bytes::Bytes;
 use klamm_proto::quorum::v1 as wire;
@@ -11,7 +12,7 @@ use crate::raft::convert::{entry_from_wire, entry_to_wire};
 use crate::raft::types::Entry;
 
 /// The most bytes that one row's value holds.
-pub const ROW_BYTES_MAX: usize = 64 * 1024;
+pub const ROW_BYTES_MAX: usize = 4 * 1024;
 /// The most bytes that one entry may take in its stored form.
 pub const ENTRY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
@@ -147,9 +148,9 @@ mod tests {
     #[test]
     fn a_large_entry_is_split_and_joined() {
         let rows = entry_rows(&entry(1 << 20)).unwrap();
-        assert_eq!(rows.len(), 17);
+        assert_eq!(rows.len(), 257);
         assert!(rows.iter().all(|(_, bytes)| bytes.len() <= ROW_BYTES_MAX));
-        assert_eq!(parse_log_key(&rows[16].0), Ok((9, 16)));
+        assert_eq!(parse_log_key(&rows[256].0), Ok((9, 256)));
         let joined: Vec<u8> = rows.into_iter().flat_map(|(_, bytes)| bytes).collect();
         assert_eq!(entry_from_rows(joined), Ok(entry(1 << 20)));
     }

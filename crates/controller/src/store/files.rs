@@ -6,6 +6,8 @@ use std::path::Path;
 
 /// Replaces `path` by `bytes`; after a crash the file is the old one or the new one, never a mixture.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    #[cfg(test)]
+    crate::simulated::replacing(path);
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;
@@ -21,4 +23,14 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Makes creations, renames and deletions in `folder` durable.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Does what may block away from the runtime's threads.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    #[cfg(test)]
+    if crate::simulated::is_running() {
+        crate::simulated::disk_time().await;
+        return work();
+    }
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }

@@ -16,6 +16,8 @@ use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use super::codec;
+use super::database::{Batch, Database};
+use super::files::blocking;
 use super::rows;
 use super::view::View;
 use super::writer::{self, Change, Disk, Done};
@@ -29,7 +31,7 @@ pub(super) const PURGED: &str = "purged";
 /// Entries that one read for replication returns, in bytes; a single larger entry goes alone.
 const READ_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Entries removed in one batch: sled's readers wait while a batch is applied.
-const REMOVE_ENTRIES_MAX: u64 = 256;
+const REMOVE_ENTRIES_MAX: u64 = if cfg!(test) { 2 } else { 256 };
 
 /// What the store held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +54,7 @@ impl Recovered {
 /// A handle on the store; all clones see the same log. Also its own reader.
 #[derive(Clone)]
 pub struct LogStore {
-    db: sled::Db,
+    db: Database,
     view: Arc<Mutex<View>>,
     changes: mpsc::Sender<Change>,
 }
@@ -87,10 +89,11 @@ impl LogStore {
             .map_err(|_| io::Error::other("the quorum's store is closed"))
     }
 
-    async fn change_and_wait(&self, batch: sled::Batch, next_index: Option<u64>) -> io::Result<()> {
+    async fn change_and_wait(&self, batch: Batch, removed: Range<u64>, next_index: Option<u64>) -> io::Result<()> {
         let (reply, answer) = oneshot::channel();
         self.change(Change {
             batch,
+            removed,
             done: Done::Reply(reply),
             next_index,
         })
@@ -102,7 +105,7 @@ impl LogStore {
 
     /// Removes the rows of `range` in batches, from its end backward or its start forward, so that a crash in between
     /// leaves no hole. `head` goes with the first batch.
-    async fn remove(&self, range: Range<u64>, head: sled::Batch, order: Removal) -> io::Result<()> {
+    async fn remove(&self, range: Range<u64>, head: Batch, order: Removal) -> io::Result<()> {
         let mut batch = head;
         let mut rest = range;
         loop {
@@ -120,20 +123,12 @@ impl LogStore {
                     Some(part.start)
                 }
             };
-            for key in self.keys(part).await? {
-                batch.remove(key);
-            }
-            self.change_and_wait(batch, next_index).await?;
+            self.change_and_wait(batch, part, next_index).await?;
             if rest.is_empty() {
                 return Ok(());
             }
-            batch = sled::Batch::default();
+            batch = Batch::default();
         }
-    }
-
-    async fn keys(&self, range: Range<u64>) -> io::Result<Vec<sled::IVec>> {
-        let db = self.db.clone();
-        blocking(move || rows::keys(&db, range)).await
     }
 
     /// Entries of `range`, at most `bytes_max` bytes of them but at least one.
@@ -164,10 +159,6 @@ impl LogStore {
 enum Removal {
     FromStart,
     FromEnd,
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 fn to_range(range: &impl RangeBounds<u64>) -> Range<u64> {
@@ -236,10 +227,10 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let body = convert::vote_to_wire(vote).encode_to_vec();
         batch.insert(codec::state_key(VOTE), codec::seal(&body));
-        self.change_and_wait(batch, None).await?;
+        self.change_and_wait(batch, 0..0, None).await?;
         self.view().vote = Some(*vote);
         Ok(())
     }
@@ -247,13 +238,14 @@ impl RaftLogStorage<Types> for LogStore {
     /// Not awaited: a lost pointer only makes a restart apply less until the leader tells it more.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
         self.view().committed = committed;
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         match committed {
             None => batch.remove(codec::state_key(COMMITTED)),
             Some(id) => batch.insert(codec::state_key(COMMITTED), rows::seal_log_id(&id)),
         }
         self.change(Change {
             batch,
+            removed: 0..0,
             done: Done::Lazy,
             next_index: None,
         })
@@ -269,19 +261,20 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut batch = sled::Batch::default();
+        let mut batch = Batch::default();
         let mut accepted = Vec::new();
         for entry in entries {
             let rows = codec::entry_rows(&entry).map_err(io::Error::other)?;
             let size = rows.iter().map(|(_, bytes)| bytes.len()).sum();
             for (key, bytes) in rows {
-                batch.insert(&key, bytes);
+                batch.insert(key, bytes);
             }
             accepted.push((Arc::new(entry), size));
         }
         let next_index = self.view().accept(accepted)?;
         self.change(Change {
             batch,
+            removed: 0..0,
             done: Done::Raft(callback),
             next_index: Some(next_index),
         })
@@ -293,12 +286,16 @@ impl RaftLogStorage<Types> for LogStore {
         if removed.is_empty() {
             return Ok(());
         }
-        self.remove(removed, sled::Batch::default(), Removal::FromEnd).await
+        #[cfg(test)]
+        if crate::simulated::is_planted(crate::simulated::Planted::TruncateFromStart) {
+            return self.remove(removed, Batch::default(), Removal::FromStart).await;
+        }
+        self.remove(removed, Batch::default(), Removal::FromEnd).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         let removed = self.view().purge(log_id);
-        let mut head = sled::Batch::default();
+        let mut head = Batch::default();
         head.insert(codec::state_key(PURGED), rows::seal_log_id(&log_id));
         self.remove(removed, head, Removal::FromStart).await
     }

@@ -13,9 +13,11 @@ use klamm_types::{ClusterId, NodeId, Uuid};
 use prost::Message;
 
 use super::codec;
+use super::database::{Batch, Database};
 use super::files::sync_folder;
 use super::identity::{Identity, IdentityError};
 use super::log_store::{COMMITTED, LogStore, PURGED, Recovered, VOTE};
+use super::mark::Mark;
 use super::rows;
 use super::writer::Disk;
 use crate::raft::convert;
@@ -96,7 +98,7 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
         return fresh(folder, owner, damage);
     };
     check_owner(folder, owner, &identity)?;
-    let opened = guarded(&path, Some(identity.store_id)).and_then(|(disk, recovered)| {
+    let opened = guarded(&path, Expected::Existing(identity.store_id)).and_then(|(disk, recovered)| {
         check_snapshot(folder, &recovered)?;
         Ok((disk, recovered))
     });
@@ -140,7 +142,7 @@ pub fn read_log(folder: &Path) -> Result<KeptLog, StoreError> {
         Ok(_) => return Ok(KeptLog::Empty),
         Err(error) => return Ok(KeptLog::Damaged(describe(&error))),
     };
-    let (disk, recovered) = match guarded(&path, Some(identity.store_id)) {
+    let (disk, recovered) = match guarded(&path, Expected::Existing(identity.store_id)) {
         Ok(opened) => opened,
         Err(Failure::InUse) => return Err(StoreError::InUse { path }),
         Err(Failure::Damaged(damage)) => return Ok(KeptLog::Damaged(damage)),
@@ -164,8 +166,10 @@ pub fn write_fresh(folder: &Path, identity: &Identity, recovered: &Recovered) ->
         source,
     };
     fs::create_dir_all(folder).map_err(io)?;
-    let disk = guarded(&path, None).map_err(|failure| failure.into_error(&path))?.0;
-    let mut batch = sled::Batch::default();
+    let disk = guarded(&path, Expected::New(identity.store_id))
+        .map_err(|failure| failure.into_error(&path))?
+        .0;
+    let mut batch = Batch::default();
     batch.insert(codec::state_key(STORE_ID), codec::seal(&identity.store_id.0));
     if let Some(vote) = &recovered.vote {
         batch.insert(
@@ -178,11 +182,7 @@ pub fn write_fresh(folder: &Path, identity: &Identity, recovered: &Recovered) ->
             batch.insert(codec::state_key(name), rows::seal_log_id(id));
         }
     }
-    disk.db
-        .apply_batch(batch)
-        .map_err(io::Error::other)
-        .and_then(|()| disk.sync())
-        .map_err(io)?;
+    disk.db.apply(batch).and_then(|()| disk.sync()).map_err(io)?;
     identity.write(folder).map_err(io)
 }
 
@@ -218,7 +218,8 @@ fn fresh(folder: &Path, owner: &Owner, damage: Option<String>) -> Result<Opened,
     identity.write(folder).map_err(io("writing who owns"))?;
     write_fresh(folder, &identity, &Recovered::default())?;
     sync_folder(folder).map_err(io("syncing the folder of"))?;
-    let (disk, recovered) = guarded(&path, Some(identity.store_id)).map_err(|failure| failure.into_error(&path))?;
+    let (disk, recovered) =
+        guarded(&path, Expected::Existing(identity.store_id)).map_err(|failure| failure.into_error(&path))?;
     let log = LogStore::start(disk, recovered).map_err(io("starting the writer of"))?;
     Ok(Opened { log, identity, damage })
 }
@@ -281,12 +282,24 @@ impl Failure {
     }
 }
 
-/// Opens in a thread that may panic or hang without harm. `store_id`: what the database must say; none for a new one.
-fn guarded(path: &Path, store_id: Option<StoreId>) -> Result<(Disk, Recovered), Failure> {
+/// What the database must say of itself.
+#[derive(Clone, Copy)]
+enum Expected {
+    New(StoreId),
+    Existing(StoreId),
+}
+
+/// Opens in a thread that may panic or hang without harm.
+fn guarded(path: &Path, expected: Expected) -> Result<(Disk, Recovered), Failure> {
+    #[cfg(test)]
+    if let Some(model) = crate::simulated::database(path) {
+        let recovered = scan(&Database::Model(model.clone()), expected)?;
+        return Ok((Disk::simulated(model), recovered));
+    }
     let (sender, receiver) = mpsc::sync_channel(1);
     let owned = path.to_owned();
     let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| open_and_scan(&owned, store_id)));
+        let result = catch_unwind(AssertUnwindSafe(|| open_and_scan(&owned, expected)));
         let panicked = |_| Err(Failure::Damaged("the database panicked when it was opened".into()));
         // The receiver may have given up; then the store is dropped here.
         drop(sender.send(result.unwrap_or_else(panicked)));
@@ -301,25 +314,40 @@ fn guarded(path: &Path, store_id: Option<StoreId>) -> Result<(Disk, Recovered), 
     }
 }
 
-fn open_and_scan(path: &Path, store_id: Option<StoreId>) -> Result<(Disk, Recovered), Failure> {
-    let damaged =
-        |doing: &str, error: &dyn std::error::Error| Failure::Damaged(format!("{doing}: {}", describe(error)));
+fn damaged(doing: &str, error: &dyn std::error::Error) -> Failure {
+    Failure::Damaged(format!("{doing}: {}", describe(error)))
+}
+
+fn open_and_scan(path: &Path, expected: Expected) -> Result<(Disk, Recovered), Failure> {
     let db = open_database(path)?;
+    let recovered = scan(&Database::Sled(db.clone()), expected)?;
+    let (Expected::New(store_id) | Expected::Existing(store_id)) = expected;
+    let mark = Mark::open(path, &db, store_id).map_err(|error| damaged("checking what was acknowledged", &error))?;
+    let disk = Disk::new(db, path, mark).map_err(|error| damaged("opening the database's file", &error))?;
+    Ok((disk, recovered))
+}
+
+fn scan(db: &Database, expected: Expected) -> Result<Recovered, Failure> {
     let stored =
-        rows::state(&db, STORE_ID, Uuid::from_slice).map_err(|error| damaged("reading the store id", &error))?;
-    if stored != store_id {
+        rows::state(db, STORE_ID, Uuid::from_slice).map_err(|error| damaged("reading the store id", &error))?;
+    let belongs = match expected {
+        Expected::New(_) => stored.is_none(),
+        Expected::Existing(store_id) => stored == Some(store_id),
+    };
+    if !belongs {
         return Err(Failure::Damaged("the database is not the one that belongs here".into()));
     }
-    let recovered = rows::scan(&db).map_err(|error| damaged("reading the store", &error))?;
+    let recovered = rows::scan(db).map_err(|error| damaged("reading the store", &error))?;
     if let Some(purged) = recovered.purged {
         // Left by a purge that did not come to its end.
-        for key in rows::keys(&db, 0..purged.index + 1).map_err(|error| damaged("reading the store", &error))? {
-            db.remove(key)
-                .map_err(|error| damaged("removing purged rows", &error))?;
+        let mut left = Batch::default();
+        for key in rows::keys(db, 0..purged.index + 1).map_err(|error| damaged("reading the store", &error))? {
+            left.remove(key);
         }
+        db.apply(left)
+            .map_err(|error| damaged("removing purged rows", &error))?;
     }
-    let disk = Disk::new(db, path).map_err(|error| damaged("opening the database's file", &error))?;
-    Ok((disk, recovered))
+    Ok(recovered)
 }
 
 fn open_database(path: &Path) -> Result<sled::Db, Failure> {

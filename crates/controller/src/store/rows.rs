@@ -1,4 +1,4 @@
-//! Reading the rows of the store from sled, and the check of the whole store when it is opened. Blocking; never on a
+//! Reading the rows of the store from its database, and the check of the whole store when it is opened. Blocking; never on a
 //! runtime's thread. Writes nothing.
 
 use std::io;
@@ -8,6 +8,7 @@ use klamm_proto::quorum::v1 as wire;
 use prost::Message;
 
 use super::codec::{self, CodecError};
+use super::database::{Database, Pair};
 use super::log_store::{COMMITTED, PURGED, Recovered, VOTE};
 use crate::raft::convert;
 use crate::raft::types::{Entry, LogId};
@@ -16,7 +17,7 @@ use crate::raft::types::{Entry, LogId};
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
     #[error("reading the store's rows")]
-    Sled(#[source] sled::Error),
+    Read(#[source] io::Error),
     #[error("reading the store's {what}")]
     Row {
         what: String,
@@ -29,9 +30,9 @@ pub enum ScanError {
     NoVote,
 }
 
-impl From<sled::Error> for ScanError {
-    fn from(source: sled::Error) -> Self {
-        ScanError::Sled(source)
+impl From<io::Error> for ScanError {
+    fn from(source: io::Error) -> Self {
+        ScanError::Read(source)
     }
 }
 
@@ -40,16 +41,16 @@ pub fn seal_log_id(id: &LogId) -> Vec<u8> {
 }
 
 /// The keys of all rows whose entries lie in `range`.
-pub fn keys(db: &sled::Db, range: Range<u64>) -> io::Result<Vec<sled::IVec>> {
+pub fn keys(db: &Database, range: Range<u64>) -> io::Result<Vec<Vec<u8>>> {
     if range.is_empty() {
         return Ok(Vec::new());
     }
     let rows = db.range(codec::log_key(range.start, 0)..codec::log_key(range.end, 0));
-    rows.keys().collect::<Result<_, _>>().map_err(io::Error::other)
+    rows.map(|row| row.map(|(key, _)| key)).collect()
 }
 
 /// Entries of `range` and their bytes, at most `bytes_max` but at least one entry. A missing entry is an error.
-pub fn read(db: &sled::Db, range: Range<u64>, bytes_max: usize) -> io::Result<(Vec<Entry>, usize)> {
+pub fn read(db: &Database, range: Range<u64>, bytes_max: usize) -> io::Result<(Vec<Entry>, usize)> {
     let mut entries = Vec::new();
     let mut bytes = 0;
     let mut due = range.start;
@@ -73,7 +74,7 @@ pub fn read(db: &sled::Db, range: Range<u64>, bytes_max: usize) -> io::Result<(V
 }
 
 /// Reads everything once: pointers, every row, every checksum, no hole.
-pub fn scan(db: &sled::Db) -> Result<Recovered, ScanError> {
+pub fn scan(db: &Database) -> Result<Recovered, ScanError> {
     let mut recovered = Recovered {
         vote: state(db, VOTE, |bytes| {
             convert::vote_from_wire(wire::Vote::decode(bytes).ok()).ok()
@@ -113,8 +114,8 @@ fn log_id(bytes: &[u8]) -> Option<LogId> {
 }
 
 /// The pointer `name`, if it was ever set.
-pub fn state<T>(db: &sled::Db, name: &str, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, ScanError> {
-    let Some(sealed) = db.get(codec::state_key(name))? else {
+pub fn state<T>(db: &Database, name: &str, decode: impl Fn(&[u8]) -> Option<T>) -> Result<Option<T>, ScanError> {
+    let Some(sealed) = db.get(&codec::state_key(name))? else {
         return Ok(None);
     };
     let row = |source| ScanError::Row {
@@ -143,13 +144,13 @@ struct Joined<I> {
     open: Option<(u64, u32, Vec<u8>)>,
 }
 
-impl<I: Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>> Joined<I> {
+impl<I: Iterator<Item = io::Result<Pair>>> Joined<I> {
     fn new(rows: I) -> Self {
         Joined { rows, open: None }
     }
 }
 
-impl<I: Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>> Iterator for Joined<I> {
+impl<I: Iterator<Item = io::Result<Pair>>> Iterator for Joined<I> {
     type Item = Result<(u64, Vec<u8>), ScanError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -181,7 +182,7 @@ impl<I: Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>> Iterator for Jo
                     if part != 0 {
                         return Some(Err(bad(CodecError::Key)));
                     }
-                    if let Some((index, _, bytes)) = open.replace((index, 1, value.to_vec())) {
+                    if let Some((index, _, bytes)) = open.replace((index, 1, value)) {
                         return Some(Ok((index, bytes)));
                     }
                 }

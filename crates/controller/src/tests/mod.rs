@@ -3,7 +3,7 @@
 
 mod brokers;
 mod elections;
-mod harness;
+pub mod harness;
 mod history;
 mod members;
 mod quorum;
