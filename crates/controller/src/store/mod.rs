@@ -2,6 +2,7 @@
 //!
 //! Only this module and its children name sled. The metadata snapshot is a plain file and lives with the state machine.
 
+pub mod ages;
 pub mod codec;
 mod files;
 pub mod identity;
@@ -14,7 +15,7 @@ mod writer;
 pub use files::replace_file;
 pub use identity::Identity;
 pub use log_store::{LogStore, Recovered};
-pub use open::{KeptLog, Owner, StoreError, open, read_log, set_aside, write_fresh};
+pub use open::{KeptLog, Opened, Owner, StoreError, open, read_log, set_aside, write_fresh};
 
 #[cfg(test)]
 mod tests;
