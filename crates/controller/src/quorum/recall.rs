@@ -56,7 +56,7 @@ pub enum RecallError {
 /// Asks the others what they remember of this store, until enough have answered. Raft must not run yet.
 pub async fn confirm(node: &Arc<Node>, raft_id: RaftId) -> Result<Standing, RecallError> {
     let (membership, mut claim) = read_store(node, raft_id).await?;
-    claim.age = raise(node, raft_id).map_err(RecallError::Age)?;
+    claim.age = raise(node, raft_id).await.map_err(RecallError::Age)?;
     let addresses = addresses(node, raft_id, &membership);
     let mut told = Instant::now();
     while !*node.stopping.borrow() {
@@ -92,14 +92,18 @@ pub async fn confirm(node: &Arc<Node>, raft_id: RaftId) -> Result<Standing, Reca
 /// Lets the store grow older while it runs, tells the others, and ends the node if one of them knows better by then.
 pub async fn run(node: Arc<Node>, running: Running) {
     loop {
-        let age = match raise(&node, running.raft_id) {
-            Ok(age) => age,
-            Err(error) => return node.fail(format!("writing down the age of the quorum's store: {error}")),
+        let age = match raise(&node, running.raft_id).await {
+            Ok(age) => Some(age),
+            Err(error) => {
+                // It is told to nobody, so that nobody can find this store too young.
+                tracing::warn!(%error, "the age of the quorum's store could not be written down");
+                None
+            }
         };
         let due = Instant::now() + AGE_INTERVAL;
-        let mut untold = true;
+        let mut untold = age.is_some();
         while Instant::now() < due {
-            if untold {
+            if let Some(age) = age.filter(|_| untold) {
                 untold = match tell(&node, &running, age).await {
                     Ok(untold) => untold,
                     Err(outdated) => return give_up(&node, outdated),
@@ -158,13 +162,18 @@ fn give_up(node: &Node, outdated: Outdated) {
 }
 
 /// A larger age, durable when it returns.
-fn raise(node: &Node, raft_id: RaftId) -> io::Result<StoreAge> {
-    let mut stored = node.stored();
-    stored.age += 1;
-    stored.write(&node.config.folder)?;
+async fn raise(node: &Node, raft_id: RaftId) -> io::Result<StoreAge> {
+    let mut older = node.stored().clone();
+    older.age += 1;
+    let age = older.age;
+    let folder = node.config.folder.clone();
+    // Without the lock: a disk that stands still holds up nothing else.
+    let written = tokio::task::spawn_blocking(move || older.write(&folder)).await;
+    written.map_err(io::Error::other)??;
+    node.stored().age = age;
     Ok(StoreAge {
         raft_id,
-        age: stored.age,
+        age,
         incarnation: node.config.identity.incarnation(),
     })
 }
