@@ -161,7 +161,7 @@ fn give_up(node: &Node, outdated: Outdated) {
     ));
 }
 
-/// A larger age, durable when it returns.
+/// A larger age, durable when it returns. Nothing else writes the identity meanwhile.
 async fn raise(node: &Node, raft_id: RaftId) -> io::Result<StoreAge> {
     let mut older = node.stored().clone();
     older.age += 1;
