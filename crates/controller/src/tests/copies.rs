@@ -75,7 +75,13 @@ fn a_copy_of_the_same_age_is_known_by_the_entries_it_lacks() {
     cluster.start(id, None);
     let old = cluster.running(id).raft_id;
     let index = cluster.write(10);
-    cluster.wait_for_applied(id, index);
+    cluster.wait_for_metrics(NodeId(1), "the entry is acknowledged", |metrics| {
+        let matched = metrics
+            .replication
+            .as_ref()
+            .and_then(|map| map.get(&old).copied().flatten());
+        matched.is_some_and(|id| id.index >= index)
+    });
     cluster.kill(id);
     cluster.restore(id, kept);
     cluster.start(id, None);
