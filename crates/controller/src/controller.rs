@@ -19,9 +19,10 @@ use crate::identity::OtherCluster;
 use crate::node::{Node, Queues};
 use crate::quorum::describe::{DescribeError, QuorumDescription, describe};
 use crate::quorum::voters::VoterChange;
-use crate::quorum::{bootstrap, election, maintenance};
+use crate::quorum::{bootstrap, election, maintenance, recall};
 use crate::service::{controller_server, members_change, quorum_server};
 use crate::shell::Shell;
+use crate::store::ages::Ages;
 use crate::store::{self, Owner, StoreError};
 
 /// How long a stopping leader waits for another to take over.
@@ -141,8 +142,9 @@ async fn start(config: ControllerConfig) -> Result<Controller, StartError> {
         fresh_store_id: Uuid::from_u128(crate::random::number()),
     };
     let folder = config.folder.clone();
-    let opened = store::blocking(move || Ok(store::open(&folder, &owner))).await;
-    let opened = opened.map_err(StartError::Thread)??;
+    let work = move || store::open(&folder, &owner).map(|opened| (opened, Ages::read(&folder)));
+    let opened = store::blocking(move || Ok(work())).await;
+    let (opened, ages) = opened.map_err(StartError::Thread)??;
     if let Some(damage) = &opened.damage {
         tracing::error!(
             damage,
@@ -152,7 +154,7 @@ async fn start(config: ControllerConfig) -> Result<Controller, StartError> {
     if let Some(cluster_id) = opened.identity.cluster_id {
         config.identity.agree(cluster_id)?;
     }
-    let (node, queues) = Node::new(config, opened.log, opened.identity);
+    let (node, queues) = Node::new(config, opened, ages);
     tokio::spawn(run(node.clone(), queues));
     Ok(Controller { node })
 }
@@ -218,6 +220,7 @@ async fn run(node: Arc<Node>, queues: Queues) {
         () = node.stopped() => return,
     };
     tokio::spawn(election::run(node.clone(), running.clone(), queues.hints));
+    tokio::spawn(recall::run(node.clone(), running.clone()));
     tokio::spawn(maintenance::run(node.clone(), running.clone()));
     if let Err(error) = Shell::new(node.clone(), running).run(queues.inputs).await {
         let cause = std::error::Error::source(&error)

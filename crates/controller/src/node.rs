@@ -11,15 +11,18 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::ControllerConfig;
 use crate::network::peers::Peers;
+use crate::network::promises::Promises;
 use crate::raft::Feed;
 use crate::raft::types::{LeaderId, Member, Raft, RaftId};
 use crate::shell::Input;
-use crate::store::{Identity, LogStore};
+use crate::store::ages::Ages;
+use crate::store::{Identity, LogStore, Opened};
 
 /// One controller, running or still looking for its quorum.
 pub struct Node {
     pub config: ControllerConfig,
-    pub log: LogStore,
+    /// None while an old copy makes room for a fresh store.
+    log: Mutex<Option<LogStore>>,
     pub feed: Arc<Feed>,
     stored: Mutex<Identity>,
     running: watch::Sender<Option<Running>>,
@@ -32,6 +35,10 @@ pub struct Node {
     pub hints: mpsc::Sender<RaftId>,
     /// Why the controller can do no more.
     pub failure: watch::Sender<Option<String>>,
+    /// How old this node has seen the others' stores.
+    pub ages: tokio::sync::Mutex<Ages>,
+    /// What the others' stores have promised to this process.
+    pub promises: Promises,
     /// Held while the node becomes a member, which several calls may try at once.
     pub starting: tokio::sync::Mutex<()>,
     numbers: AtomicU64,
@@ -60,20 +67,22 @@ const INPUTS_MAX: usize = 4096;
 const HINTS_MAX: usize = 16;
 
 impl Node {
-    pub fn new(config: ControllerConfig, log: LogStore, stored: Identity) -> (Arc<Node>, Queues) {
+    pub fn new(config: ControllerConfig, opened: Opened, ages: Ages) -> (Arc<Node>, Queues) {
         let (inputs, inputs_queue) = mpsc::channel(INPUTS_MAX);
         let (hints, hints_queue) = mpsc::channel(HINTS_MAX);
         let node = Node {
             config,
-            log,
+            log: Mutex::new(Some(opened.log)),
             feed: Arc::default(),
-            stored: Mutex::new(stored),
+            stored: Mutex::new(opened.identity),
             running: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             acting: watch::Sender::new(None),
             inputs,
             hints,
             failure: watch::Sender::new(None),
+            ages: tokio::sync::Mutex::new(ages),
+            promises: Promises::default(),
             starting: tokio::sync::Mutex::default(),
             numbers: AtomicU64::new(1),
             caught_up: Mutex::default(),
@@ -101,9 +110,32 @@ impl Node {
         self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn log(&self) -> Option<LogStore> {
+        self.lock_log().clone()
+    }
+
+    fn lock_log(&self) -> MutexGuard<'_, Option<LogStore>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the store. Nothing may run on it.
+    pub fn close_store(&self) {
+        *self.lock_log() = None;
+    }
+
+    pub fn set_store(&self, opened: Opened) {
+        *self.stored() = opened.identity;
+        *self.lock_log() = Some(opened.log);
+    }
+
+    /// Whether the store belongs to a quorum.
+    pub fn is_initialized(&self) -> bool {
+        self.lock_log().as_ref().is_some_and(LogStore::is_initialized)
+    }
+
     /// Whether this node has been in the cluster, and knows nothing of a quorum any more.
     pub fn has_lost_its_store(&self) -> bool {
-        (self.config.was_registered || self.stored().replaces_lost) && !self.log.is_initialized()
+        (self.config.was_registered || self.stored().replaces_lost) && !self.is_initialized()
     }
 
     pub fn caught_up(&self) -> MutexGuard<'_, BTreeMap<RaftId, i64>> {

@@ -4,3 +4,4 @@ pub mod channel;
 pub mod messages;
 pub mod peers;
 pub mod probe;
+pub mod promises;

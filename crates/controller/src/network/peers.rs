@@ -23,6 +23,7 @@ use tonic::{Code, Response, Status};
 
 use super::channel::{self, MESSAGE_BYTES_MAX};
 use super::messages;
+use super::promises::Promises;
 use crate::raft::convert::{vote_from_wire, vote_to_wire};
 use crate::raft::types::{Member, RaftId, Snapshot, Types, Vote};
 
@@ -39,6 +40,8 @@ pub struct Peers {
     pub own: RaftId,
     /// Addresses by configuration; they count over those in the membership, which may be old.
     pub addresses: Arc<BTreeMap<NodeId, String>>,
+    /// Where it is noted what the others have promised.
+    pub promises: Promises,
 }
 
 impl Peers {
@@ -74,6 +77,7 @@ impl RaftNetworkFactory<Types> for Peers {
         Peer {
             envelope: self.envelope(target),
             client: client.ok(),
+            promises: self.promises.clone(),
         }
     }
 }
@@ -83,6 +87,7 @@ pub struct Peer {
     envelope: wire::Envelope,
     /// None if the member's address is malformed.
     client: Option<QuorumClient<Channel>>,
+    promises: Promises,
 }
 
 impl Peer {
@@ -132,7 +137,9 @@ impl RaftNetworkV2<Types> for Peer {
             false => APPEND_TIMEOUT,
         };
         let reply = within(limit, client.append_entries(message)).await?;
-        messages::append_reply_from_wire(reply).map_err(malformed)
+        let reply = messages::append_reply_from_wire(reply).map_err(malformed)?;
+        self.promises.appended(self.envelope.to_raft_id, &rpc, &reply);
+        Ok(reply)
     }
 
     async fn vote(
@@ -143,7 +150,11 @@ impl RaftNetworkV2<Types> for Peer {
         let message = messages::vote_request_to_wire(&rpc, self.envelope.clone());
         let mut client = self.client().map_err(|status| rpc_error(&status))?;
         let reply = within(option.soft_ttl(), client.vote(message)).await?;
-        messages::vote_reply_from_wire(reply).map_err(malformed)
+        let reply = messages::vote_reply_from_wire(reply).map_err(malformed)?;
+        if reply.is_granted_to(&rpc.vote) {
+            self.promises.granted(self.envelope.to_raft_id, &rpc.vote);
+        }
+        Ok(reply)
     }
 
     async fn pre_vote(

@@ -15,6 +15,7 @@ use klamm_proto::quorum::v1 as wire;
 use klamm_types::{ClusterId, NodeId, Uuid};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::recall::{self, Standing};
 use crate::identity::OtherCluster;
 use crate::network::channel;
 use crate::network::peers::{Peers, client};
@@ -50,13 +51,27 @@ pub enum FoundError {
 pub async fn run(node: Arc<Node>) {
     let known = node.stored().raft_id.zip(node.config.identity.cluster_id());
     if let Some((raft_id, cluster_id)) = known
-        && node.log.is_initialized()
+        && node.is_initialized()
     {
-        if let Err(error) = start(&node, raft_id, cluster_id).await {
-            node.fail(error.to_string());
+        let started = match recall::confirm(&node, raft_id).await {
+            Ok(Standing::Current) => start(&node, raft_id, cluster_id)
+                .await
+                .map_err(|error| error.to_string()),
+            // The fresh store in its place joins like any other.
+            Ok(Standing::Outdated) => return become_member(node).await,
+            Ok(Standing::Stopping) => return,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = started {
+            node.fail(error);
         }
         return;
     }
+    become_member(node).await;
+}
+
+/// For a store that belongs to no quorum yet.
+async fn become_member(node: Arc<Node>) {
     let mut told = None;
     // Another node may found the quorum with this one in the meantime.
     while node.running().is_none() && !*node.stopping.borrow() {
@@ -116,6 +131,7 @@ async fn ask_all(node: &Node) -> BTreeMap<NodeId, wire::HelloReply> {
         let request = wire::HelloRequest {
             node_id: node.node_id().0,
             cluster_id,
+            store: None,
         };
         match timeout(ASK_TIMEOUT, client(channel).hello(request)).await {
             Ok(Ok(reply)) => Some((*id, reply.into_inner())).filter(|(id, reply)| reply.node_id == id.0),
@@ -204,7 +220,7 @@ pub async fn accept(node: &Arc<Node>, founding: &wire::Founding) -> Result<(), F
             .find(|(_, member)| member.node_id == stored.node_id && member.store_id == stored.store_id);
         own.map(|(id, _)| *id).ok_or(FoundError::NotFor)?
     };
-    if node.running().is_none() && node.log.is_initialized() {
+    if node.running().is_none() && node.is_initialized() {
         return Err(FoundError::Member);
     }
     node.config.identity.agree(cluster_id)?;
@@ -275,9 +291,11 @@ async fn start(node: &Arc<Node>, raft_id: RaftId, cluster_id: ClusterId) -> Resu
         cluster_id,
         own: raft_id,
         addresses: Arc::new(node.config.voters.clone()),
+        promises: node.promises.clone(),
     };
     let machine = StateMachine::new(node.feed.clone(), node.config.folder.clone());
-    let raft = Raft::new(raft_id, config, peers.clone(), node.log.clone(), machine).await;
+    let log = node.log().ok_or_else(|| failed("the store is closed".into()))?;
+    let raft = Raft::new(raft_id, config, peers.clone(), log, machine).await;
     let raft = raft.map_err(|error| failed(error.to_string()))?;
     node.set_running(Running {
         raft,

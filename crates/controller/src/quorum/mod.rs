@@ -2,8 +2,10 @@
 
 pub mod backup;
 pub mod bootstrap;
+pub mod claim;
 pub mod describe;
 pub mod election;
 pub mod maintenance;
+pub mod recall;
 pub mod recover;
 pub mod voters;

@@ -14,24 +14,29 @@ use crate::network::peers::client;
 use crate::node::{Node, Running};
 use crate::quorum::bootstrap::{self, FoundError};
 use crate::quorum::describe;
+use crate::quorum::recall;
 use crate::quorum::voters::{self, VoterAction, VoterChange};
 
 const HOPS_MAX: u32 = 1;
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub fn hello(node: &Node) -> wire::HelloReply {
+pub async fn hello(node: &Node, request: &wire::HelloRequest) -> Result<wire::HelloReply, Status> {
+    let recalled = recall::remember(node, request).await;
+    let recalled = recalled.map_err(|error| Status::unavailable(format!("remembering the store's age: {error}")))?;
     let lost = node.has_lost_its_store();
     let stored = node.stored();
-    wire::HelloReply {
+    Ok(wire::HelloReply {
         node_id: stored.node_id.0,
         store_id: Bytes::copy_from_slice(&stored.store_id.0),
         cluster_id: node.config.identity.cluster_bytes(),
-        initialized: node.log.is_initialized(),
+        initialized: node.is_initialized(),
         raft_id: stored.raft_id.unwrap_or(0),
         address: node.config.own_address.clone(),
         lost,
-    }
+        known: recalled.known.map(|known| known.to_wire()),
+        promised: recalled.promised.map(|promise| promise.to_wire()),
+    })
 }
 
 pub async fn found(node: &Arc<Node>, founding: &wire::Founding) -> Result<(), Status> {

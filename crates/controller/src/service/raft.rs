@@ -167,7 +167,7 @@ impl Quorum for QuorumService {
     async fn hello(&self, request: Request<wire::HelloRequest>) -> Answer<wire::HelloReply> {
         let request = request.into_inner();
         check_cluster(self.node.config.identity.cluster_id(), &request.cluster_id)?;
-        Ok(Response::new(members::hello(&self.node)))
+        members::hello(&self.node, &request).await.map(Response::new)
     }
 
     async fn found(&self, request: Request<wire::Founding>) -> Answer<wire::FoundReply> {

@@ -26,6 +26,10 @@ pub struct Identity {
     pub raft_id: Option<RaftId>,
     /// It took the place of a store that was lost: there was a quorum.
     pub replaces_lost: bool,
+    /// Counts the starts of this store, and the intervals that it has run: an old copy is younger.
+    pub age: u64,
+    /// It is an old copy: the next opening puts it aside.
+    pub outdated: bool,
 }
 
 /// Why the file cannot be read.
@@ -57,6 +61,10 @@ struct Stored {
     raft_id: Option<u64>,
     #[prost(bool, tag = "5")]
     replaces_lost: bool,
+    #[prost(uint64, tag = "6")]
+    age: u64,
+    #[prost(bool, tag = "7")]
+    outdated: bool,
 }
 
 impl Identity {
@@ -67,6 +75,8 @@ impl Identity {
             cluster_id,
             raft_id: None,
             replaces_lost: false,
+            age: 0,
+            outdated: false,
         }
     }
 
@@ -92,6 +102,8 @@ impl Identity {
             cluster_id: self.cluster_id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
             raft_id: self.raft_id,
             replaces_lost: self.replaces_lost,
+            age: self.age,
+            outdated: self.outdated,
         };
         replace_file(&folder.join(FILE), &codec::seal(&stored.encode_to_vec()))
     }
@@ -107,6 +119,8 @@ impl Identity {
             cluster_id,
             raft_id: stored.raft_id,
             replaces_lost: stored.replaces_lost,
+            age: stored.age,
+            outdated: stored.outdated,
         })
     }
 }
@@ -124,6 +138,8 @@ mod tests {
         let mut identity = Identity::fresh(NodeId(3), Uuid::from_u128(7), Some(ClusterId::from_u128(9)));
         identity.raft_id = Some(4);
         identity.replaces_lost = true;
+        identity.age = 12;
+        identity.outdated = true;
         identity.write(folder.path()).unwrap();
         assert_eq!(Identity::read(folder.path()).unwrap(), Some(identity));
         std::fs::write(folder.path().join(FILE), b"nonsense").unwrap();

@@ -77,6 +77,12 @@ impl LogStore {
         view.vote.is_some() || view.last.is_some()
     }
 
+    /// The vote and the last entry that the store holds.
+    pub fn ends(&self) -> (Option<Vote>, Option<LogId>) {
+        let view = self.view();
+        (view.vote, view.last)
+    }
+
     fn view(&self) -> MutexGuard<'_, View> {
         // No code panics while it holds the lock half-way through a change.
         self.view.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,6 +2,7 @@
 //!
 //! Only `database` and `open` name sled. The metadata snapshot is a plain file and lives with the state machine.
 
+pub mod ages;
 pub mod codec;
 mod database;
 mod files;
@@ -18,7 +19,7 @@ mod writer;
 pub use files::{blocking, replace_file};
 pub use identity::Identity;
 pub use log_store::{LogStore, Recovered};
-pub use open::{KeptLog, Owner, StoreError, open, read_log, set_aside, write_fresh};
+pub use open::{KeptLog, Opened, Owner, StoreError, open, read_log, set_aside, write_fresh};
 
 #[cfg(test)]
 mod contract;

@@ -99,6 +99,9 @@ pub fn open(folder: &Path, owner: &Owner) -> Result<Opened, StoreError> {
     };
     check_owner(folder, owner, &identity)?;
     let opened = guarded(&path, Expected::Existing(identity.store_id)).and_then(|(disk, recovered)| {
+        if identity.outdated {
+            return Err(Failure::Damaged("it is an old copy of itself".into()));
+        }
         check_snapshot(folder, &recovered)?;
         Ok((disk, recovered))
     });

@@ -8,31 +8,6 @@ use openraft::raft::TransferLeaderRequest;
 use super::harness::{Cluster, LIMIT, free_address};
 use crate::quorum::election;
 
-fn make_leader(cluster: &Cluster, id: NodeId) {
-    let target = cluster.running(id).raft_id;
-    let leader = cluster.wait_for_leader();
-    if leader != id {
-        cluster.wait_for_metrics(leader, "the next leader has the log", |metrics| {
-            let matched = metrics
-                .replication
-                .as_ref()
-                .and_then(|map| map.get(&target).copied().flatten());
-            matched.map(|id| id.index) >= metrics.last_log_index
-        });
-        let raft = cluster.running(leader).raft;
-        cluster.on(
-            leader,
-            async move { raft.trigger().transfer_leader(target).await.unwrap() },
-        );
-    }
-    for node in cluster.alive() {
-        let mut acting = cluster.controller(node).node.acting.subscribe();
-        cluster.on(node, async move {
-            assert!(acting.wait_for(|acting| acting.is_some() == (node == id)).await.is_ok())
-        });
-    }
-}
-
 /// The leader cannot reach `lagging`, writes, and dies: the other survivor leads.
 fn the_survivor_with_the_log_leads(leader: i32, lagging: i32) {
     let (leader, lagging) = (NodeId(leader), NodeId(lagging));
@@ -41,7 +16,7 @@ fn the_survivor_with_the_log_leads(leader: i32, lagging: i32) {
     cluster.wrong.insert((leader, lagging), free_address());
     cluster.start_all();
     cluster.wait_for_leader();
-    make_leader(&cluster, leader);
+    cluster.make_leader(leader);
     let index = cluster.write(10);
     cluster.wait_for_applied(survivor, index);
     assert!(*cluster.controller(lagging).watch_applied().borrow() < index);

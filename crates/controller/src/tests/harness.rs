@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use klamm_schema::requests::controller_reply::Reply;
@@ -155,6 +156,22 @@ impl Cluster {
         self.nodes.get_mut(&id).unwrap().folder = tempfile::tempdir().unwrap();
     }
 
+    /// A copy of a dead node's folder.
+    pub fn keep(&self, id: NodeId) -> TempDir {
+        let node = &self.nodes[&id];
+        assert!(node.alive.is_none(), "node {id} runs");
+        // Waits until the node's last thread has let go of the store.
+        crate::store::read_log(node.folder.path()).unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        copy(node.folder.path(), kept.path());
+        kept
+    }
+
+    /// The dead node's disk is the old copy.
+    pub fn restore(&mut self, id: NodeId, kept: TempDir) {
+        self.nodes.get_mut(&id).unwrap().folder = kept;
+    }
+
     pub fn controller(&self, id: NodeId) -> &Controller {
         &self.nodes[&id].alive.as_ref().unwrap().controller
     }
@@ -197,6 +214,32 @@ impl Cluster {
         }
     }
 
+    /// Hands the lead to `id`, and waits until all agree.
+    pub fn make_leader(&self, id: NodeId) {
+        let target = self.running(id).raft_id;
+        let leader = self.wait_for_leader();
+        if leader != id {
+            self.wait_for_metrics(leader, "the next leader has the log", |metrics| {
+                let matched = metrics
+                    .replication
+                    .as_ref()
+                    .and_then(|map| map.get(&target).copied().flatten());
+                matched.map(|id| id.index) >= metrics.last_log_index
+            });
+            let raft = self.running(leader).raft;
+            self.on(
+                leader,
+                async move { raft.trigger().transfer_leader(target).await.unwrap() },
+            );
+        }
+        for node in self.alive() {
+            let mut acting = self.controller(node).node.acting.subscribe();
+            self.on(node, async move {
+                assert!(acting.wait_for(|acting| acting.is_some() == (node == id)).await.is_ok())
+            });
+        }
+    }
+
     pub fn running(&self, id: NodeId) -> Running {
         let controller = self.controller(id).clone();
         self.on(id, async move { controller.node.wait_running().await })
@@ -235,6 +278,19 @@ impl Cluster {
         let reply = self.submit(registration(broker, rand::random(), "127.0.0.1:1"));
         assert_eq!(reply.error_code, 0, "{}", reply.error_message);
         reply.applied_index
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! its sockets end with it. Tests wait for events; the limits only turn a hang into a failure.
 
 mod brokers;
+mod copies;
 mod elections;
 pub mod harness;
 mod history;
