@@ -8,6 +8,7 @@ use klamm_types::{HighWatermark, LogStartOffset, Offset, PartitionId};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::collect::{Room, collect};
 use super::config::{ConsumerConfig, Start};
 use super::core::{Core, CoreConfig};
 use super::error::ConsumeError;
@@ -401,34 +402,13 @@ impl Consumer {
 
     /// Takes what is there; `None` if nothing happened. Does not wait, so it is done wholly or not at all.
     fn collect(&mut self, records_max: usize) -> Result<Option<Vec<ConsumerRecord>>, ConsumeError> {
-        let now = self.client.now();
-        if let Some(failure) = self.shared.core().failure(now) {
-            self.shared.wake.notify_one();
-            return Err(failure);
-        }
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        while records.len() < records_max && bytes < self.config.fetch_bytes_max.max(1) {
-            let Some(lease) = self.shared.core().lease() else { break };
-            let room = records_max - records.len();
-            match self.reader.read(&lease, room, &mut records) {
-                Ok(read) => {
-                    bytes += read.bytes;
-                    self.shared.core().hand_out(&lease, read.position);
-                }
-                // Found again, and reported, by the next call.
-                Err(_) if !records.is_empty() => break,
-                Err(cause) => {
-                    let failure = self.shared.core().damaged(now, &lease, cause);
-                    self.shared.wake.notify_one();
-                    return Err(failure);
-                }
-            }
-        }
-        let moved = self.shared.core().take_moved();
-        if records.is_empty() && !moved {
-            return Ok(None);
-        }
-        self.shared.wake.notify_one();
-        Ok(Some(records))
+        let room = Room {
+            records_max,
+            bytes_max: self.config.fetch_bytes_max.max(1),
+        };
+        let reader = &mut self.reader;
+        collect(self.client.now(), &self.shared, room, |lease, room, records| {
+            reader.read(lease, room, records)
+        })
     }
 }

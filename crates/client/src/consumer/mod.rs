@@ -1,6 +1,7 @@
-//! Reading records. `core` decides, `task` carries out, `reader` opens batches, `handle` is the program's side. Which
-//! partitions are read says the program, or `group`, where consumers share them.
+//! Reading records. `core` decides, `task` carries out, `reader` opens batches, `collect` hands their records out,
+//! `handle` is the program's side. Which partitions are read says the program, or `group`, where consumers share them.
 
+mod collect;
 mod config;
 mod core;
 mod error;

@@ -135,27 +135,33 @@ impl Core {
         }
     }
 
-    /// The records of the leased batch below `to` are the program's now. Nothing happens if the batch is not the next
-    /// any more.
-    pub fn hand_out(&mut self, lease: &Lease, to: Offset) {
+    /// The records of the leased batch below `to` become the program's. False if they do not: the batch was taken back
+    /// since it was leased, for a new leader, say, and nothing of it may be handed out.
+    #[must_use]
+    pub fn hand_out(&mut self, lease: &Lease, to: Offset) -> bool {
         let key = &lease.partition;
-        let Some(partition) = self.partitions.get_mut(key) else {
-            return;
+        let Some(partition) = self.leased(lease) else {
+            return false;
         };
-        let Some(first) = partition.buffer.front().filter(|first| first.id == lease.id) else {
-            return;
-        };
-        if to < first.batch.next_offset() {
+        if to < lease.batch.next_offset() {
             partition.position = Some(Position {
                 offset: to,
-                epoch: first.batch.leader_epoch(),
+                epoch: lease.batch.leader_epoch(),
             });
-            return;
+            return true;
         }
         self.pass(key);
         // Another partition's turn: the first key after this one.
         let after = (std::ops::Bound::Excluded(key.clone()), std::ops::Bound::Unbounded);
         self.turn = self.partitions.range(after).next().map(|(key, _)| key.clone());
+        true
+    }
+
+    /// The partition of a lease whose batch still is the next to hand out.
+    fn leased(&mut self, lease: &Lease) -> Option<&mut Partition> {
+        let partition = self.partitions.get_mut(&lease.partition)?;
+        let is_next = partition.buffer.front().is_some_and(|first| first.id == lease.id);
+        is_next.then_some(partition)
     }
 
     /// Moves the position past the first batch of the buffer.
@@ -174,18 +180,17 @@ impl Core {
         });
     }
 
-    /// The leased batch cannot be read at the position. It is dropped with all that follows, and fetched again.
-    pub fn damaged(&mut self, now: Moment, lease: &Lease, cause: BatchError) -> ConsumeError {
+    /// The leased batch cannot be read at the position. It is dropped with all that follows, and fetched again. None if
+    /// it was taken back meanwhile.
+    pub fn damaged(&mut self, now: Moment, lease: &Lease, cause: BatchError) -> Option<ConsumeError> {
+        self.leased(lease)?.retry_at = now + self.config.retry_backoff;
         self.drop_buffer(&lease.partition);
-        if let Some(partition) = self.partitions.get_mut(&lease.partition) {
-            partition.retry_at = now + self.config.retry_backoff;
-        }
-        ConsumeError::Damaged {
+        Some(ConsumeError::Damaged {
             partition: lease.partition.clone(),
             position: lease.position,
             next_offset: Some(lease.batch.next_offset()),
             cause,
-        }
+        })
     }
 
     /// Whether a position became known, or moved without a record, since this was last asked.

@@ -16,7 +16,8 @@
 //! # Never twice, never out of order
 //! A partition is part of at most one fetch, which starts where the buffer ends. Seeking, pausing, a new leader and a
 //! damaged batch *release* it from that fetch: what the fetch still brings for it is ignored, and a fetch that all are
-//! released from is abandoned. The position moves by `hand_out` alone, which names the batch it was leased with.
+//! released from is abandoned. The position moves by `hand_out` alone, which names the batch it was leased with. The batch
+//! may have been taken back while it was opened: then `hand_out` refuses, and its records are not given to the program.
 //!
 //! # Memory
 //! A fetch reserves what it asks for. Its answer counts as a whole until its last batch is handed out or dropped,

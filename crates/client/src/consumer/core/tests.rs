@@ -1,9 +1,11 @@
 //! The core as values: what it asks for, and what it makes of the answers. The harness; the stories are below.
 
+mod collecting;
 mod fetching;
 mod leaders;
 mod memory;
 mod simulation;
+
 mod transactions;
 
 use klamm_record::{BatchBuilder, BatchOptions, Records};
@@ -192,9 +194,13 @@ impl Bench {
 
     /// Hands out up to `max` records of the next batch: partition and offset of each.
     fn take(&mut self, max: usize) -> Vec<(i32, i64)> {
-        let Some(lease) = self.core.lease() else {
-            return Vec::new();
-        };
+        self.core
+            .lease()
+            .map_or_else(Vec::new, |lease| self.take_leased(&lease, max))
+    }
+
+    /// The same of a batch that was leased, if it was not taken back.
+    fn take_leased(&mut self, lease: &Lease, max: usize) -> Vec<(i32, i64)> {
         let records: Records = lease.batch.records(MIB).unwrap();
         let offsets: Vec<i64> = records.map(|record| record.unwrap().offset.0).collect();
         let asked = |offset: &&i64| **offset >= lease.position.0;
@@ -205,12 +211,10 @@ impl Bench {
         } else {
             Offset(taken.last().unwrap() + 1)
         };
-        self.core.hand_out(&lease, to);
+        let handed_out = self.core.hand_out(lease, to);
         self.core.validate();
-        taken
-            .into_iter()
-            .map(|offset| (lease.partition.partition.0, offset))
-            .collect()
+        let kept = taken.into_iter().filter(|_| handed_out);
+        kept.map(|offset| (lease.partition.partition.0, offset)).collect()
     }
 
     /// Hands out everything.

@@ -146,8 +146,8 @@ fn a_seek_makes_what_is_under_way_worthless() {
     let second = bench.fetch();
     let lease = bench.core.lease().unwrap();
     assert!(bench.core.seek(&tp(0), Start::Offset(Offset(100))));
-    // What was leased before does not move the new position.
-    bench.core.hand_out(&lease, Offset(5));
+    // What was leased before does not move the new position, and nobody gets it.
+    assert_eq!(bench.take_leased(&lease, 5), []);
     assert_eq!(bench.position(), Some(100));
     let effects = bench.poll();
     let [Effect::Fetch(third), Effect::Abandon(abandoned)] = &effects[..] else {
@@ -235,9 +235,8 @@ fn a_damaged_batch_is_reported_and_fetched_again() {
     let second = bench.fetch();
     let lease = bench.core.lease().unwrap();
     let now = bench.now;
-    let failure = bench
-        .core
-        .damaged(now, &lease, klamm_record::BatchError::BadCrc { stored: 1, computed: 2 });
+    let cause = klamm_record::BatchError::BadCrc { stored: 1, computed: 2 };
+    let failure = bench.core.damaged(now, &lease, cause.clone()).unwrap();
     assert!(failure.is_retriable() && !failure.may_have_had_effect());
     assert!(matches!(
         failure,
@@ -248,6 +247,10 @@ fn a_damaged_batch_is_reported_and_fetched_again() {
         }
     ));
     assert_eq!(bench.poll(), [Effect::Abandon(second.id)]);
+    assert!(
+        bench.core.damaged(now, &lease, cause).is_none(),
+        "it is not the next any more"
+    );
     assert_eq!(bench.after(20).fetch().parts[0].offset, Offset(0));
 }
 

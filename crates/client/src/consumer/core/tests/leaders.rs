@@ -70,6 +70,23 @@ fn what_was_fetched_ahead_of_an_old_leader_is_dropped() {
 }
 
 #[test]
+fn what_is_dropped_while_it_is_opened_is_not_handed_out() {
+    let (mut bench, order) = read_five(config());
+    bench.answer(order.id, vec![part(0, 9, batch(5, 4, 5))]);
+    let order = bench.fetch();
+    let lease = bench.core.lease().unwrap();
+    bench.handle(moved(6));
+    assert_eq!((bench.take_leased(&lease, 4), bench.position()), (vec![], Some(5)));
+    let id = validation(&mut bench, order.id);
+    bench.handle(epoch_end(id, 5, 9));
+    let next = bench.fetch();
+    assert_eq!(next.parts[0].offset, Offset(5));
+    bench.answer(next.id, vec![part(0, 9, batch(5, 4, 5))]);
+    assert_eq!(bench.take_leased(&lease, 4), [], "fetched again, it is another lease");
+    assert_eq!(bench.take_all(), offsets(0, 5..9));
+}
+
+#[test]
 fn nothing_read_means_nothing_to_ask() {
     let (mut bench, order) = Bench::reading(config(), 0);
     bench.handle(moved(6));

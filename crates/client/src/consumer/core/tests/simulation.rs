@@ -229,14 +229,29 @@ impl World {
         }
     }
 
+    /// The program takes records; while it opens a batch, anything may happen to the core.
     fn take(&mut self) {
         let max = self.random.random_range(1..10);
-        for (partition, offset) in self.bench.take(max) {
+        let lease = self.bench.core.lease();
+        if self.chance(20) {
+            self.interrupt();
+        }
+        let taken = lease.map_or_else(Vec::new, |lease| self.bench.take_leased(&lease, max));
+        for (partition, offset) in taken {
             let log = &mut self.logs[partition as usize];
             assert_eq!(log.records.get(log.taken), Some(&offset), "partition {partition}");
             log.taken += 1;
         }
         assert_eq!(self.bench.failure(), "");
+    }
+
+    fn interrupt(&mut self) {
+        match self.random.random_range(0..3) {
+            0 => self.answer(),
+            1 => self.tell(),
+            _ => self.change_leader(),
+        }
+        self.act();
     }
 
     fn disturb(&mut self) {
