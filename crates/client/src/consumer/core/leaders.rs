@@ -88,15 +88,16 @@ impl Core {
         let Some(partition) = self.partitions.get_mut(key) else {
             return;
         };
+        if before.epoch == leader.epoch || !matches!(partition.phase, Phase::Fetch) {
+            return;
+        }
         let read = partition
             .position
             .is_some_and(|position| position.epoch.0 >= 0 && position.epoch < leader.epoch);
-        if read && before.epoch != leader.epoch && matches!(partition.phase, Phase::Fetch) {
-            // What was fetched ahead is fetched again: one question then settles all.
-            self.drop_buffer(key);
-            if let Some(partition) = self.partitions.get_mut(key) {
-                partition.phase = Phase::Validate { asked: None };
-            }
+        // What was fetched ahead is fetched again: one question then settles all.
+        self.drop_buffer(key);
+        if let Some(partition) = self.partitions.get_mut(key).filter(|_| read) {
+            partition.phase = Phase::Validate { asked: None };
         }
     }
 

@@ -69,6 +69,21 @@ fn what_was_fetched_ahead_of_an_old_leader_is_dropped() {
     assert_eq!(bench.fetch().parts[0].offset, Offset(7));
 }
 
+/// It was kept where nothing had been handed out yet, and a cut below it went unnoticed.
+#[test]
+fn so_is_what_was_fetched_before_anything_was_handed_out() {
+    let (mut bench, order) = Bench::reading(config(), 0);
+    bench.answer(order.id, vec![part(0, 9, batch(0, 5, 5))]);
+    let order = bench.fetch();
+    bench.handle(moved(6));
+    assert_eq!(bench.take_all(), []);
+    let effects = bench.poll();
+    let [Effect::Fetch(next), Effect::Abandon(id)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((next.parts[0].offset, *id), (Offset(0), order.id));
+}
+
 #[test]
 fn what_is_dropped_while_it_is_opened_is_not_handed_out() {
     let (mut bench, order) = read_five(config());
