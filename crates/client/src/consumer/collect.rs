@@ -36,9 +36,14 @@ pub(super) fn collect(
         let Some(lease) = shared.core().lease() else { break };
         let kept = records.len();
         match read(&lease, room.records_max - kept, &mut records) {
-            Ok(read) if shared.core().hand_out(&lease, read.position) => bytes += read.bytes,
-            // The position has not moved, so these would come again.
-            Ok(_) => records.truncate(kept),
+            Ok(read) => {
+                if shared.core().hand_out(&lease, read.position) {
+                    bytes += read.bytes;
+                } else {
+                    // The position has not moved, so these would come again.
+                    records.truncate(kept);
+                }
+            }
             // Found again, and reported, by the next call.
             Err(_) if !records.is_empty() => break,
             Err(cause) => {
