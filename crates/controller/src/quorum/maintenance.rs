@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_types::NodeId;
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -15,7 +16,7 @@ use crate::node::{Node, Running};
 use crate::raft::types::{Metrics, RaftId};
 
 const INTERVAL: Duration = Duration::from_millis(250);
-/// A member that has heard of no leader for so long asks whether it still belongs to the quorum.
+/// A member that has heard nothing of a leader for so long asks whether it still belongs to the quorum.
 const LEADERLESS_MAX: Duration = Duration::from_secs(3);
 
 pub async fn run(node: Arc<Node>, running: Running) {
@@ -43,13 +44,24 @@ pub async fn run(node: Arc<Node>, running: Running) {
             record_caught_up(&node, &running, &metrics);
             replace_lost_stores(&running, &metrics).await;
         }
-        if metrics.current_leader.is_some() {
+        if is_led(&running, &metrics).await {
             led = Instant::now();
         } else if led.elapsed() > LEADERLESS_MAX {
             led = Instant::now();
             come_back(&node, &running).await;
         }
     }
+}
+
+/// Whether a leader has been heard of lately. That Raft names one is not enough: one that has removed this member sends
+/// it nothing more, and is named for ever.
+async fn is_led(running: &Running, metrics: &Metrics) -> bool {
+    if running.leadership().is_some() {
+        return true;
+    }
+    let heard = running.raft.with_raft_state(|state| state.vote_last_modified()).await;
+    let lately = matches!(heard, Ok(Some(at)) if at.elapsed() < LEADERLESS_MAX);
+    metrics.current_leader.is_some() && lately
 }
 
 /// A new snapshot now and then, for the day when the quorum is lost.

@@ -240,6 +240,11 @@ async fn ask(node: &Node, addresses: &BTreeMap<NodeId, String>, age: StoreAge) -
             .ok()?
             .into_inner();
         let recalled = Recalled::from_wire(&reply).ok()?;
+        #[cfg(test)]
+        let recalled = match crate::simulated::is_planted(crate::simulated::Planted::OldCopyTakesPart) {
+            true => Recalled::default(),
+            false => recalled,
+        };
         (reply.node_id == id.0).then_some(Answer {
             raft_id: reply.raft_id,
             recalled,

@@ -73,7 +73,7 @@ impl Client {
     pub async fn operate(self, nodes: Vec<NodeId>) -> turmoil::Result {
         let client = self.connect();
         while !self.stopping.get() {
-            sleep(Duration::from_millis(500 + below(2_500))).await;
+            sleep(Duration::from_millis(300 + below(1_500))).await;
             let Ok(quorum) = client.describe_quorum(Duration::from_secs(1)).await else {
                 continue;
             };
@@ -97,11 +97,8 @@ impl Client {
             let result = client.change_voters(change, Duration::from_secs(3)).await;
             let mut history = self.history.borrow_mut();
             history.voter_changes += u64::from(result.is_ok());
-            let at = turmoil::sim_elapsed().unwrap_or_default().as_millis();
             let outcome = result.map_or_else(|error| error.to_string(), |()| "done".into());
-            history
-                .lines
-                .push(format!("{at:>6} {action:?} voter {node_id}: {outcome}"));
+            history.timeline.say(format!("{action:?} voter {node_id}: {outcome}"));
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use klamm_types::Incarnation;
 
+use super::timeline::Timeline;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Registers a broker of its own; the incarnation is the mark by which the entry is known.
@@ -28,7 +30,7 @@ pub struct History {
     pub voter_changes: u64,
     /// A broken promise that a client saw.
     pub broken: Option<String>,
-    pub lines: Vec<String>,
+    pub timeline: Timeline,
 }
 
 impl History {
@@ -57,5 +59,14 @@ impl History {
             self.writes_acknowledged += 1;
         }
         self.heard = self.heard.max(applied);
+    }
+
+    /// How many writes have had no answer.
+    pub fn unknown(&self) -> u64 {
+        let writes = self
+            .operations
+            .iter()
+            .filter(|operation| matches!(operation.kind, Kind::Write(_)));
+        writes.filter(|operation| operation.applied.is_none()).count() as u64
     }
 }

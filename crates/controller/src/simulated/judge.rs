@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::history::{History, Kind};
 use super::node::Shown;
+use super::timeline::Timeline;
 use crate::raft::Next;
 use crate::raft::types::RaftId;
 
@@ -32,10 +33,17 @@ pub struct Judge {
     /// Where each registration stands.
     places: BTreeMap<Incarnation, Vec<u64>>,
     pub snapshots_installed: u64,
-    pub lines: Vec<String>,
+    timeline: Timeline,
 }
 
 impl Judge {
+    pub fn new(timeline: Timeline) -> Judge {
+        Judge {
+            timeline,
+            ..Judge::default()
+        }
+    }
+
     pub fn leaderships(&self) -> usize {
         self.leaders.len()
     }
@@ -44,11 +52,11 @@ impl Judge {
         self.positions.get(&id).map_or(0, |(_, index)| *index)
     }
 
-    pub fn look(&mut self, at_ms: u64, id: NodeId, shown: &Shown) -> Result<(), String> {
+    pub fn look(&mut self, id: NodeId, shown: &Shown) -> Result<(), String> {
         let Some(controller) = &shown.controller else {
             return Ok(());
         };
-        self.look_at_leadership(at_ms, id, shown)?;
+        self.look_at_leadership(id, shown)?;
         let known = self.positions.get(&id).copied();
         let (life, mut position) = known.unwrap_or_default();
         if life != shown.life {
@@ -62,8 +70,7 @@ impl Judge {
                 // The own one is read when a process starts, and brings nothing new.
                 if position > self.furthest.get(&id).copied().unwrap_or(0) {
                     self.snapshots_installed += 1;
-                    self.lines
-                        .push(format!("{at_ms:>6} {id} took a snapshot of entry {position}"));
+                    self.timeline.say(format!("{id} took a snapshot of entry {position}"));
                 }
             }
             Next::Entries(entries) => {
@@ -124,7 +131,7 @@ impl Judge {
         }
     }
 
-    fn look_at_leadership(&mut self, at_ms: u64, id: NodeId, shown: &Shown) -> Result<(), String> {
+    fn look_at_leadership(&mut self, id: NodeId, shown: &Shown) -> Result<(), String> {
         let running = shown
             .controller
             .as_ref()
@@ -135,8 +142,7 @@ impl Judge {
         let (key, holder) = ((leader.term, leader.node_id), (id, shown.life));
         match self.leaders.get(&key) {
             None => {
-                self.lines
-                    .push(format!("{at_ms:>6} {id} leads in term {} as {}", key.0, key.1));
+                self.timeline.say(format!("{id} leads in term {} as {}", key.0, key.1));
                 self.leaders.insert(key, holder);
                 Ok(())
             }
@@ -167,13 +173,5 @@ impl Judge {
             }
         }
         Ok(())
-    }
-
-    /// All that was applied, as one number.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.entries.hash(&mut hasher);
-        self.lines.hash(&mut hasher);
-        hasher.finish()
     }
 }

@@ -8,9 +8,13 @@
 mod clients;
 mod history;
 mod judge;
+mod links;
 mod network;
 mod node;
 mod plan;
+mod report;
+mod timeline;
+mod weather;
 mod world;
 
 use std::cell::RefCell;
@@ -44,6 +48,8 @@ pub enum Planted {
     PurgeBeforeSnapshot,
     /// A truncation removes the first rows first.
     TruncateFromStart,
+    /// A store that is an old copy of itself takes part.
+    OldCopyTakesPart,
 }
 
 /// What one simulated cluster shares; there is one per thread at a time.
@@ -53,6 +59,28 @@ struct Context {
     databases: BTreeMap<PathBuf, Model>,
     /// Files replaced, but not on disk: what was there before. Only a planted bug leaves any.
     unsynced_files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+    truncations: Truncations,
+}
+
+/// How often logs were cut, and by how many entries at most.
+#[derive(Clone, Copy, Default)]
+struct Truncations {
+    count: u64,
+    entries_max: u64,
+}
+
+/// What a crash does to what is not flushed.
+#[derive(Clone, Copy, Debug)]
+pub enum Loss {
+    /// Any part of it is lost, often all.
+    Some,
+    All,
+}
+
+/// A disk as it was.
+struct DiskCopy {
+    model: Model,
+    files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 thread_local! {
@@ -75,6 +103,7 @@ impl Simulation {
             planted,
             databases: BTreeMap::new(),
             unsynced_files: BTreeMap::new(),
+            truncations: Truncations::default(),
         };
         CONTEXT.with(|slot| *slot.borrow_mut() = Some(context));
         Simulation
@@ -138,16 +167,27 @@ pub fn replacing(path: &Path) {
     }
 }
 
+/// A log is about to be cut.
+pub fn truncating(entries: u64) {
+    with(|context| {
+        context.truncations.count += 1;
+        context.truncations.entries_max = context.truncations.entries_max.max(entries);
+    });
+}
+
+fn truncations() -> Truncations {
+    with(|context| context.truncations).unwrap_or_default()
+}
+
 /// The process in `folder` dies. Says how many batches could be lost, and how many were.
-pub fn crash(folder: &Path) -> (usize, usize) {
+pub fn crash(folder: &Path, loss: Loss) -> (usize, usize) {
     let Some(Some(model)) = with(|context| context.databases.get(&folder.join("raft")).cloned()) else {
         return (0, 0);
     };
     let unflushed = model.unflushed();
-    let kept = if below(2) == 0 {
-        0
-    } else {
-        below(unflushed as u64 + 1) as usize
+    let kept = match loss {
+        Loss::Some if below(2) == 0 => below(unflushed as u64 + 1) as usize,
+        Loss::Some | Loss::All => 0,
     };
     model.crash(kept);
     let files = with(|context| {
@@ -165,6 +205,28 @@ pub fn crash(folder: &Path) -> (usize, usize) {
         .expect("a file as it was before");
     }
     (unflushed, unflushed - kept)
+}
+
+/// The disk in `folder`, on which nothing runs.
+fn copy(folder: &Path) -> DiskCopy {
+    let files = std::fs::read_dir(folder).expect("the folder of a simulated store");
+    let paths = files.map(|entry| entry.expect("an entry of the folder").path());
+    let read = |path: PathBuf| (path.clone(), std::fs::read(path).expect("a file of the store"));
+    DiskCopy {
+        model: database(&folder.join("raft")).expect("a simulation is running").copy(),
+        files: paths.filter(|path| path.is_file()).map(read).collect(),
+    }
+}
+
+/// Puts the copy in the place of the disk in `folder`.
+fn restore(folder: &Path, copy: DiskCopy) {
+    wipe(folder);
+    let path = folder.join("raft");
+    std::fs::create_dir_all(&path).expect("the folder of a simulated store");
+    for (path, bytes) in copy.files {
+        std::fs::write(path, bytes).expect("a file of the copy");
+    }
+    with(|context| context.databases.insert(path, copy.model));
 }
 
 /// The disk in `folder` is lost.

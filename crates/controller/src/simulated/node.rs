@@ -10,6 +10,7 @@ use klamm_types::{Incarnation, NodeId};
 use tonic::transport::Server;
 
 use super::network::{self, PORT};
+use crate::raft::types::RaftId;
 use crate::{Controller, ControllerConfig, IdentityService, NodeIdentity, Timing};
 
 /// What the world sees of a node.
@@ -28,6 +29,22 @@ pub struct Setup {
     pub folder: PathBuf,
     pub founders: BTreeMap<NodeId, String>,
     pub shown: Rc<RefCell<Shown>>,
+}
+
+impl Setup {
+    /// The process's Raft id, if it is a member.
+    pub fn raft_id(&self) -> Option<RaftId> {
+        let shown = self.shown.borrow();
+        Some(shown.controller.as_ref()?.node.running()?.raft_id)
+    }
+
+    /// The age of the store on which a member runs.
+    pub fn age(&self) -> Option<u64> {
+        let shown = self.shown.borrow();
+        let node = &shown.controller.as_ref()?.node;
+        node.running()?;
+        Some(node.stored().age)
+    }
 }
 
 pub fn name(id: NodeId) -> String {

@@ -8,6 +8,8 @@ use super::below;
 pub enum Fault {
     /// Messages of some nodes to the others are dropped, both ways.
     Partition(Vec<NodeId>),
+    /// The leader is cut off from the other nodes, not from the clients.
+    Depose,
     /// Messages from one node to all others are dropped.
     Mute(NodeId),
     /// Messages from all others to one node are dropped.
@@ -22,14 +24,30 @@ pub enum Fault {
     Reset(NodeId),
     /// The process dies at once, and comes back.
     Crash(NodeId),
-    /// The process dies when it next has something that is not flushed, and comes back soon.
-    Ambush(NodeId),
-    /// The leader's process dies when it next has something that is not flushed.
-    AmbushLeader,
+    /// Something is waited for, and then a process dies at the worst moment.
+    Ambush(Ambush),
     /// Flushes of one node take long.
     SlowDisk(NodeId),
+    /// Flushes of all nodes take long, and before they end all processes die at once.
+    PowerLoss,
     /// The process dies, and its disk is lost.
     LoseStore(NodeId),
+    /// The process dies, and its disk is what it was when an earlier process of it died; once all others have been told
+    /// of the later one.
+    RestoreCopy(NodeId),
+}
+
+/// What is waited for. The process comes back soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ambush {
+    /// This node has something that is not flushed.
+    Unflushed(NodeId),
+    /// The leader has something that is not flushed.
+    Leader,
+    /// A node has a vote for another that is not flushed: it forgets it, and the other is cut off from all nodes soon after.
+    Vote,
+    /// A node removes rows of its log: it has removed some.
+    Removal,
 }
 
 #[derive(Clone, Debug)]
@@ -69,9 +87,12 @@ impl Plan {
                 at_ms += for_ms + 50 + below(800);
             }
         }
-        // A lost disk more than once could lose a majority.
+        // More than one lost disk could be a majority.
         let mut lost = false;
-        faults.retain(|planned| !matches!(planned.fault, Fault::LoseStore(_)) || !std::mem::replace(&mut lost, true));
+        faults.retain(|planned: &Planned| {
+            let loses = matches!(planned.fault, Fault::LoseStore(_) | Fault::RestoreCopy(_));
+            !loses || !std::mem::replace(&mut lost, true)
+        });
         faults.sort_by_key(|planned| planned.at_ms);
         Plan {
             founders,
@@ -83,7 +104,7 @@ impl Plan {
 }
 
 fn of_the_network(nodes: u64, any: impl Fn() -> NodeId) -> Fault {
-    match below(9) {
+    match below(11) {
         0..=2 => {
             let first = any();
             let second = any();
@@ -93,25 +114,30 @@ fn of_the_network(nodes: u64, any: impl Fn() -> NodeId) -> Fault {
             }
             Fault::Partition(side)
         }
-        3 => Fault::Mute(any()),
-        4 => Fault::Deaf(any()),
-        5 => Fault::Ring,
-        6 => {
+        3 | 4 => Fault::Depose,
+        5 => Fault::Mute(any()),
+        6 => Fault::Deaf(any()),
+        7 => Fault::Ring,
+        8 => {
             let first = any();
             let second = NodeId(1 + (first.0 + below(nodes - 1) as i32) % nodes as i32);
             Fault::Hold(first, second)
         }
-        7 => Fault::Loss,
+        9 => Fault::Loss,
         _ => Fault::Reset(any()),
     }
 }
 
 fn of_a_process(any: impl Fn() -> NodeId) -> Fault {
-    match below(10) {
+    match below(15) {
         0 | 1 => Fault::Crash(any()),
-        2..=4 => Fault::Ambush(any()),
-        5 | 6 => Fault::AmbushLeader,
-        7 | 8 => Fault::SlowDisk(any()),
-        _ => Fault::LoseStore(any()),
+        2 | 3 => Fault::Ambush(Ambush::Unflushed(any())),
+        4 | 5 => Fault::Ambush(Ambush::Leader),
+        6..=8 => Fault::Ambush(Ambush::Vote),
+        9 => Fault::Ambush(Ambush::Removal),
+        10 => Fault::SlowDisk(any()),
+        11 | 12 => Fault::PowerLoss,
+        13 => Fault::LoseStore(any()),
+        _ => Fault::RestoreCopy(any()),
     }
 }

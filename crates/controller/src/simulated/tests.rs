@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::Planted;
-use super::world::{Report, run};
+use super::report::Report;
+use super::world::run;
 
 /// Seeds from `KLAMM_SEEDS` (`0..1000`), or a few.
 fn seeds() -> std::ops::Range<u64> {
@@ -51,7 +52,10 @@ fn summarize(reports: &[Report], seconds: f64) {
     share("changes of voters", |report| report.voter_changes > 0);
     share("crashes", |report| report.crashes > 0);
     share("crashes with loss", |report| report.crashes_with_loss > 0);
+    share("truncations", |report| report.truncations > 0);
+    share("truncations of several entries", |report| report.truncated_max > 1);
     share("a lost store", |report| report.stores_lost > 0);
+    share("a store that became an old copy", |report| report.copies_restored > 0);
     share("writes of unknown outcome", |report| report.unknown > 0);
     let writes: u64 = reports.iter().map(|report| report.writes).sum();
     let slowest = reports.iter().map(|report| report.healed_in_ms).max().unwrap_or(0);

@@ -21,6 +21,7 @@ use rand::{RngExt, SeedableRng};
 use super::{LogStore, open};
 use crate::raft::snapshot::{self, State as MachineState};
 use crate::raft::types::{Command, Entry, LeaderId, LogId, Payload, Types, Vote};
+use crate::simulated::{self, Loss, Planted, Simulation};
 use crate::store::tests::owner;
 
 /// Appends that may be under way at once.
@@ -205,43 +206,57 @@ async fn reopened(folder: &Path) -> Result<Held, String> {
     })
 }
 
+fn paused() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().unwrap()
+}
+
+/// Works on the model, crashes it at a moment of the seed, and opens it again.
+fn crash_the_model(seed: u64, planted: Option<Planted>) -> Result<(), String> {
+    let _simulation = Simulation::begin(seed, planted);
+    let folder = tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap();
+    let (mut acknowledged, mut begun) = (0, 0);
+    paused().block_on(async {
+        let mut log = open(folder.path(), &owner(5)).unwrap().log;
+        let worked = work(folder.path(), &mut log, seed, 60, |said| match said {
+            Said::Begun(number) => begun = number,
+            Said::Acknowledged(number) => acknowledged = number,
+        });
+        let moment = Duration::from_millis(simulated::number::<u64>() % 150);
+        // The end of the time is the crash.
+        let _ = tokio::time::timeout(moment, worked).await;
+    });
+    simulated::crash(folder.path(), Loss::Some);
+    let found = paused().block_on(reopened(folder.path()))?;
+    match Twin::new(seed).allows(&found, acknowledged, begun) {
+        true => Ok(()),
+        false => Err(format!("acknowledged {acknowledged} of {begun}, found {found:?}")),
+    }
+}
+
 #[test]
 fn the_model_keeps_the_contract() {
     for seed in 0..200 {
-        let simulation = crate::simulated::Simulation::begin(seed, None);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let folder = tempfile::tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir())
-            .unwrap();
-        let (mut acknowledged, mut begun) = (0, 0);
-        runtime.block_on(async {
-            let mut log = open(folder.path(), &owner(5)).unwrap().log;
-            let worked = work(folder.path(), &mut log, seed, 60, |said| match said {
-                Said::Begun(number) => begun = number,
-                Said::Acknowledged(number) => acknowledged = number,
-            });
-            let moment = Duration::from_millis(crate::simulated::number::<u64>() % 150);
-            // The end of the time is the crash.
-            let _ = tokio::time::timeout(moment, worked).await;
-        });
-        drop(runtime);
-        crate::simulated::crash(folder.path());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        let found = runtime.block_on(reopened(folder.path())).unwrap();
-        let mut twin = Twin::new(seed);
-        assert!(
-            twin.allows(&found, acknowledged, begun),
-            "seed {seed}: acknowledged {acknowledged} of {begun}, found {found:?}"
-        );
-        drop(runtime);
-        drop(simulation);
+        assert_eq!(crash_the_model(seed, None), Ok(()), "seed {seed}");
+    }
+}
+
+/// The seeds that may go by before a planted bug breaks the contract five times.
+const PATIENCE: usize = 500;
+
+#[test]
+fn planted_bugs_break_the_contract() {
+    for bug in [
+        Planted::VoteBeforeFlush,
+        Planted::AppendBeforeFlush,
+        Planted::PurgeBeforeSnapshot,
+        Planted::TruncateFromStart,
+    ] {
+        let broken = (0..PATIENCE).filter(|seed| crash_the_model(*seed as u64, Some(bug)).is_err());
+        let caught: Vec<usize> = broken.take(5).collect();
+        println!("{bug:?}: seeds {caught:?}");
+        assert_eq!(caught.len(), 5, "{bug:?} in {PATIENCE} seeds");
     }
 }

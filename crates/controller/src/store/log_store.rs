@@ -293,6 +293,8 @@ impl RaftLogStorage<Types> for LogStore {
             return Ok(());
         }
         #[cfg(test)]
+        crate::simulated::truncating(removed.end - removed.start);
+        #[cfg(test)]
         if crate::simulated::is_planted(crate::simulated::Planted::TruncateFromStart) {
             return self.remove(removed, Batch::default(), Removal::FromStart).await;
         }

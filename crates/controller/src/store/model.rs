@@ -7,7 +7,11 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::database::{Batch, Pair};
+use super::codec;
+use super::database::{Batch, Database, Pair};
+use super::log_store::VOTE;
+use super::rows;
+use crate::raft::types::Vote;
 
 /// Clones are handles on the same database.
 #[derive(Clone, Default)]
@@ -64,6 +68,40 @@ impl Model {
 
     pub fn set_slowness(&self, slowness: Duration) {
         self.inner().slowness = slowness;
+    }
+
+    /// A database of its own with the same rows. Nothing may be unflushed.
+    pub fn copy(&self) -> Model {
+        let durable = self.inner().durable.clone();
+        Model {
+            inner: Arc::new(Mutex::new(Inner {
+                rows: durable.clone(),
+                durable,
+                ..Inner::default()
+            })),
+        }
+    }
+
+    pub fn vote(&self) -> Option<Vote> {
+        rows::vote(&Database::Model(self.clone())).expect("the model holds what was written")
+    }
+
+    /// The vote, if a crash could lose it.
+    pub fn unflushed_vote(&self) -> Option<Vote> {
+        let key = codec::state_key(VOTE);
+        let is_unflushed = {
+            let inner = self.inner();
+            let mut rows = inner.unflushed.iter().flat_map(|batch| &batch.rows);
+            rows.any(|(changed, _)| changed[..] == key)
+        };
+        if is_unflushed { self.vote() } else { None }
+    }
+
+    /// Whether a crash could lose the removal of a row.
+    pub fn is_removing(&self) -> bool {
+        let inner = self.inner();
+        let mut rows = inner.unflushed.iter().flat_map(|batch| &batch.rows);
+        rows.any(|(_, value)| value.is_none())
     }
 
     /// How many batches a crash could lose.

@@ -11,7 +11,7 @@ use super::codec::{self, CodecError};
 use super::database::{Database, Pair};
 use super::log_store::{COMMITTED, PURGED, Recovered, VOTE};
 use crate::raft::convert;
-use crate::raft::types::{Entry, LogId};
+use crate::raft::types::{Entry, LogId, Vote};
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +76,7 @@ pub fn read(db: &Database, range: Range<u64>, bytes_max: usize) -> io::Result<(V
 /// Reads everything once: pointers, every row, every checksum, no hole.
 pub fn scan(db: &Database) -> Result<Recovered, ScanError> {
     let mut recovered = Recovered {
-        vote: state(db, VOTE, |bytes| {
-            convert::vote_from_wire(wire::Vote::decode(bytes).ok()).ok()
-        })?,
+        vote: vote(db)?,
         committed: state(db, COMMITTED, log_id)?,
         purged: state(db, PURGED, log_id)?,
         last: None,
@@ -107,6 +105,12 @@ pub fn scan(db: &Database) -> Result<Recovered, ScanError> {
     }
     recovered.first_index = first.unwrap_or(due);
     Ok(recovered)
+}
+
+pub fn vote(db: &Database) -> Result<Option<Vote>, ScanError> {
+    state(db, VOTE, |bytes| {
+        convert::vote_from_wire(wire::Vote::decode(bytes).ok()).ok()
+    })
 }
 
 fn log_id(bytes: &[u8]) -> Option<LogId> {

@@ -109,6 +109,39 @@ fn voters_come_and_go() {
     assert!(leading.is_voter && leading.log_end_offset > 0 && leading.last_fetch.0 > 0);
 }
 
+/// Its Raft goes on naming the leader that removed it, which sends it nothing any more.
+#[test]
+fn a_voter_that_was_removed_while_it_was_away_comes_back() {
+    let mut cluster = Cluster::started(3);
+    let leader = cluster.wait_for_leader();
+    let index = cluster.write(10);
+    let away = cluster.alive().into_iter().find(|id| *id != leader).unwrap();
+    cluster.wait_for_applied(away, index);
+    let raft_id = cluster.running(away).raft_id;
+    cluster.kill(away);
+    let leading = cluster.running(leader);
+    cluster.wait_for_metrics(leader, "the voter is missed", |metrics| {
+        !crate::quorum::voters::is_alive(&leading, metrics, raft_id)
+    });
+    let change = VoterChange {
+        node_id: away,
+        store_id: None,
+        action: VoterAction::Remove,
+    };
+    let client = cluster.client();
+    let removed = cluster
+        .runtime
+        .block_on(client.change_voters(change, super::harness::LIMIT));
+    assert_eq!(removed, Ok(()));
+    assert!(describe(&cluster).members.iter().all(|member| member.node_id != away));
+    cluster.start(away, None);
+    cluster.wait_for_metrics(leader, "it is a member again", |metrics| {
+        metrics.membership_config.get_node(&raft_id).is_some()
+    });
+    let index = cluster.write(11);
+    cluster.wait_for_applied(away, index);
+}
+
 #[test]
 fn a_controller_of_another_cluster_is_a_stranger() {
     let mut cluster = Cluster::started(3);
