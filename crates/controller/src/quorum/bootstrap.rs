@@ -253,6 +253,7 @@ pub async fn ask_to_join(node: &Node, address: &str) -> Result<(RaftId, ClusterI
         store_id: Bytes::copy_from_slice(&node.stored().store_id.0),
         address: node.config.own_address.clone(),
         cluster_id: node.config.identity.cluster_bytes(),
+        hops: 0,
     };
     let channel = channel::lazy(address).map_err(|error| error.to_string())?;
     let reply = timeout(JOIN_TIMEOUT, client(channel).join(request)).await;

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_proto::quorum::v1 as wire;
+use klamm_proto::quorum::v1::quorum_client::QuorumClient;
 use klamm_types::{ErrorCode, NodeId, Uuid};
+use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::network::channel;
@@ -53,10 +55,19 @@ fn running(node: &Node) -> Result<Running, Status> {
         .ok_or_else(|| Status::unavailable("this node is in no quorum yet"))
 }
 
-/// Only the leader takes members in; the caller asks one controller after the other.
-pub async fn join(node: &Node, request: wire::JoinRequest) -> Result<wire::JoinReply, Status> {
+/// The leader may be a controller that the caller has never heard of.
+pub async fn join(node: &Node, mut request: wire::JoinRequest) -> Result<wire::JoinReply, Status> {
     super::check_cluster(node.config.identity.cluster_id(), &request.cluster_id)?;
     let running = running(node)?;
+    if let Some(mut leader) = elsewhere(&running, request.hops)? {
+        request.hops += 1;
+        return match tokio::time::timeout(CHANGE_TIMEOUT, leader.join(request)).await {
+            Ok(answer) => answer.map(Response::into_inner),
+            Err(_) => Err(Status::deadline_exceeded(
+                "the active controller did not answer in time",
+            )),
+        };
+    }
     let store_id = Uuid::from_slice(&request.store_id);
     let store_id = store_id.ok_or_else(|| Status::invalid_argument("a store id has 16 bytes"))?;
     let member = crate::raft::types::Member {
@@ -102,24 +113,31 @@ pub async fn change_voters(
             Err(_) => reply(ErrorCode::RequestTimedOut, "the voters were not changed in time".into()),
         });
     }
-    let leader = running
-        .leader()
-        .filter(|(id, _)| *id != running.raft_id && request.hops < HOPS_MAX);
-    let Some((_, member)) = leader else {
+    let Some(mut leader) = elsewhere(&running, request.hops)? else {
         return Ok(reply(
             ErrorCode::NotController,
             "no controller is known to be active".into(),
         ));
     };
     request.hops += 1;
-    let channel = channel::lazy(running.peers.address(&member)).map_err(|e| Status::unavailable(e.to_string()))?;
-    match tokio::time::timeout(CHANGE_TIMEOUT, client(channel).change_voters(request)).await {
+    match tokio::time::timeout(CHANGE_TIMEOUT, leader.change_voters(request)).await {
         Ok(answer) => answer.map(Response::into_inner),
         Err(_) => Ok(reply(
             ErrorCode::RequestTimedOut,
             "the active controller did not answer in time".into(),
         )),
     }
+}
+
+/// The leader, if it is another, for a call that may still be passed on.
+fn elsewhere(running: &Running, hops: u32) -> Result<Option<QuorumClient<Channel>>, Status> {
+    let leader = running
+        .leader()
+        .filter(|(id, _)| *id != running.raft_id && hops < HOPS_MAX);
+    let Some((_, member)) = leader else { return Ok(None) };
+    let channel = channel::lazy(running.peers.address(&member));
+    let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(Some(client(channel)))
 }
 
 fn reply(code: ErrorCode, message: String) -> wire::ChangeVotersReply {

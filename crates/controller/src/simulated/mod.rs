@@ -156,6 +156,11 @@ pub fn database(path: &Path) -> Option<Model> {
     })
 }
 
+/// The database at `path` is there no more.
+pub fn moved_aside(path: &Path) {
+    with(|context| context.databases.remove(path));
+}
+
 /// A file is about to be replaced by its store.
 pub fn replacing(path: &Path) {
     let is_snapshot = path.ends_with(crate::raft::snapshot::SNAPSHOT_FILE);

@@ -255,6 +255,8 @@ pub fn set_aside(folder: &Path) -> Result<(), StoreError> {
             fs::remove_dir_all(&aside).map_err(io("removing an older damaged copy of"))?;
         }
         fs::rename(&path, &aside).map_err(io("moving aside"))?;
+        #[cfg(test)]
+        crate::simulated::moved_aside(&path);
     }
     let old_snapshot = folder.join(SNAPSHOT_FILE);
     if old_snapshot.exists() {

@@ -142,6 +142,32 @@ fn a_voter_that_was_removed_while_it_was_away_comes_back() {
     cluster.wait_for_applied(away, index);
 }
 
+/// A fresh store asks the founders alone; they pass its wish on.
+#[test]
+fn a_wiped_founder_returns_while_a_later_node_leads() {
+    let mut cluster = Cluster::started(3);
+    cluster.add_node(NodeId(4));
+    cluster.start(NodeId(4), None);
+    let index = cluster.write(10);
+    cluster.wait_for_applied(NodeId(4), index);
+    let change = VoterChange {
+        node_id: NodeId(4),
+        store_id: None,
+        action: VoterAction::Add,
+    };
+    let client = cluster.client();
+    let added = cluster
+        .runtime
+        .block_on(client.change_voters(change, super::harness::LIMIT));
+    assert_eq!(added, Ok(()));
+    cluster.make_leader(NodeId(4));
+    cluster.kill(NodeId(3));
+    cluster.wipe(NodeId(3));
+    cluster.start(NodeId(3), None);
+    let index = cluster.write(11);
+    cluster.wait_for_applied(NodeId(3), index);
+}
+
 #[test]
 fn a_controller_of_another_cluster_is_a_stranger() {
     let mut cluster = Cluster::started(3);
