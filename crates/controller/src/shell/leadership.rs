@@ -10,6 +10,7 @@ use klamm_metadata::decide::Elected;
 use klamm_types::ErrorCode;
 use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
+use tokio::time::timeout;
 
 use super::{Input, Shell, ShellError, effects};
 use crate::raft::machine::leader_term;
@@ -17,11 +18,15 @@ use crate::raft::types::LeaderId;
 
 /// Without an answer of the quorum for so long, a leader stops acting as the controller.
 const QUORUM_SILENCE_MAX: Duration = Duration::from_secs(1);
+/// How long the entry that proves a leadership may take, before another is tried.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub struct Leadership {
     /// As the core was told.
     acting: Option<LeaderId>,
+    /// As which it has acted last. Raft begins a leadership with an entry, but does not when it goes on with one.
+    last: Option<LeaderId>,
     /// Led, but cut off: waits for the quorum to answer.
     suspended: Option<Suspended>,
 }
@@ -83,7 +88,13 @@ impl Shell {
                 span.set("klamm.evidence", ended.evidence.clone());
             }
         }
-        self.step(Event::BecameLeader { term, elected }).await
+        self.step(Event::BecameLeader { term, elected }).await?;
+        if self.leadership.last.replace(leader) == Some(leader) {
+            // The core waits for an entry of this term.
+            let raft = self.running.raft.clone();
+            tokio::spawn(async move { drop(raft.write_blank().await) });
+        }
+        Ok(())
     }
 
     async fn lose(&mut self) -> Result<(), ShellError> {
@@ -127,10 +138,10 @@ impl Shell {
             suspended.proving = true;
             let (raft, inputs, leader) = (self.running.raft.clone(), self.node.inputs.clone(), suspended.leader);
             tokio::spawn(async move {
-                // Whatever was proposed before is settled when this is applied. If it fails, the metrics tell.
-                if raft.write_blank().await.is_ok() {
-                    drop(inputs.send(Input::Regained { leader }).await);
-                }
+                // Whatever was proposed before is settled when this is applied.
+                let proof = timeout(PROOF_TIMEOUT, raft.write_blank()).await;
+                let proven = matches!(proof, Ok(Ok(_)));
+                drop(inputs.send(Input::Proof { leader, proven }).await);
             });
         }
         Ok(())
@@ -148,24 +159,19 @@ impl Shell {
             .is_some_and(|at| at.elapsed() > QUORUM_SILENCE_MAX)
     }
 
-    pub(super) async fn regained(&mut self, leader: LeaderId) -> Result<(), ShellError> {
+    /// What became of the entry that was to prove a leadership.
+    pub(super) async fn proof(&mut self, leader: LeaderId, proven: bool) -> Result<(), ShellError> {
         self.feed().await?;
-        if self
-            .leadership
-            .suspended
-            .as_ref()
-            .is_none_or(|suspended| suspended.leader != leader)
-        {
+        let suspended = self.leadership.suspended.as_mut();
+        let Some(suspended) = suspended.filter(|suspended| suspended.leader == leader) else {
+            return Ok(());
+        };
+        if !proven {
+            // The next look tries again, if the leadership has not ended.
+            suspended.proving = false;
             return Ok(());
         }
         self.leadership.suspended = None;
-        if self.running.leadership() != Some(leader) {
-            return self.look_at_leadership().await;
-        }
-        self.begin(leader).await?;
-        // The core waits for an entry of this term.
-        let raft = self.running.raft.clone();
-        tokio::spawn(async move { drop(raft.write_blank().await) });
-        Ok(())
+        self.look_at_leadership().await
     }
 }

@@ -72,9 +72,10 @@ pub enum Input {
         probe: ProbeId,
         answer: ProbeAnswer,
     },
-    /// The quorum answers this leader again.
-    Regained {
+    /// What became of the entry by which a leader that was cut off proves its leadership.
+    Proof {
         leader: LeaderId,
+        proven: bool,
     },
 }
 
@@ -220,7 +221,7 @@ impl Shell {
                 result
             }
             Input::ProbeAnswered { probe, answer } => self.step(Event::ProbeAnswered { probe, answer }).await,
-            Input::Regained { leader } => self.regained(leader).await,
+            Input::Proof { leader, proven } => self.proof(leader, proven).await,
         }
     }
 

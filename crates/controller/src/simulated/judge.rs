@@ -17,7 +17,7 @@ use super::history::{History, Kind};
 use super::node::Shown;
 use super::timeline::Timeline;
 use crate::raft::Next;
-use crate::raft::types::RaftId;
+use crate::raft::types::{RaftId, StoreId};
 
 #[derive(Default)]
 pub struct Judge {
@@ -28,8 +28,8 @@ pub struct Judge {
     leaders: BTreeMap<(u64, RaftId), (NodeId, u64)>,
     /// The life of each node and what it has applied.
     positions: BTreeMap<NodeId, (u64, u64)>,
-    /// The furthest that each node has come in any life.
-    furthest: BTreeMap<NodeId, u64>,
+    /// The furthest that each store has come in any life.
+    furthest: BTreeMap<StoreId, u64>,
     /// Where each registration stands.
     places: BTreeMap<Incarnation, Vec<u64>>,
     pub snapshots_installed: u64,
@@ -57,6 +57,7 @@ impl Judge {
             return Ok(());
         };
         self.look_at_leadership(id, shown)?;
+        let store_id = controller.node.stored().store_id;
         let known = self.positions.get(&id).copied();
         let (life, mut position) = known.unwrap_or_default();
         if life != shown.life {
@@ -68,7 +69,7 @@ impl Judge {
             Next::Snapshot(image) => {
                 position = image.applied_index();
                 // The own one is read when a process starts, and brings nothing new.
-                if position > self.furthest.get(&id).copied().unwrap_or(0) {
+                if position > self.furthest.get(&store_id).copied().unwrap_or(0) {
                     self.snapshots_installed += 1;
                     self.timeline.say(format!("{id} took a snapshot of entry {position}"));
                 }
@@ -84,7 +85,7 @@ impl Judge {
             }
         }
         self.positions.insert(id, (shown.life, position));
-        let furthest = self.furthest.entry(id).or_default();
+        let furthest = self.furthest.entry(store_id).or_default();
         *furthest = position.max(*furthest);
         if position != before && position.is_multiple_of(32) {
             self.compare_images(id, controller)?;

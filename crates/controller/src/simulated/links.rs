@@ -39,10 +39,7 @@ impl Links {
             Fault::Ring => self.ring(sim),
             Fault::Hold(one, other) => sim.hold(name(*one), name(*other)),
             Fault::Loss => self.set_loss(sim, LOST_SHARE),
-            Fault::Reset(id) => {
-                let hosts = self.others(*id).chain(self.clients.iter().cloned());
-                hosts.for_each(|other| network::reset(sim.lookup(name(*id)), sim.lookup(other)));
-            }
+            Fault::Reset(id) => self.reset(sim, *id),
             _ => {}
         }
     }
@@ -50,6 +47,23 @@ impl Links {
     /// Cuts a node off from all others, not from the clients.
     pub fn isolate(&self, sim: &mut Sim<'static>, id: NodeId) {
         self.others(id).for_each(|other| sim.partition(name(id), other));
+    }
+
+    /// Its connections end, as if it had died, and it is cut off from all but the first client, which reaches nobody else.
+    pub fn depose(&self, sim: &mut Sim<'static>, id: NodeId) {
+        self.reset(sim, id);
+        self.isolate(sim, id);
+        for client in &self.clients[1..] {
+            sim.partition(name(id), client.clone());
+        }
+        for other in self.others(id) {
+            sim.partition(other, self.clients[0].clone());
+        }
+    }
+
+    fn reset(&self, sim: &mut Sim<'static>, id: NodeId) {
+        let hosts = self.others(id).chain(self.clients[1..].iter().cloned());
+        hosts.for_each(|other| network::reset(sim.lookup(name(id)), sim.lookup(other)));
     }
 
     pub fn heal(&self, sim: &mut Sim<'static>) {

@@ -65,9 +65,9 @@ pub async fn run(setup: Setup) -> turmoil::Result {
         own_address: address(setup.id),
         was_registered: false,
         timing: Timing {
-            snapshot_entries: 12,
-            snapshot_interval: Duration::from_secs(2),
-            log_entries_kept: 4,
+            snapshot_entries: 8,
+            snapshot_interval: Duration::from_secs(1),
+            log_entries_kept: 2,
             ..Timing::default()
         },
         settings: klamm_metadata::core::Settings::default(),

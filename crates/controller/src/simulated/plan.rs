@@ -8,7 +8,7 @@ use super::below;
 pub enum Fault {
     /// Messages of some nodes to the others are dropped, both ways.
     Partition(Vec<NodeId>),
-    /// The leader is cut off from the other nodes, not from the clients.
+    /// The leader is cut off from all but the first client, and knows it last.
     Depose,
     /// Messages from one node to all others are dropped.
     Mute(NodeId),
@@ -60,7 +60,7 @@ pub struct Planned {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub founders: i32,
-    /// Nodes that join as learners.
+    /// Nodes that join as learners, some seconds later.
     pub joining: i32,
     pub faults: Vec<Planned>,
     pub turmoil_ms: u64,

@@ -65,36 +65,52 @@ fn summarize(reports: &[Report], seconds: f64) {
     );
 }
 
-/// The seeds that may go by before a planted bug is caught.
-const PATIENCE: u64 = 60;
+/// The seeds that may go by before a planted bug has been caught as often as asked.
+const PATIENCE: u64 = 300;
 
-fn caught(bug: Planted) -> Option<u64> {
-    (0..PATIENCE).find(|seed| match run(*seed, Some(bug)) {
+/// In which seeds a bug is caught first.
+fn caught(bug: Planted, times: usize) -> Vec<u64> {
+    let seeds = (0..PATIENCE).filter(|seed| match run(*seed, Some(bug)) {
         Ok(_) => false,
         Err(failure) => {
-            println!("{bug:?} in seed {seed}: {}", failure.broken);
+            let broken = failure.broken.lines().next().unwrap_or_default();
+            println!("  {bug:?} in seed {seed}: {broken}");
             true
         }
-    })
+    });
+    seeds.take(times).collect()
 }
+
+/// Where a truncation removes the first rows first, the store's contract sees it. Here it takes three entries that only
+/// one node has, and its crash at the second.
+const BUGS: [Planted; 6] = [
+    Planted::VoteBeforeFlush,
+    Planted::AppendBeforeFlush,
+    Planted::SnapshotWithoutMembers,
+    Planted::ReadWithoutQuorum,
+    Planted::PurgeBeforeSnapshot,
+    Planted::OldCopyTakesPart,
+];
 
 #[test]
 fn planted_bugs_are_caught() {
-    // Too long for every change: `scripts/prove quorum` asks for all, or for one by its name.
-    let Ok(asked) = std::env::var("KLAMM_PLANTED") else {
-        return;
+    // All of them take minutes: `scripts/prove quorum` asks for those, or one by its name.
+    let asked = std::env::var("KLAMM_PLANTED").ok();
+    let (bugs, times): (Vec<Planted>, usize) = match &asked {
+        Some(asked) => (
+            BUGS.into_iter()
+                .filter(|bug| asked == "all" || *asked == format!("{bug:?}"))
+                .collect(),
+            5,
+        ),
+        None => (vec![Planted::AppendBeforeFlush], 1),
     };
-    let bugs = [
-        Planted::VoteBeforeFlush,
-        Planted::AppendBeforeFlush,
-        Planted::SnapshotWithoutMembers,
-        Planted::ReadWithoutQuorum,
-        Planted::PurgeBeforeSnapshot,
-        Planted::TruncateFromStart,
-    ];
-    let asked = bugs
-        .into_iter()
-        .filter(|bug| asked == "all" || asked == format!("{bug:?}"));
-    let missed: Vec<Planted> = asked.filter(|bug| caught(*bug).is_none()).collect();
-    assert!(missed.is_empty(), "nothing caught {missed:?} in {PATIENCE} seeds");
+    let table: Vec<(Planted, Vec<u64>)> = bugs.into_iter().map(|bug| (bug, caught(bug, times))).collect();
+    for (bug, seeds) in &table {
+        println!("{bug:?} is caught in the seeds {seeds:?}");
+    }
+    assert!(
+        table.iter().all(|(_, seeds)| seeds.len() == times),
+        "not caught {times} times in {PATIENCE} seeds"
+    );
 }

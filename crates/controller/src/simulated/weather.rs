@@ -43,6 +43,12 @@ pub struct Weather {
 }
 
 impl World {
+    /// A node is started for the first time when the quorum has been at work for a while.
+    pub fn start_later(&mut self, id: NodeId) {
+        self.sim.crash(name(id));
+        self.weather.returning.insert(id, 1_000 + below(6_000));
+    }
+
     pub fn begin(&mut self, planned: &Planned) {
         self.timeline
             .say(format!("{:?} for {} ms", planned.fault, planned.for_ms));
@@ -66,7 +72,7 @@ impl World {
             Fault::RestoreCopy(id) => self.weather.restoring = Some((*id, until + 3_000)),
             Fault::Depose => {
                 if let Some(leader) = self.leader() {
-                    self.links.isolate(&mut self.sim, leader);
+                    self.links.depose(&mut self.sim, leader);
                 }
                 self.weather.network_until = Some(until);
             }
@@ -195,10 +201,10 @@ impl World {
         let life = setup.shown.borrow().life;
         setup.shown.borrow_mut().controller = None;
         let (unflushed, lost) = super::crash(&setup.folder, loss);
-        self.weather
-            .copies
-            .entry(id)
-            .or_insert_with(|| (life, super::copy(&setup.folder)));
+        if life > 0 {
+            let copies = &mut self.weather.copies;
+            copies.entry(id).or_insert_with(|| (life, super::copy(&setup.folder)));
+        }
         self.weather.crashes += 1;
         self.weather.crashes_with_loss += u64::from(lost > 0);
         self.timeline

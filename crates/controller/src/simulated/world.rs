@@ -110,6 +110,9 @@ impl World {
             timeline,
             _folder: folder,
         };
+        for id in (plan.founders + 1..=plan.founders + plan.joining).map(NodeId) {
+            world.start_later(id);
+        }
         world.add_clients(&founders);
         world
     }
@@ -263,7 +266,11 @@ impl World {
                     metrics.membership_config.log_id(),
                 )
             });
-            format!("\n  {id}: applied {} {members:?}", self.judge.applied(*id))
+            let acts = shown.controller.as_ref().is_some_and(crate::Controller::is_active);
+            format!(
+                "\n  {id}: applied {}, acts: {acts}, {members:?}",
+                self.judge.applied(*id)
+            )
         });
         format!("answered up to {heard}{}", nodes.collect::<String>())
     }
