@@ -10,6 +10,9 @@ use klamm_types::NodeId;
 
 use crate::identity::NodeIdentity;
 
+/// Entries that are removed from the log at once.
+const PURGE_BATCH_MAX: u64 = 256;
+
 /// The start of one controller.
 #[derive(Clone, Debug)]
 pub struct ControllerConfig {
@@ -71,7 +74,7 @@ impl Timing {
             replication_lag_threshold: self.snapshot_entries + self.log_entries_kept,
             snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(self.snapshot_entries),
             max_in_snapshot_log_to_keep: self.log_entries_kept,
-            purge_batch_size: 256,
+            purge_batch_size: self.log_entries_kept.clamp(1, PURGE_BATCH_MAX),
             api_channel_size: Some(1_024),
             notification_channel_size: Some(4_096),
             state_machine_channel_size: Some(256),

@@ -147,13 +147,16 @@ pub async fn disk_time() {
     tokio::time::sleep(Duration::from_micros(500 + below(2_000))).await;
 }
 
-/// The database at `path`, if it is simulated.
-pub fn database(path: &Path) -> Option<Model> {
-    with(|context| {
-        // The store looks whether there is one.
-        std::fs::create_dir_all(path).expect("the folder of a simulated store");
-        context.databases.entry(path.to_owned()).or_default().clone()
-    })
+/// The database at `path` is opened by its store, if it is simulated.
+pub fn open_database(path: &Path) -> Option<Model> {
+    let model = database(path)?;
+    // The store looks whether there is one.
+    std::fs::create_dir_all(path).expect("the folder of a simulated store");
+    Some(model)
+}
+
+fn database(path: &Path) -> Option<Model> {
+    with(|context| context.databases.entry(path.to_owned()).or_default().clone())
 }
 
 /// The database at `path` is there no more.

@@ -9,7 +9,7 @@ use super::world::run;
 /// Seeds from `KLAMM_SEEDS` (`0..1000`), or a few.
 fn seeds() -> std::ops::Range<u64> {
     let Ok(text) = std::env::var("KLAMM_SEEDS") else {
-        return 0..2;
+        return 0..4;
     };
     let (from, to) = text.split_once("..").expect("KLAMM_SEEDS is from..to");
     from.parse().unwrap()..to.parse().unwrap()

@@ -297,7 +297,7 @@ enum Expected {
 /// Opens in a thread that may panic or hang without harm.
 fn guarded(path: &Path, expected: Expected) -> Result<(Disk, Recovered), Failure> {
     #[cfg(test)]
-    if let Some(model) = crate::simulated::database(path) {
+    if let Some(model) = crate::simulated::open_database(path) {
         let recovered = scan(&Database::Model(model.clone()), expected)?;
         return Ok((Disk::simulated(model), recovered));
     }
