@@ -36,7 +36,7 @@ pub struct Node {
     /// Why the controller can do no more.
     pub failure: watch::Sender<Option<String>>,
     /// How old this node has seen the others' stores.
-    pub ages: tokio::sync::Mutex<Ages>,
+    pub ages: Arc<tokio::sync::Mutex<Ages>>,
     /// What the others' stores have promised to this process.
     pub promises: Promises,
     /// Held while the node becomes a member, which several calls may try at once.
@@ -81,7 +81,7 @@ impl Node {
             inputs,
             hints,
             failure: watch::Sender::new(None),
-            ages: tokio::sync::Mutex::new(ages),
+            ages: Arc::new(tokio::sync::Mutex::new(ages)),
             promises: Promises::default(),
             starting: tokio::sync::Mutex::default(),
             numbers: AtomicU64::new(1),

@@ -284,15 +284,19 @@ pub async fn remember(node: &Node, request: &wire::HelloRequest) -> io::Result<R
         return Ok(Recalled::default());
     };
     let caller = NodeId(request.node_id);
-    let mut ages = node.ages.lock().await;
-    let recalled = Recalled {
-        known: ages.get(caller),
-        promised: node.promises.get(seen.raft_id),
-    };
-    if let Some(grown) = ages.with(caller, seen) {
-        let written = grown.clone();
-        blocking(move || written.write()).await?;
-        *ages = grown;
-    }
-    Ok(recalled)
+    let ages = Arc::clone(&node.ages);
+    // Not given up with the call: a caller that waits too briefly for a slow disk would never be remembered.
+    let remembering = tokio::spawn(async move {
+        let mut ages = ages.lock_owned().await;
+        let known = ages.get(caller);
+        if let Some(grown) = ages.with(caller, seen) {
+            let written = grown.clone();
+            blocking(move || written.write()).await?;
+            *ages = grown;
+        }
+        Ok::<_, io::Error>(known)
+    });
+    let known = remembering.await.map_err(io::Error::other)??;
+    let promised = node.promises.get(seen.raft_id);
+    Ok(Recalled { known, promised })
 }
