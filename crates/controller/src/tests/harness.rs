@@ -141,7 +141,8 @@ impl Cluster {
     pub fn kill(&mut self, id: NodeId) {
         if let Some(alive) = self.nodes.get_mut(&id).unwrap().alive.take() {
             drop(alive.controller);
-            alive.runtime.shutdown_background();
+            // No thread of a process outlives it, and goes on writing beside the next one.
+            alive.runtime.shutdown_timeout(LIMIT);
         }
     }
 
@@ -149,7 +150,7 @@ impl Cluster {
     pub fn stop(&mut self, id: NodeId) {
         let alive = self.nodes.get_mut(&id).unwrap().alive.take().unwrap();
         alive.runtime.block_on(alive.controller.shutdown());
-        alive.runtime.shutdown_background();
+        alive.runtime.shutdown_timeout(LIMIT);
     }
 
     pub fn wipe(&mut self, id: NodeId) {
