@@ -118,7 +118,7 @@ pub enum Effect {
     /// Cut the log, durably, so that nothing at or above `to` remains. Given only when no append and no flush is under
     /// way. Until it is answered nothing else is asked of the log.
     Truncate { to: Offset },
-    /// Drop the whole log, durably, and begin an empty one at `at`.
+    /// Drop the whole log, durably, and begin an empty one at `at`, of which this is known of producers.
     RestartLog { at: Offset, producers: ProducerTable },
     /// The leader's log begins later than this one: the log start is to be this one, whole segments below it may go.
     AdvanceLogStart { to: LogStartOffset },

@@ -194,8 +194,9 @@ fn tell_follower(hosted: &mut Hosted, effect: Effect) {
                 number: subscription,
                 leader_epoch,
             };
+            let message = convert::to_answer(key, &answer);
             for lane in [klamm_replication::Lane::InSync, klamm_replication::Lane::CatchUp] {
-                let message = convert::to_answer(key, &answer);
+                let message = message.clone();
                 pair.outbox(lane).put(|queue| queue.push_answer(partition, message));
             }
             if !matches!(answer, klamm_replication::SubscribeAnswer::Accepted { .. }) {

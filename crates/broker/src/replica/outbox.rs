@@ -16,14 +16,15 @@ use klamm_proto::replica::v1::{
     Unsubscribe, Unsubscription, follower_message, leader_message,
 };
 use klamm_types::TopicPartition;
+use prost::Message as _;
 use tokio::sync::Notify;
 
 /// A stream on which nothing was sent for so long sends a heartbeat.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// A stream that brings nothing for so long is taken for dead.
 pub const SILENCE_MAX: Duration = Duration::from_millis(2_000);
-/// A message of batches is closed when it holds so many bytes.
-pub const BATCHES_BYTES_MAX: usize = 1 << 20;
+/// A message of batches or answers is closed when it holds so many bytes.
+pub const MESSAGE_BYTES: usize = 1 << 20;
 /// Messages of high watermarks keep this distance.
 const HIGH_WATERMARK_PAUSE: Duration = Duration::from_millis(4);
 /// A message lists at most so many partitions, which keeps it well under the limits of the receiver.
@@ -147,20 +148,6 @@ impl ToFollower {
         self.high_watermarks.remove(&partition);
         self.answers.push_back(answer);
     }
-
-    fn take_batches(&mut self) -> Option<Batches> {
-        let mut partitions = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = self.batches.front() {
-            let size: usize = next.records.iter().map(|piece| piece.len()).sum();
-            if !partitions.is_empty() && bytes + size > BATCHES_BYTES_MAX || partitions.len() >= PARTITIONS_MAX {
-                break;
-            }
-            bytes += size;
-            partitions.extend(self.batches.pop_front());
-        }
-        (!partitions.is_empty()).then_some(Batches { partitions })
-    }
 }
 
 impl Queue for ToFollower {
@@ -172,17 +159,20 @@ impl Queue for ToFollower {
         let message = if let Some(opened) = self.opened.take() {
             Message::Opened(opened)
         } else if !self.answers.is_empty() {
-            let count = self.answers.len().min(PARTITIONS_MAX);
+            // What an answer tells of producers can be large.
             Message::Answers(SubscriptionAnswers {
-                answers: self.answers.drain(..count).collect(),
+                answers: take(&mut self.answers, SubscriptionAnswer::encoded_len),
             })
         } else if watermarks_wait && now >= self.high_watermarks_due {
             self.high_watermarks_due = now + HIGH_WATERMARK_PAUSE;
             Message::HighWatermarks(HighWatermarks {
                 updates: drain(&mut self.high_watermarks),
             })
-        } else if let Some(batches) = self.take_batches() {
-            Message::Batches(batches)
+        } else if !self.batches.is_empty() {
+            let size = |next: &PartitionBatches| next.records.iter().map(|piece| piece.len()).sum();
+            Message::Batches(Batches {
+                partitions: take(&mut self.batches, size),
+            })
         } else if watermarks_wait {
             return Err(self.high_watermarks_due);
         } else if now.saturating_duration_since(self.last_sent) >= HEARTBEAT_INTERVAL {
@@ -276,8 +266,24 @@ fn drain<V>(map: &mut HashMap<TopicPartition, V>) -> Vec<V> {
     keys.iter().filter_map(|key| map.remove(key)).collect()
 }
 
+/// What fits into a message; one fits in any case.
+fn take<T>(queue: &mut VecDeque<T>, size: impl Fn(&T) -> usize) -> Vec<T> {
+    let mut taken = Vec::new();
+    let mut bytes = 0;
+    while let Some(next) = queue.front() {
+        let size = size(next);
+        if !taken.is_empty() && bytes + size > MESSAGE_BYTES || taken.len() >= PARTITIONS_MAX {
+            break;
+        }
+        bytes += size;
+        taken.extend(queue.pop_front());
+    }
+    taken
+}
+
 #[cfg(test)]
 mod tests {
+    use klamm_proto::replica::v1::{OutOfRange, subscription_answer};
     use klamm_types::{PartitionId, TopicId};
 
     use super::*;
@@ -315,12 +321,28 @@ mod tests {
         let now = Instant::now();
         let mut queue = ToFollower::new(Opened { node_id: 3 });
         for _ in 0..3 {
-            queue.push_batches(partition(0), batches(BATCHES_BYTES_MAX / 2));
+            queue.push_batches(partition(0), batches(MESSAGE_BYTES / 2));
         }
-        queue.push_batches(partition(0), batches(BATCHES_BYTES_MAX * 2));
+        queue.push_batches(partition(0), batches(MESSAGE_BYTES * 2));
         queue.push_answer(partition(0), SubscriptionAnswer::default());
         assert_eq!(next(&mut queue, now), Ok(Message::Opened(Opened { node_id: 3 })));
         assert!(matches!(next(&mut queue, now), Ok(Message::Answers(_))));
+        let large = SubscriptionAnswer {
+            answer: Some(subscription_answer::Answer::OutOfRange(OutOfRange {
+                log_start_offset: 5,
+                producers: vec![0; MESSAGE_BYTES / 3].into(),
+            })),
+            ..SubscriptionAnswer::default()
+        };
+        for _ in 0..3 {
+            queue.push_answer(partition(0), large.clone());
+        }
+        for expected in [2, 1] {
+            let Ok(Message::Answers(message)) = next(&mut queue, now) else {
+                panic!("answers are left");
+            };
+            assert_eq!(message.answers.len(), expected);
+        }
         for expected in [2, 1, 1] {
             let Ok(Message::Batches(message)) = next(&mut queue, now) else {
                 panic!("batches are left");

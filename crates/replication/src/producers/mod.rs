@@ -19,8 +19,8 @@ pub use snapshot::SnapshotError;
 /// How many batches per producer are remembered; clients keep at most as many in flight.
 pub const BATCHES_REMEMBERED: usize = 5;
 
-/// Of how many producers of deleted records a log that begins anew is told: under a megabyte.
-pub(crate) const PRODUCERS_TOLD_MAX: usize = 4096;
+/// Of how many producers of deleted records a log that begins anew is told: 200 KB at most.
+pub(crate) const PRODUCERS_TOLD_MAX: usize = 1000;
 
 const PRODUCER_IDS_MAX: usize = 65_536;
 
@@ -214,12 +214,13 @@ impl ProducerTable {
     pub fn below(&self, at: Offset, count: usize) -> ProducerTable {
         let mut table = ProducerTable::new(at);
         table.producer_ids_max = self.producer_ids_max;
-        let newest_first = self.by_last_seen.iter().rev();
-        for (producer, mut entry) in newest_first.filter_map(|&(_, id)| Some((id, self.producers.get(&id)?.clone()))) {
+        let newest_first = self.by_last_seen.iter().rev().map(|&(_, producer)| producer);
+        let is_below = |entry: &&ProducerEntry| entry.batches.front().is_some_and(|oldest| oldest.last_offset < at);
+        let known = newest_first.filter_map(|id| Some((id, self.producers.get(&id).filter(is_below)?)));
+        for (producer, entry) in known.take(count) {
+            let mut entry = entry.clone();
             entry.batches.retain(|batch| batch.last_offset < at);
-            if table.len() < count && !entry.batches.is_empty() {
-                table.put(producer, entry);
-            }
+            table.put(producer, entry);
         }
         table
     }
