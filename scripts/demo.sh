@@ -25,7 +25,7 @@ marks=$scratch/marks
 : >"$marks"
 report=${report:-${TMPDIR:-/tmp}/$(basename "$0").html}
 topic=demo-$(date +%s)
-composed=deploy/compose.yaml
+composed=deploy/compose.yaml brokers=3
 begin=$(date +%s%N)
 # Goes on after so many seconds.
 rest() { sleep "$(($1 * 10 / share))e-1"; }
@@ -98,6 +98,12 @@ controller() { k quorum describe --output json | grep -o '"leader": *[0-9]*' | h
 count_of() { grep -o "\"$1\": *[0-9]*" "$scratch/report.json" | head -n 1 | grep -o '[0-9]*$'; }
 # Of partition 0 of the topic under load.
 leader() { k topic describe "$topic" --output json | grep -o '"leader": *[0-9]*' | head -n 1 | grep -o '[0-9]*$'; }
+# Nodes that come up late are given nothing to lead: nothing begins before all are there.
+all_live() { [ "$(k cluster describe --output json 2>/dev/null | grep -o '"fenced":false' | wc -l)" -ge "$brokers" ]; }
+# A fault that hits a leader must hit one.
+must_lead() {
+  k topic describe "$topic" --output json | grep -q "\"leader\":$1[,}]" || { echo "node $1 leads nothing: nothing would be shown" >&2 && exit 1; }
+}
 until_in_sync() { until { k doctor || true; } 2>/dev/null | grep -q ', 0 under-replicated'; do sleep 0.2; done; }
 
 finish() {
@@ -129,6 +135,11 @@ demo() { # SENTENCE
   begin=$(date +%s%N)
   say "$1"
   case $with in docker) start_containers ;; *) start_processes ;; esac
+  local until=$((SECONDS + 60))
+  until all_live; do
+    [ "$SECONDS" -lt "$until" ] || { echo "after a minute not all $brokers brokers are live" >&2 && exit 1; }
+    sleep 0.1
+  done
   say "three nodes ($with): $bootstrap"
   # Not by way of `k`: signals are for the process itself.
   "$klamm" --bootstrap "$bootstrap" --timeout 60 verify --topic "$topic" --duration 10m --config min.insync.replicas=2 --rejoin-seconds 0 \
