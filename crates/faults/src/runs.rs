@@ -57,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "HOST:PORT,…", requires = "signal_with")]
     bootstrap: Option<String>,
     /// How far a broker falls behind that is down for long, in MiB [default: 1024].
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     behind: Option<u64>,
     /// Fail when a write gap misses its target, not only when records are wrong.
     #[arg(long)]
