@@ -283,6 +283,10 @@ pub async fn remember(node: &Node, request: &wire::HelloRequest) -> io::Result<R
     let Some(Ok(seen)) = request.store.as_ref().map(StoreAge::from_wire) else {
         return Ok(Recalled::default());
     };
+    // Other clusters were refused. Who names none is in no quorum, and has no age to tell.
+    if request.cluster_id.is_empty() {
+        return Ok(Recalled::default());
+    }
     let caller = NodeId(request.node_id);
     let ages = Arc::clone(&node.ages);
     // Not given up with the call: a caller that waits too briefly for a slow disk would never be remembered.

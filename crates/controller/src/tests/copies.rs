@@ -2,10 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use klamm_types::NodeId;
+use bytes::Bytes;
+use klamm_proto::quorum::v1::HelloRequest;
+use klamm_types::{Incarnation, NodeId};
 
 use super::harness::{Cluster, LIMIT};
+use crate::network::channel;
+use crate::network::peers::client;
 use crate::store::Identity;
+use crate::store::ages::StoreAge;
 
 /// The node is started again on the old copy. It must come back as another member, and count.
 fn joins_again(cluster: &mut Cluster, id: NodeId, old: u64, index: u64) {
@@ -157,4 +162,31 @@ fn an_old_copy_ends_when_somebody_comes_who_knows() {
     cluster.kill(id);
     cluster.start(id, None);
     joins_again(&mut cluster, id, old, index);
+}
+
+/// Else a word to two nodes would put the third one's store aside.
+#[test]
+fn a_stranger_cannot_tell_of_a_stores_age() {
+    let mut cluster = Cluster::started(3);
+    let id = NodeId(3);
+    let old = cluster.running(id).raft_id;
+    let told = StoreAge {
+        raft_id: old,
+        age: 1_000_000,
+        incarnation: Incarnation::from_u128(7),
+    };
+    for cluster_id in [Bytes::new(), Bytes::from_static(&[7; 16])] {
+        let hello = HelloRequest {
+            node_id: id.0,
+            cluster_id: cluster_id.clone(),
+            store: Some(told.to_wire()),
+        };
+        let address = &cluster.addresses[&NodeId(1)];
+        let telling = async { client(channel::lazy(address).unwrap()).hello(hello).await };
+        let reply = cluster.runtime.block_on(telling);
+        assert_eq!(reply.is_ok(), cluster_id.is_empty(), "{reply:?}");
+    }
+    cluster.stop(id);
+    cluster.start(id, None);
+    assert_eq!(cluster.running(id).raft_id, old);
 }
