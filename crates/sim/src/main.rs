@@ -2,6 +2,7 @@
 
 mod summary;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -15,6 +16,16 @@ use klamm_sim::{Keep, Options, Outcome, Plan, Switch, run, run_plan, shrink};
 use klamm_types::planted::{Bug, plant};
 
 use summary::Summary;
+
+/// Prints whole lines. Whoever reads them may stop reading, as `head` does.
+fn say(text: &str) {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = std::io::stdout().write_all(format!("{text}{end}").as_bytes());
+    drop(written);
+}
+
+/// After so many seeds it is said how far it is: many take long.
+const TOLD_EVERY: u64 = 10_000;
 
 /// Simulates clusters, one run per seed.
 #[derive(Debug, Parser)]
@@ -109,15 +120,18 @@ fn main() -> anyhow::Result<ExitCode> {
         bail!("there is no seed from {from} up to {to}");
     }
     let summary = run_all(from..to, options, arguments.threads.max(1));
-    print!("{summary}");
+    say(&summary.to_string());
     let Some(&failed) = summary.failures.keys().next() else {
         return Ok(ExitCode::SUCCESS);
     };
-    println!("{} seeds failed; the first is {failed}:", summary.failures.len());
+    say(&format!(
+        "{} seeds failed; the first is {failed}:",
+        summary.failures.len()
+    ));
     let again = run(failed, options, Keep::Last);
-    again.lines.iter().for_each(|line| println!("{line}"));
+    again.lines.iter().for_each(|line| say(line));
     print_smaller(&again);
-    println!("again: klamm-sim --seed {}{}", failed, arguments.repeated());
+    say(&format!("again: klamm-sim --seed {}{}", failed, arguments.repeated()));
     Ok(verdict(&again))
 }
 
@@ -125,11 +139,11 @@ fn one(arguments: &Arguments, plan: Plan) -> ExitCode {
     let keep = if arguments.print_plan { Keep::Nothing } else { Keep::All };
     let outcome = run_plan(plan, keep);
     if arguments.print_plan {
-        print!("{}", outcome.plan);
+        say(&outcome.plan.to_string());
         return verdict(&outcome);
     }
-    outcome.lines.iter().for_each(|line| println!("{line}"));
-    println!("{:?}", outcome.counts);
+    outcome.lines.iter().for_each(|line| say(line));
+    say(&format!("{:?}", outcome.counts));
     if arguments.shrink {
         print_smaller(&outcome);
     }
@@ -141,19 +155,19 @@ fn print_smaller(outcome: &Outcome) {
     if let Some(shrunk) = shrink(outcome) {
         let count = |plan: &Plan| plan.faults.as_ref().map_or(0, Vec::len);
         let (before, after) = (count(&outcome.plan), count(&shrunk.plan));
-        println!(
+        say(&format!(
             "# {before} faults, shrunk to {after} in {} runs; give it back as a file: --plan FILE",
             shrunk.runs
-        );
-        print!("{}", shrunk.plan);
-        println!("# end of the plan");
+        ));
+        say(&shrunk.plan.to_string());
+        say("# end of the plan");
     }
 }
 
 fn verdict(outcome: &Outcome) -> ExitCode {
     match &outcome.violation {
         Some(violation) => {
-            println!("seed {}: {violation}", outcome.plan.seed);
+            say(&format!("seed {}: {violation}", outcome.plan.seed));
             ExitCode::FAILURE
         }
         None => ExitCode::SUCCESS,
@@ -174,10 +188,14 @@ fn run_all(seeds: std::ops::Range<u64>, options: Options, threads: usize) -> Sum
                     }
                     let outcome = run(seed, options, Keep::Nothing);
                     if let Some(violation) = &outcome.violation {
-                        println!("seed {seed}: {violation}");
+                        say(&format!("seed {seed}: {violation}"));
                     }
                     if let Ok(mut summary) = summary.lock() {
                         summary.add(outcome);
+                        if summary.seeds.is_multiple_of(TOLD_EVERY) {
+                            let (seeds, failed) = (summary.seeds, summary.failures.len());
+                            eprintln!("{seeds} seeds, {failed} failed, {:.0} s", began.elapsed().as_secs_f64());
+                        }
                     }
                 }
             });

@@ -16,7 +16,7 @@ struct Share {
 /// Takes outcomes one by one and keeps none but the failures.
 #[derive(Debug, Default)]
 pub struct Summary {
-    seeds: u64,
+    pub seeds: u64,
     steps_min: Option<u64>,
     figures: BTreeMap<usize, Share>,
     faults: BTreeMap<What, Share>,

@@ -140,6 +140,11 @@ impl Controller {
     /// The orderings that hold after every step.
     pub fn validate(&self) -> Result<(), Violation> {
         self.image.validate()?;
+        self.validate_reign()
+    }
+
+    /// Those of them that do not speak of the image alone: enough after a step that left the image as it was.
+    pub fn validate_reign(&self) -> Result<(), Violation> {
         match &self.reign {
             Some(reign) => reign.validate(&self.settings, &self.image),
             None => Ok(()),

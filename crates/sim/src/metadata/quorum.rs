@@ -110,9 +110,14 @@ impl World {
         };
         let known = &mut self.controller.nodes[node];
         let mut effects = Vec::new();
+        let applied = known.core.image().applied_index();
         let stepped = known.core.step(now, event, &mut effects);
-        let valid = known.core.validate().map_err(core_orderings);
-        self.hold(stepped.map_err(core_orderings).and(valid));
+        // Most steps are beats and leave the image alone.
+        let valid = match known.core.image().applied_index() == applied {
+            true => known.core.validate_reign(),
+            false => known.core.validate(),
+        };
+        self.hold(stepped.map_err(core_orderings).and(valid.map_err(core_orderings)));
         for effect in effects {
             self.carry_out_for_controller(node, effect);
         }

@@ -9,6 +9,8 @@ mod settings;
 pub use ambush::Ambush;
 pub use settings::Change;
 
+use klamm_types::{BrokerEpoch, NodeId};
+
 use crate::broker::End;
 use crate::chance::Chance;
 use crate::metadata::elect_preferred;
@@ -104,7 +106,23 @@ impl World {
             // Otherwise the others may leave the ISR first, and with a minimum of one the dead one is all that is left.
             self.suspect(victim);
             self.quiet_until = self.quiet_until.max(self.now + 50 * MS);
+            let node = self.brokers[victim].node;
+            if let Some(registered) = self.controller.image().broker(node) {
+                self.unmissed.push((node, registered.epoch));
+            }
         }
+    }
+
+    /// Whether the controller knows of every broker that leaned on others when it lost power. One that is back soon
+    /// answers its probe, and is known only when it registers.
+    pub fn all_are_missed(&mut self) -> bool {
+        let image = self.controller.image();
+        let is_unmissed = |&(node, epoch): &(NodeId, BrokerEpoch)| {
+            let registered = image.broker(node);
+            image.is_alive(node) && registered.is_some_and(|registered| registered.epoch == epoch)
+        };
+        self.unmissed.retain(is_unmissed);
+        self.unmissed.is_empty()
     }
 
     fn count_power_cut(&mut self, allowed: bool) {

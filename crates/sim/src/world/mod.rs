@@ -67,6 +67,8 @@ pub struct World {
     pub held_up: Vec<(Time, Time)>,
     /// Until then nothing goes wrong by chance.
     pub quiet_until: Time,
+    /// Nor while the controller takes one of these for alive that lost what only others hold.
+    pub unmissed: Vec<(NodeId, BrokerEpoch)>,
     /// Until then everything on the broker's disk takes long.
     pub slow_until: Vec<Time>,
     /// What the first sends does not reach the second.
@@ -162,6 +164,7 @@ impl World {
             heard_at: vec![0; count],
             held_up: vec![(0, 0); count],
             quiet_until: 0,
+            unmissed: Vec::new(),
             slow_until: vec![0; count],
             cut_links: BTreeSet::new(),
             storm_until: 0,
@@ -239,7 +242,7 @@ impl World {
             return;
         };
         self.await_next_fault();
-        if self.now >= self.quiet_until {
+        if self.now >= self.quiet_until && self.all_are_missed() {
             self.happened.push(fault);
             self.begin_fault(fault);
         }
