@@ -37,7 +37,7 @@ pub(crate) struct Keeper {
 #[derive(Default)]
 struct State {
     wanted: BTreeSet<Arc<str>>,
-    /// Who answered last, and is asked first.
+    /// Who is asked first: whoever answered last and had news.
     favourite: Option<HostPort>,
     failure: Option<Box<RequestError>>,
 }
@@ -93,7 +93,8 @@ impl Keeper {
         });
     }
 
-    pub fn publish(&self, update: ClusterUpdate) {
+    /// Takes over an answer; says whether it was news.
+    pub fn publish(&self, update: ClusterUpdate) -> bool {
         self.cluster.send_if_modified(|cluster| {
             let mut changed = (**cluster).clone();
             changed.apply(update);
@@ -102,7 +103,7 @@ impl Keeper {
                 *cluster = Arc::new(changed);
             }
             news
-        });
+        })
     }
 
     /// Waits until `found` finds something in the picture, asking again until `timeout` is over.
@@ -141,14 +142,14 @@ impl Keeper {
     /// The task. Runs until it is dropped.
     pub async fn run(&self) {
         loop {
-            // Either ending means the same: time to ask.
-            let _ = tokio::time::timeout(self.config.age_max, self.wake.notified()).await;
-            self.ask().await;
+            let woken = tokio::time::timeout(self.config.age_max, self.wake.notified()).await;
+            self.ask(woken.is_ok()).await;
             tokio::time::sleep(self.config.interval_min).await;
         }
     }
 
-    async fn ask(&self) {
+    /// `for_news`: somebody has reason to think that the picture is old.
+    async fn ask(&self, for_news: bool) {
         let query = MetadataQuery {
             topics: Some(self.state().wanted.iter().cloned().collect()),
             create_topics: self.config.create_topics,
@@ -157,13 +158,13 @@ impl Keeper {
         match answer {
             Some(Ok((address, update))) => {
                 tracing::debug!(%address, topics = update.topics.len(), "metadata answered");
+                let news = self.publish(update);
+                let cluster = self.cluster();
                 {
                     let mut state = self.state();
-                    state.favourite = Some(address);
+                    state.favourite = Some(favourite_after(address, news || !for_news, &cluster));
                     state.failure = None;
                 }
-                self.publish(update);
-                let cluster = self.cluster();
                 let known = |address: &HostPort| cluster.brokers.values().any(|broker| broker.address() == *address);
                 self.pool
                     .retain(|address| known(address) || self.config.bootstrap.contains(address));
@@ -177,21 +178,97 @@ impl Keeper {
         }
     }
 
-    /// Whom to ask: the one who answered last, those in the picture, the bootstrap list; each once.
+    /// Whom to ask: the favourite, those after it in the picture, the bootstrap list; each once.
     fn candidates(&self) -> Vec<HostPort> {
-        let favourite = self.state().favourite.clone();
-        let cluster = self.cluster();
-        let known = cluster.brokers.values().map(|broker| broker.address());
-        let mut candidates: Vec<HostPort> = Vec::new();
-        for address in favourite
-            .into_iter()
-            .chain(known)
-            .chain(self.config.bootstrap.iter().cloned())
-        {
-            if !candidates.contains(&address) {
-                candidates.push(address);
+        let mut candidates = beginning_with(self.state().favourite.as_ref(), &self.cluster());
+        for address in &self.config.bootstrap {
+            if !candidates.contains(address) {
+                candidates.push(address.clone());
             }
         }
         candidates
+    }
+}
+
+/// Whom to ask next. Who was asked for news and has none may itself be behind, as one that does not reach the
+/// controllers: then it is somebody else's turn.
+fn favourite_after(address: HostPort, satisfied: bool, cluster: &Cluster) -> HostPort {
+    let next = beginning_with(Some(&address), cluster).into_iter().nth(1);
+    match next {
+        Some(next) if !satisfied => next,
+        _ => address,
+    }
+}
+
+/// The brokers in the picture, in turn from `first` on. One that is not in the picture comes before all of them.
+fn beginning_with(first: Option<&HostPort>, cluster: &Cluster) -> Vec<HostPort> {
+    let mut in_turn: Vec<HostPort> = cluster.brokers.values().map(|broker| broker.address()).collect();
+    if let Some(first) = first {
+        match in_turn.iter().position(|address| address == first) {
+            Some(place) => in_turn.rotate_left(place),
+            None => in_turn.insert(0, first.clone()),
+        }
+    }
+    in_turn
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_types::NodeId;
+
+    use super::*;
+    use crate::metadata::Broker;
+
+    fn address(host: &str) -> HostPort {
+        HostPort {
+            host: host.to_owned(),
+            port: 9092,
+        }
+    }
+
+    fn cluster_of(hosts: &[&str]) -> Cluster {
+        let brokers = hosts.iter().zip(1..).map(|(host, id)| Broker {
+            id: NodeId(id),
+            host: (*host).to_owned(),
+            port: 9092,
+            rack: None,
+        });
+        Cluster {
+            brokers: brokers.map(|broker| (broker.id, broker)).collect(),
+            ..Cluster::default()
+        }
+    }
+
+    /// Else a client of a broker that is cut from the controllers would hear of its own new leaders from nobody.
+    #[test]
+    fn who_has_no_news_is_not_asked_again_at_once() {
+        let cluster = cluster_of(&["a", "b", "c"]);
+        let next = |host, satisfied| favourite_after(address(host), satisfied, &cluster).host;
+        assert_eq!(
+            [next("a", true), next("c", true), next("elsewhere", true)],
+            ["a", "c", "elsewhere"]
+        );
+        assert_eq!([next("a", false), next("b", false), next("c", false)], ["b", "c", "a"]);
+        assert_eq!(next("elsewhere", false), "a");
+        assert_eq!(favourite_after(address("a"), false, &cluster_of(&["a"])).host, "a");
+        assert_eq!(favourite_after(address("a"), false, &cluster_of(&[])).host, "a");
+    }
+
+    /// If the one whose turn it is does not answer, those after it are asked, not the one before it.
+    #[test]
+    fn the_others_are_asked_in_turn() {
+        let cluster = cluster_of(&["a", "b", "c"]);
+        let hosts = |first: Option<&str>| {
+            let first = first.map(address);
+            let in_turn = beginning_with(first.as_ref(), &cluster);
+            in_turn
+                .into_iter()
+                .map(|address| address.host)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(hosts(None), "a b c");
+        assert_eq!(hosts(Some("b")), "b c a");
+        assert_eq!(hosts(Some("elsewhere")), "elsewhere a b c");
     }
 }
