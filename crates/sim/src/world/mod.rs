@@ -46,6 +46,15 @@ enum Faults {
     Given(VecDeque<Fault>),
 }
 
+impl Faults {
+    fn of(plan: &Plan) -> Faults {
+        match &plan.faults {
+            Some(faults) => Faults::Given(faults.iter().copied().collect()),
+            None => Faults::Drawn(Weather::new(plan)),
+        }
+    }
+}
+
 pub struct World {
     pub plan: Plan,
     pub chance: Chance,
@@ -149,10 +158,7 @@ impl World {
             .map(|index| Reader::new(index, &plan.setup))
             .collect();
         Ok(World {
-            faults: match &plan.faults {
-                Some(faults) => Faults::Given(faults.iter().copied().collect()),
-                None => Faults::Drawn(Weather::new(&plan)),
-            },
+            faults: Faults::of(&plan),
             next_fault: None,
             happened: Vec::new(),
             chance,
