@@ -22,6 +22,9 @@ const FIRST_CONTROLLER: i32 = 101;
 /// Enough to see every second of the catch-up on a small machine.
 const BEHIND_BYTES: u64 = 1 << 30;
 
+/// The load has been through every lane by then, many times.
+const STEADY: u64 = 30;
+
 /// A program can have one network at a time.
 static NETWORK: Mutex<()> = Mutex::const_new(());
 
@@ -30,6 +33,8 @@ pub struct Ground {
     pub cluster: Cluster,
     /// So much is written while a broker is down that is to fall behind.
     pub behind_bytes: u64,
+    /// Acknowledgements of each partition before a fault; a third of it after everything.
+    pub steady: u64,
     shape: Shape,
     small_disks: BTreeMap<i32, SmallDisk>,
     breakable_disks: BTreeMap<i32, BreakableDisk>,
@@ -78,6 +83,7 @@ impl Ground {
         Ok(Ground {
             cluster: Cluster::Own(fleet),
             behind_bytes: BEHIND_BYTES,
+            steady: STEADY,
             shape: fault.shape,
             small_disks,
             breakable_disks,
@@ -90,6 +96,7 @@ impl Ground {
         Ground {
             cluster,
             behind_bytes: BEHIND_BYTES,
+            steady: STEADY,
             shape: Shape::Combined,
             small_disks: BTreeMap::new(),
             breakable_disks: BTreeMap::new(),

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::Act;
 use crate::member_process::now_us;
-use crate::owners::{Finding, Told, What, judge};
+use crate::owners::{Finding, Told, What, is_shared_out, judge};
 
 /// The members' session; nodes of ours are told that it is also that of KIP-848 groups.
 pub const SESSION: Duration = Duration::from_secs(6);
@@ -225,14 +225,16 @@ impl Members {
         owned
     }
 
-    /// Waits until the group is stable with so many members, every partition with one.
+    /// Waits until the group is stable with so many members, every partition with one, and these have told of it: what is
+    /// on its way to a member that is stopped just then would be told after others have been given it.
     async fn stable(&mut self, count: usize) -> anyhow::Result<()> {
         let partitions = self.admin.describe_topic(&self.topic).await?.partitions.len();
         let mut last = String::new();
         let stable = async {
             loop {
                 let group = timeout(LOOK_MAX, self.admin.describe_group(&self.topic)).await;
-                if matches!(&group, Ok(Ok(group)) if is_stable(group, count, partitions)) {
+                let is_told = is_shared_out(self.heard(), partitions);
+                if is_told && matches!(&group, Ok(Ok(group)) if is_stable(group, count, partitions)) {
                     return;
                 }
                 last = format!("{group:?}");
@@ -240,8 +242,12 @@ impl Members {
             }
         };
         let outcome = timeout(STABLE_MAX, stable).await;
-        outcome
-            .with_context(|| format!("the group was not stable with {count} members within {STABLE_MAX:?}: {last}"))?;
+        outcome.with_context(|| {
+            let told = is_shared_out(self.heard(), partitions);
+            format!(
+                "the group was not stable with {count} members within {STABLE_MAX:?} (as they told: {told}): {last}"
+            )
+        })?;
         self.stable_after
             .extend(self.struck.map(|struck| struck.elapsed().as_secs_f64()));
         Ok(())

@@ -94,6 +94,20 @@ pub fn judge(mut told: Vec<Told>, ends: &BTreeMap<i32, i64>) -> Finding {
     finding
 }
 
+/// Whether so many partitions have one owner each, by what was told until now; stale ones do not count.
+pub fn is_shared_out(mut told: Vec<Told>, count: usize) -> bool {
+    told.sort_by_key(|one| one.at_us);
+    let mut partitions = BTreeMap::new();
+    for one in told {
+        step(&mut partitions, &one, &mut Finding::default());
+    }
+    let owned = partitions.values().filter(|partition| {
+        let mut owners = partition.owners.values().filter(|owner| !owner.is_stale);
+        owners.next().is_some() && owners.next().is_none()
+    });
+    owned.count() == count
+}
+
 fn step(partitions: &mut BTreeMap<i32, Partition>, told: &Told, finding: &mut Finding) {
     let member = told.member;
     match &told.what {
@@ -143,13 +157,14 @@ fn step(partitions: &mut BTreeMap<i32, Partition>, told: &Told, finding: &mut Fi
 impl Partition {
     fn assigned(&mut self, told: &Told, number: i32, finding: &mut Finding) {
         let member = told.member;
-        for (other, _) in self
+        for (other, owner) in self
             .owners
             .iter()
             .filter(|(other, owner)| **other != member && !owner.is_stale)
         {
+            let had_ms = (told.at_us - owner.since_us) / 1000;
             finding.wrong.push(format!(
-                "partition {number} was given to member {member} while member {other} had it"
+                "partition {number} was given to member {member} while member {other} had it, for {had_ms} ms until then"
             ));
         }
         let owner = Owner {
@@ -277,6 +292,21 @@ mod tests {
         ended[3].what = What::Ended;
         ended.retain(|one| one.at_us < 85);
         assert_eq!(found(ended), "", "who is dead owns nothing");
+    }
+
+    #[test]
+    fn who_was_given_something_and_has_not_told_it_owns_nothing_yet() {
+        let mut story = good();
+        assert!(is_shared_out(story.clone(), 1));
+        assert!(!is_shared_out(story.clone(), 2));
+        story.retain(|one| one.at_us < 60);
+        assert!(
+            !is_shared_out(story.clone(), 1),
+            "its owner is stale, and no other has told"
+        );
+        story.push(assigned(50, 1));
+        story.push(assigned(60, 2));
+        assert!(!is_shared_out(story, 1), "it has two owners");
     }
 
     #[test]

@@ -19,12 +19,8 @@ use crate::others::Others;
 use crate::plan::{Cast, Plan, plan};
 use crate::steps::{Hit, Steps, in_sync, steady};
 
-/// Acknowledgements of each partition before a fault: the load is steady then.
-const STEADY: u64 = 30;
-/// And before faults that harm closed segments: enough of them must be there.
+/// Acknowledgements of each partition before faults that harm closed segments: enough of them must be there.
 const STEADY_WITH_SEGMENTS: u64 = 1300;
-/// Acknowledgements of each partition after everything.
-const AFTER: u64 = 10;
 /// So often a member of the group comes and goes.
 const REJOIN: Duration = Duration::from_secs(2);
 
@@ -64,7 +60,12 @@ pub async fn run(fault: &Fault, ground: &mut Ground, round: usize) -> anyhow::Re
     let admin = run.client().admin();
     in_sync(&admin, &topic).await?;
     let has_segments = fault.configs.iter().any(|(name, _)| *name == "segment.bytes");
-    let first = if has_segments { STEADY_WITH_SEGMENTS } else { STEADY };
+    let (first, after) = (ground.steady, ground.steady.div_ceil(3));
+    let first = if has_segments {
+        first.max(STEADY_WITH_SEGMENTS)
+    } else {
+        first
+    };
     steady(&run, first, "the load never became steady").await?;
     let victims = match victims.is_empty() {
         true => vec![coordinator(&admin, &topic).await?],
@@ -81,7 +82,7 @@ pub async fn run(fault: &Fault, ground: &mut Ground, round: usize) -> anyhow::Re
     steps.all(fault.steps).await?;
     let done = steps.finish(fault.loss).await?;
     let over = run.elapsed();
-    steady(&run, AFTER, "writes did not go on after the cluster was whole again").await?;
+    steady(&run, after, "writes did not go on after the cluster was whole again").await?;
     let mut verdict = read_everything(&mut run, &ledger).await?;
     let partitions = ledger.partitions();
     let missing = allowed(fault.loss, &partitions, &done.facts)?;

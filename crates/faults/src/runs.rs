@@ -59,6 +59,9 @@ pub struct RunArgs {
     /// How far a broker falls behind that is down for long, in MiB [default: 1024].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     behind: Option<u64>,
+    /// Acknowledgements of each partition before a fault, at about 170 a second; a third of it afterwards [default: 30].
+    #[arg(long, value_name = "ACKNOWLEDGEMENTS", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    steady: Option<u64>,
     /// Fail when a write gap misses its target, not only when records are wrong.
     #[arg(long)]
     strict: bool,
@@ -227,6 +230,9 @@ async fn run_once(
     };
     if let Some(mib) = args.behind {
         ground.behind_bytes = mib << 20;
+    }
+    if let Some(acknowledgements) = args.steady {
+        ground.steady = acknowledgements;
     }
     klamm_faults::run(fault, ground, round).await
 }
