@@ -52,25 +52,27 @@ pub async fn run(node: Arc<Node>) {
     let known = node.stored().raft_id.zip(node.config.identity.cluster_id());
     if let Some((raft_id, cluster_id)) = known
         && node.is_initialized()
+        && let Err(error) = take_part(&node, raft_id, cluster_id).await
     {
-        let started = match recall::confirm(&node, raft_id).await {
-            Ok(Standing::Current) => start(&node, raft_id, cluster_id)
-                .await
-                .map_err(|error| error.to_string()),
-            // The fresh store in its place joins like any other.
-            Ok(Standing::Outdated) => return become_member(node).await,
-            Ok(Standing::Stopping) => return,
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(error) = started {
-            node.fail(error);
-        }
-        return;
+        return node.fail(error);
     }
     become_member(node).await;
 }
 
-/// For a store that belongs to no quorum yet.
+/// Starts Raft, unless the store is found to be an old copy: then a fresh one is in its place, which joins like any other.
+///
+/// A store in which nothing has been written yet can be one, too: it joins under the Raft id that it has already.
+async fn take_part(node: &Arc<Node>, raft_id: RaftId, cluster_id: ClusterId) -> Result<(), String> {
+    match recall::confirm(node, raft_id).await {
+        Ok(Standing::Current) => start(node, raft_id, cluster_id)
+            .await
+            .map_err(|error| error.to_string()),
+        Ok(Standing::Outdated | Standing::Stopping) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// For a store that belongs to no quorum yet. Returns at once where Raft runs.
 async fn become_member(node: Arc<Node>) {
     let mut told = None;
     // Another node may found the quorum with this one in the meantime.
@@ -235,9 +237,9 @@ async fn join_one(node: &Arc<Node>, quorums: &[&wire::HelloReply]) {
         };
         match ask_to_join(node, address).await {
             Ok((raft_id, cluster_id)) => {
-                tracing::info!(raft_id, "joined the quorum with a fresh store");
-                if let Err(error) = start(node, raft_id, cluster_id).await {
-                    node.fail(error.to_string());
+                tracing::info!(raft_id, "taken into the quorum");
+                if let Err(error) = take_part(node, raft_id, cluster_id).await {
+                    node.fail(error);
                 }
                 return;
             }

@@ -81,12 +81,18 @@ impl Recalled {
 
 /// Whether so many of the others have been heard that the store may take part: a majority, itself among them. With
 /// fewer there is nothing to take part in.
+///
+/// A store without a vote may be a copy of one that has one by now, and does not know who else votes: it has to hear as
+/// many members, whoever they are, and at least one. `heard` has 0 for who is in no quorum.
 pub fn suffices(membership: &Membership, own: RaftId, heard: &BTreeSet<RaftId>) -> bool {
-    let mut configs = membership.get_joint_config().iter();
-    configs.all(|voters| {
-        let there = voters.iter().filter(|id| **id == own || heard.contains(id)).count();
-        !voters.contains(&own) || there > voters.len() / 2
-    })
+    let configs = membership.get_joint_config();
+    let members = heard.iter().filter(|id| **id != 0).count();
+    let is_enough = |voters: &BTreeSet<RaftId>| match voters.contains(&own) {
+        true => voters.intersection(heard).filter(|id| **id != own).count() + 1 > voters.len() / 2,
+        false => members >= voters.len() / 2,
+    };
+    let has_vote = configs.iter().any(|voters| voters.contains(&own));
+    (has_vote || members > 0) && configs.iter().all(is_enough)
 }
 
 #[cfg(test)]
@@ -184,7 +190,13 @@ mod tests {
         assert!(!suffices(&voters(&[&[1, 2, 3]]), 1, &heard(&[9])));
         assert!(suffices(&voters(&[&[1, 2, 3]]), 1, &heard(&[2])));
         assert!(!suffices(&voters(&[&[1, 2, 3, 4, 5]]), 1, &heard(&[2])));
-        assert!(suffices(&voters(&[&[2, 3, 4]]), 1, &heard(&[])), "it has no vote");
+        let without_vote = voters(&[&[2, 3, 4, 5]]);
+        assert!(!suffices(&without_vote, 1, &heard(&[])), "its later life may have one");
+        assert!(!suffices(&without_vote, 1, &heard(&[0, 2])));
+        assert!(suffices(&without_vote, 1, &heard(&[7, 8])), "others may vote by now");
+        let unknown = Membership::default();
+        assert!(!suffices(&unknown, 1, &heard(&[0])));
+        assert!(suffices(&unknown, 1, &heard(&[2])));
         assert!(!suffices(&voters(&[&[1, 2, 3], &[1, 4, 5]]), 1, &heard(&[2])));
     }
 }
