@@ -131,6 +131,35 @@ fn an_old_copy_is_no_majority_with_a_voter_that_lacks_the_entry() {
     joins_again(&mut cluster, id, old, index);
 }
 
+/// It looks fresh, and asks to be taken in; the quorum knows its store id, and gives it the Raft id of its later life.
+#[test]
+fn a_copy_made_before_anything_was_written_is_no_member_again() {
+    let mut cluster = Cluster::started(3);
+    let id = NodeId(4);
+    cluster.add_node(id);
+    let others = cluster.alive();
+    for other in &others {
+        cluster.kill(*other);
+    }
+    cluster.start(id, None);
+    cluster.kill(id);
+    let kept = cluster.keep(id);
+    assert_eq!(Identity::read(kept.path()).unwrap().unwrap().raft_id, None);
+    for other in others {
+        cluster.start(other, None);
+    }
+    cluster.start(id, None);
+    let old = cluster.running(id).raft_id;
+    let index = cluster.write(10);
+    cluster.wait_for_applied(id, index);
+    cluster.kill(id);
+    cluster.restore(id, kept);
+    cluster.start(id, None);
+    let new = cluster.running(id).raft_id;
+    assert!(new > old, "Raft id {new} after {old}");
+    cluster.wait_for_applied(id, index);
+}
+
 /// The others that are there when it starts know nothing of it: it takes part until one comes that does.
 #[test]
 fn an_old_copy_ends_when_somebody_comes_who_knows() {
