@@ -1,7 +1,7 @@
 //! Clients of the quorum: each asks one thing after another, the first only reads; an operator changes the voters.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -69,9 +69,10 @@ impl Client {
         )
     }
 
-    /// Adds and removes voters at random, but never below three.
+    /// Adds and removes voters at random, but never below three: a removal whose outcome is not known may come yet.
     pub async fn operate(self, nodes: Vec<NodeId>) -> turmoil::Result {
         let client = self.connect();
+        let mut removed_perhaps = BTreeSet::new();
         while !self.stopping.get() {
             sleep(Duration::from_millis(300 + below(1_500))).await;
             let Ok(quorum) = client.describe_quorum(Duration::from_secs(1)).await else {
@@ -83,10 +84,11 @@ impl Client {
                 .filter(|member| member.is_voter)
                 .map(|member| member.node_id)
                 .collect();
+            let staying = voters.iter().filter(|id| !removed_perhaps.contains(*id)).count();
             let node_id = nodes[below(nodes.len() as u64) as usize];
             let action = match voters.contains(&node_id) {
                 false => VoterAction::Add,
-                true if voters.len() > 3 => VoterAction::Remove,
+                true if staying > 3 => VoterAction::Remove,
                 true => continue,
             };
             let change = VoterChange {
@@ -95,6 +97,11 @@ impl Client {
                 action,
             };
             let result = client.change_voters(change, Duration::from_secs(3)).await;
+            match (action, result.is_ok()) {
+                (VoterAction::Add, true) => removed_perhaps.remove(&node_id),
+                (VoterAction::Remove, _) => removed_perhaps.insert(node_id),
+                (VoterAction::Add, false) => false,
+            };
             let mut history = self.history.borrow_mut();
             history.voter_changes += u64::from(result.is_ok());
             let outcome = result.map_or_else(|error| error.to_string(), |()| "done".into());
