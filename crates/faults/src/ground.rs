@@ -22,7 +22,7 @@ const FIRST_CONTROLLER: i32 = 101;
 /// Enough to see every second of the catch-up on a small machine.
 const BEHIND_BYTES: u64 = 1 << 30;
 
-/// The load has been through every lane by then, many times.
+/// The first connections, leaders and batches are long past by then.
 const STEADY: u64 = 30;
 
 /// A program can have one network at a time.

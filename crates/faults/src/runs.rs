@@ -60,7 +60,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     behind: Option<u64>,
     /// Acknowledgements of each partition before a fault, at about 170 a second; a third of it afterwards [default: 30].
-    #[arg(long, value_name = "ACKNOWLEDGEMENTS", value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    /// A load that takes a minute counts as one that never becomes steady.
+    #[arg(long, value_name = "ACKNOWLEDGEMENTS", value_parser = clap::value_parser!(u64).range(1..=5_000))]
     steady: Option<u64>,
     /// Fail when a write gap misses its target, not only when records are wrong.
     #[arg(long)]

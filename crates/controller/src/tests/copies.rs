@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use klamm_proto::quorum::v1::HelloRequest;
 use klamm_types::{Incarnation, NodeId};
+use tempfile::TempDir;
 
 use super::harness::{Cluster, LIMIT};
 use crate::network::channel;
@@ -32,13 +33,8 @@ fn joins_again(cluster: &mut Cluster, id: NodeId, old: u64, index: u64) {
     cluster.wait_for_applied(id, index);
 }
 
-#[test]
-fn a_follower_on_an_old_copy_joins_again() {
-    let mut cluster = Cluster::started(3);
-    let id = NodeId(3);
-    cluster.make_leader(NodeId(1));
-    cluster.stop(id);
-    let kept = cluster.keep(id);
+/// The node lives on, is killed, and is started again on the copy. The Raft id that it had, and an entry that it had applied.
+fn goes_back(cluster: &mut Cluster, id: NodeId, kept: TempDir) -> (u64, u64) {
     cluster.start(id, None);
     let old = cluster.running(id).raft_id;
     let index = cluster.write(10);
@@ -46,6 +42,17 @@ fn a_follower_on_an_old_copy_joins_again() {
     cluster.kill(id);
     cluster.restore(id, kept);
     cluster.start(id, None);
+    (old, index)
+}
+
+#[test]
+fn a_follower_on_an_old_copy_joins_again() {
+    let mut cluster = Cluster::started(3);
+    let id = NodeId(3);
+    cluster.make_leader(NodeId(1));
+    cluster.stop(id);
+    let kept = cluster.keep(id);
+    let (old, index) = goes_back(&mut cluster, id, kept);
     joins_again(&mut cluster, id, old, index);
 }
 
@@ -148,13 +155,7 @@ fn a_copy_made_before_anything_was_written_is_no_member_again() {
     for other in others {
         cluster.start(other, None);
     }
-    cluster.start(id, None);
-    let old = cluster.running(id).raft_id;
-    let index = cluster.write(10);
-    cluster.wait_for_applied(id, index);
-    cluster.kill(id);
-    cluster.restore(id, kept);
-    cluster.start(id, None);
+    let (old, index) = goes_back(&mut cluster, id, kept);
     let new = cluster.running(id).raft_id;
     assert!(new > old, "Raft id {new} after {old}");
     cluster.wait_for_applied(id, index);
