@@ -10,6 +10,7 @@ pub mod grpc;
 pub mod lifecycle;
 pub mod metrics;
 pub mod node;
+pub mod pace;
 pub mod partitions;
 pub mod producer_ids;
 pub mod replica;

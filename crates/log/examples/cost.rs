@@ -154,5 +154,5 @@ fn main() {
             log.size_bytes() >> 20
         );
     }
-    remove_dir_all(&RealDisk, &dir).expect("the directory can go");
+    remove_dir_all(&RealDisk, &dir, &mut || ()).expect("the directory can go");
 }

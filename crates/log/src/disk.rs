@@ -184,8 +184,30 @@ pub fn remove_if_present(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes a directory with everything in it. The entry in the parent is durable after a `sync_dir` there.
-pub fn remove_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+/// A larger file is removed in pieces of so many bytes.
+const PIECE_BYTES: u64 = 64 << 20;
+
+/// Removes a file piece by piece, from its end, and calls `rest` after each piece. What a file system does to free the
+/// gigabytes of a file at once (telling a device that discards them, above all) holds up every sync meanwhile. Handles
+/// that are open see the file shrink.
+fn remove_in_pieces(disk: &dyn Disk, path: &Path, piece: u64, rest: &mut dyn FnMut()) -> io::Result<()> {
+    // A file that cannot be cut can still be removed.
+    if let Ok(file) = disk.open(path, OpenMode::Write) {
+        let mut size = file.size().unwrap_or(0);
+        while size > piece {
+            size -= piece;
+            if file.set_size(size).and_then(|()| file.sync_data()).is_err() {
+                break;
+            }
+            rest();
+        }
+    }
+    disk.remove_file(path)
+}
+
+/// Removes a directory with everything in it. The entry in the parent is durable after a `sync_dir` there. `rest` is
+/// called after each piece of a large file: whoever calls leaves the disk to others there.
+pub fn remove_dir_all(disk: &dyn Disk, path: &Path, rest: &mut dyn FnMut()) -> io::Result<()> {
     // A worklist, because how deep the tree goes is not ours to trust.
     let mut pending = vec![(path.to_owned(), false)];
     while let Some((directory, emptied)) = pending.pop() {
@@ -197,10 +219,28 @@ pub fn remove_dir_all(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         for entry in disk.list(&directory)? {
             let inner = directory.join(&entry.name);
             match entry.kind {
-                EntryKind::File => disk.remove_file(&inner)?,
+                EntryKind::File => remove_in_pieces(disk, &inner, PIECE_BYTES, rest)?,
                 EntryKind::Directory => pending.push((inner, false)),
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_file_is_removed_in_pieces() {
+        let disk = SimDisk::new(1);
+        let path = Path::new("/large");
+        let file = disk.open(path, OpenMode::New).unwrap();
+        file.set_size(35).unwrap();
+        let mut sizes = Vec::new();
+        remove_in_pieces(&disk, path, 10, &mut || sizes.push(file.size().unwrap())).unwrap();
+        assert_eq!(sizes, [25, 15, 5]);
+        let gone = disk.open(path, OpenMode::Read).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
 }

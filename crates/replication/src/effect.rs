@@ -11,7 +11,7 @@ use klamm_types::{
 use crate::event::{AlterAttempt, AppendId, FlushId, RequestId, SubscribeAnswer, SubscriptionNumber};
 use crate::producers::ProducerTable;
 
-/// Which of the two streams between a follower and its leader a message takes.
+/// Which of the two streams between a follower and its leader a message takes, and whether its flush is urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
     /// For partitions at the end of the log.
@@ -107,8 +107,15 @@ pub enum Effect {
     /// Write these batches at the log's end, in this order, whole; offsets and leader epochs are set. Appends are
     /// carried out in the order given; successive ones may be written by one call.
     Append { append: AppendId, batches: Vec<Batch> },
-    /// Flush everything written so far, at least up to `up_to`. At most one flush is asked for at a time.
-    Flush { flush: FlushId, up_to: Offset },
+    /// Flush everything written so far, at least up to `up_to`. At most one flush is asked for at a time. Nobody waits
+    /// for one on the lane [`Lane::CatchUp`]: it may be put off, so that the disk has time for others.
+    Flush { flush: FlushId, up_to: Offset, lane: Lane },
+    /// Credit of what this replica catches up: answered by [`crate::Event::CreditPaced`] when its turn has come among all
+    /// that this process catches up.
+    PaceCredit {
+        subscription: SubscriptionNumber,
+        bytes: u64,
+    },
     /// Note beside the log, durably, that it holds records which count before they are flushed. Nothing waits for it;
     /// until it is answered the replica counts by what is flushed. At most one of the two marks' changes is under way.
     SetUnflushedMark,

@@ -12,6 +12,7 @@ use klamm_types::{
     BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionEpoch, Timestamp,
 };
 
+use crate::effect::Lane;
 use crate::producers::ProducerTable;
 use crate::view::PartitionView;
 
@@ -154,6 +155,8 @@ pub struct Acknowledge {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaBatches {
     pub leader: NodeId,
+    /// The stream on which it came.
+    pub lane: Lane,
     pub subscription: SubscriptionNumber,
     pub leader_epoch: LeaderEpoch,
     /// Where the leader began to read: the batches are all that its log holds from there on, up to the last of them.
@@ -307,6 +310,11 @@ pub enum Event {
     },
     /// To a follower, from its leader: batches, or just news of the high watermark.
     ReplicaBatches(ReplicaBatches),
+    /// To a follower: answer to [`crate::Effect::PaceCredit`].
+    CreditPaced {
+        subscription: SubscriptionNumber,
+        bytes: u64,
+    },
     /// To a follower: the stream to its leader has ended, or could not be opened.
     StreamLost {
         leader: NodeId,

@@ -18,12 +18,13 @@ use klamm_record::Batch;
 use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset};
 
+use crate::catch_up::CatchUp;
 use crate::context::Context;
-use crate::effect::{Alarm, Effect, Role};
+use crate::effect::{Alarm, Effect, Lane, Role};
 use crate::event::{ReplicaBatches, SubscribeAnswer, SubscriptionNumber};
 use crate::log_state::{Cut, LogState, PendingAppend};
 use crate::producers::{PRODUCERS_TOLD_MAX, ProducerTable};
-use crate::view::Durability;
+use crate::view::{Durability, Limits};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -45,8 +46,9 @@ pub(crate) struct Follower {
     state: State,
     /// Written and flushed, as last acknowledged under this subscription.
     acknowledged: Option<(Offset, Offset)>,
-    /// Bytes written and not yet granted again.
-    credit_due: u64,
+    catch_up: CatchUp,
+    /// Not granted yet, although nothing holds it back.
+    credit_bytes: u64,
     /// The leader's, which may lie above what has been written here.
     leader_high_watermark: HighWatermark,
     /// Appends up to this one were given out under an older subscription: their bytes are no credit of this one.
@@ -72,7 +74,8 @@ impl Follower {
             subscription: SubscriptionNumber(0),
             state,
             acknowledged: None,
-            credit_due: 0,
+            catch_up: CatchUp::default(),
+            credit_bytes: 0,
             leader_high_watermark: HighWatermark(0),
             appends_before: Offset(0),
             leader_log_start: LogStartOffset(0),
@@ -156,13 +159,15 @@ impl Follower {
         if !batches.is_empty() {
             let now = (ctx.now.moment, ctx.now.wall);
             ctx.log.append(batches, now, ctx.effects);
+            self.catch_up
+                .received(now.0, message.lane, ctx.log.accepted, message.high_watermark);
         }
         self.take_news(message.high_watermark, message.log_start);
     }
 
     pub fn append_written(&mut self, done: &PendingAppend) {
         if done.next_offset > self.appends_before {
-            self.credit_due += done.bytes;
+            self.catch_up.written(done);
         }
     }
 
@@ -195,7 +200,9 @@ impl Follower {
         // unflushed that no mark stands for.
         let written = ctx.log.counted(Durability::Replicated);
         let now = (written, ctx.log.flushed);
-        if self.acknowledged != Some(now) || self.credit_due > 0 {
+        self.catch_up.flushed(ctx.log.flushed);
+        self.give_credit(ctx);
+        if self.acknowledged != Some(now) || self.credit_bytes > 0 {
             self.acknowledged = Some(now);
             ctx.effects.push(Effect::Acknowledge {
                 leader: self.leader,
@@ -203,9 +210,25 @@ impl Follower {
                 leader_epoch: self.epoch,
                 written: now.0,
                 flushed: now.1,
-                credit_bytes: std::mem::take(&mut self.credit_due),
+                credit_bytes: std::mem::take(&mut self.credit_bytes),
             });
         }
+    }
+
+    /// The turn of credit has come.
+    pub fn credit_paced(&mut self, subscription: SubscriptionNumber, bytes: u64) {
+        if subscription == self.subscription {
+            self.credit_bytes += bytes;
+        }
+    }
+
+    /// Whether credit waits for a flush.
+    pub fn needs_flush(&self, limits: &Limits) -> bool {
+        self.catch_up.needs_flush(limits.unflushed_bytes_max)
+    }
+
+    pub fn flush_lane(&self, log: &LogState, limits: &Limits) -> Lane {
+        self.catch_up.flush_lane(log, limits.unflushed_bytes_max)
     }
 
     pub fn next_deadline(&self) -> Option<Moment> {
@@ -258,7 +281,8 @@ impl Follower {
         self.subscription = SubscriptionNumber(number);
         self.state = State::Subscribing;
         self.acknowledged = None;
-        self.credit_due = 0;
+        self.catch_up = CatchUp::default();
+        self.credit_bytes = 0;
         self.appends_before = ctx.log.accepted;
         ctx.effects.push(Effect::SubscribeTo {
             leader: self.leader,
@@ -268,6 +292,19 @@ impl Follower {
             last_epoch: ctx.log.last_epoch(),
             credit_bytes: ctx.limits.credit_bytes,
         });
+    }
+
+    /// Credit of what is caught up waits for its turn.
+    fn give_credit(&mut self, ctx: &mut Context<'_>) {
+        let bytes = self.catch_up.grant(ctx.limits.unflushed_bytes_max);
+        if bytes > 0 && self.catch_up.is_held_back() {
+            ctx.effects.push(Effect::PaceCredit {
+                subscription: self.subscription,
+                bytes,
+            });
+        } else {
+            self.credit_bytes += bytes;
+        }
     }
 
     fn unsubscribe(&mut self, ctx: &mut Context<'_>) {

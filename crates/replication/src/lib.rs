@@ -10,6 +10,7 @@
 //! Three words for how far a batch is: *accepted* (it has an offset), *written* (the write call succeeded),
 //! *flushed* (it is on the disk).
 
+mod catch_up;
 mod context;
 mod effect;
 mod epochs;

@@ -9,7 +9,7 @@ use klamm_record::Batch;
 use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, LeaderEpoch, LogStartOffset, Moment, Offset, Timestamp};
 
-use crate::effect::Effect;
+use crate::effect::{Effect, Lane};
 use crate::epochs::EpochTable;
 use crate::event::{AppendId, FlushId};
 use crate::producers::ProducerTable;
@@ -42,7 +42,7 @@ enum Cutting {
 /// Whether anybody needs written records flushed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlushNeed {
-    /// The topic's level counts flushed offsets.
+    /// The topic's level counts flushed offsets, or credit waits for the flush.
     Always,
     /// Only when the shell says so.
     WhenDue,
@@ -303,7 +303,7 @@ impl LogState {
     }
 
     /// Gives out the work that waits: called once at the end of each step.
-    pub fn give_work(&mut self, need: FlushNeed, effects: &mut Vec<Effect>) {
+    pub fn give_work(&mut self, need: FlushNeed, lane: Lane, effects: &mut Vec<Effect>) {
         if self.flushing.is_some() {
             return;
         }
@@ -329,6 +329,7 @@ impl LogState {
                     effects.push(Effect::Flush {
                         flush,
                         up_to: self.written,
+                        lane,
                     });
                 }
                 self.flush_due = false;

@@ -93,6 +93,8 @@ pub struct Limits {
     pub push_bytes_max: u64,
     /// What a follower lets its leader send ahead of what it has written.
     pub credit_bytes: u64,
+    /// Beyond so many bytes that it has caught up and not flushed, a follower grants credit for what is flushed only.
+    pub unflushed_bytes_max: u64,
     /// Produce requests that may wait for the high watermark.
     pub waiting_produces_max: usize,
     /// Fetches that may be parked.
@@ -112,6 +114,7 @@ impl Default for Limits {
         Limits {
             push_bytes_max: 1 << 20,
             credit_bytes: 4 << 20,
+            unflushed_bytes_max: 4 << 20,
             waiting_produces_max: 10_000,
             parked_fetches_max: 10_000,
             parked_subscriptions_max: 16,

@@ -104,6 +104,11 @@ settings! {
     partition_threads: usize = 0, "threads", "0 to 64", |&count| count <= 64;
     /// Threads that flush logs to the disk.
     flush_threads: usize = 4, "threads", "1 to 64", |&count| (1..=64).contains(&count);
+    /// What leaders may send this node to catch up with after it was away, over all partitions. 0: as fast as it goes.
+    /// A replica that would so fall further behind is not held back.
+    catch_up_bytes_per_second_max: u64 = 100 << 20, "bytes/s", "0, or 1048576 or more", |&rate| rate == 0 || rate >= 1 << 20;
+    /// The share of the time in which this node's disk flushes what it catches up; others have the rest. 100: no pause.
+    catch_up_disk_percent: u32 = 50, "%", "1 to 100", |&percent| (1..=100).contains(&percent);
     /// Threads for cold reads, recovery and retention.
     background_threads: usize = 2, "threads", "1 to 64", |&count| (1..=64).contains(&count);
     /// Produced batches that may wait in front of one partition thread; further ones wait in their connections.

@@ -22,6 +22,12 @@ crate::metrics! {
     cold_reads: Counter, "reads";
     /// How long each flush of a partition took.
     flush_seconds: Histogram, "seconds";
+    /// Bytes that leaders were let send to catch up with, at the bound for that.
+    catch_up_bytes: Counter, "bytes";
+    /// Pauses that were made in flushing what is caught up, so that the disk has time for others.
+    catch_up_pauses: Counter, "pauses";
+    /// How long those pauses lasted together.
+    catch_up_pause_ms: Counter, "ms";
     /// Logs that were cut because they had left their leader's.
     truncations: Counter, "truncations";
     /// Proposals of a new ISR.

@@ -204,6 +204,8 @@ impl Starting {
             data_dir: self.config.data_dir.clone(),
             worker_threads: self.config.partition_threads,
             flush_threads: self.config.flush_threads,
+            catch_up_disk_percent: self.config.catch_up_disk_percent,
+            catch_up_bytes_per_second: self.config.catch_up_bytes_per_second_max,
             background_threads: self.config.background_threads,
             inbox_bytes_max: self.config.partition_queue_bytes_max,
             replica_bytes_max: self.config.replica_queue_bytes_max,

@@ -9,6 +9,8 @@ use klamm_types::{ErrorCode, LeaderEpoch, LogStartOffset, NodeId, Timestamp};
 
 use super::command::AcceptedAt;
 use super::context::Context;
+use super::credit;
+use super::flushes::FlushOrder;
 use super::hosted::{CutOrder, Hosted};
 use super::push::{self, PushOrder};
 use super::requests::{Damage, ReplaceWish};
@@ -22,7 +24,14 @@ use crate::space::Level;
 pub(crate) fn carry_out(ctx: &mut Context, hosted: &mut Hosted, log: &mut Log, effect: Effect) -> Option<Event> {
     match effect {
         Effect::Append { append, batches } => return Some(self::append(ctx, hosted, log, append, &batches)),
-        Effect::Flush { flush, .. } => ctx.flushes.push((hosted.id, flush)),
+        Effect::Flush { flush, lane, .. } => ctx.flushes.push(FlushOrder {
+            partition: hosted.id,
+            flush,
+            lane,
+        }),
+        Effect::PaceCredit { subscription, bytes } => {
+            credit::wait_for_turn(&ctx.shared, (hosted.id, subscription), bytes);
+        }
         Effect::SetUnflushedMark => unflushed::change(ctx, hosted, unflushed::Change::Set),
         Effect::RemoveUnflushedMark => unflushed::change(ctx, hosted, unflushed::Change::Remove),
         Effect::Truncate { to } => hosted.cut = Some(CutOrder::To(to)),

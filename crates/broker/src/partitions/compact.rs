@@ -63,7 +63,7 @@ impl Worker {
 fn begin(ctx: &Context, partition: TopicPartition, job: CompactionJob) -> bool {
     let (shared, inbox) = (Arc::clone(&ctx.shared), ctx.inbox());
     let submitted = ctx.shared.compactions.submit(move || {
-        let result = job.run(&|| !shared.compactions_ended.load(Ordering::Relaxed));
+        let result = job.run(&|| !shared.ending.load(Ordering::Relaxed));
         // A worker that has ended needs no answer.
         let _ = inbox.push(Command::Compacted(Box::new(CompactionResult { partition, result })));
     });

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use klamm_log::Log;
-use klamm_replication::{Effect, Event, FlushId, Now, RequestId, Role};
+use klamm_replication::{Effect, Event, Now, RequestId, Role};
 use klamm_types::{BrokerEpoch, Moment, TopicPartition};
 
 use super::carry;
 use super::command::Command;
+use super::flushes::FlushOrder;
 use super::hosted::Hosted;
 use super::inbox::Inbox;
 use super::shared::Shared;
@@ -24,7 +25,7 @@ pub(crate) struct Context {
     /// When the command in hand was taken up.
     pub now: Now,
     /// Flushes asked for in this round.
-    pub flushes: Vec<(TopicPartition, FlushId)>,
+    pub flushes: Vec<FlushOrder>,
     pub broker_epoch: BrokerEpoch,
     touched: Vec<TopicPartition>,
     deadlines: BTreeSet<(Moment, TopicPartition)>,

@@ -102,9 +102,9 @@ pub fn mark_stray(disk: &dyn Disk, data: &Path, name: &str, topic: TopicId) -> R
     put_aside(disk, data, name, &format!("{name}.{topic}{STRAY_SUFFIX}"))
 }
 
-/// Removes a directory that was marked deleted, with everything in it.
-pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), DirectoryError> {
-    remove_dir_all(disk, path).map_err(failed("removing", path))?;
+/// Removes a directory that was marked deleted, with everything in it; calls `rest` after each piece of a large file.
+pub fn remove(disk: &dyn Disk, path: &Path, rest: &mut dyn FnMut()) -> Result<(), DirectoryError> {
+    remove_dir_all(disk, path, rest).map_err(failed("removing", path))?;
     match path.parent() {
         Some(parent) => disk.sync_dir(parent).map_err(failed("syncing the parent of", path)),
         None => Ok(()),
@@ -206,8 +206,8 @@ mod tests {
                 .iter()
                 .all(|found| matches!(found, Found::Deleted { .. }))
         );
-        remove(&disk, &deleted).unwrap();
-        remove(&disk, &again).unwrap();
+        remove(&disk, &deleted, &mut || ()).unwrap();
+        remove(&disk, &again, &mut || ()).unwrap();
         assert_eq!(list(&disk, data).unwrap(), []);
     }
 

@@ -335,11 +335,7 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
     }
     match moved {
         Ok(path) if aside == Aside::Delete => {
-            shared.later(delay, move |shared| {
-                if let Err(error) = super::directory::remove(shared.disk.as_ref(), &path) {
-                    tracing::warn!(error = chain(&error), "removing a deleted partition failed");
-                }
-            });
+            shared.remove_later(delay, move |shared| shared.remove_directory(&path));
         }
         Ok(path) => tracing::warn!(path = %path.display(), "the metadata does not know this partition; it is kept"),
         Err(error) => {
@@ -353,7 +349,7 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
 }
 
 fn remove_later(shared: &Arc<Shared>, remove: RemoveJob) {
-    shared.later(Duration::from_millis(remove.delay_ms), move |_| {
+    shared.remove_later(Duration::from_millis(remove.delay_ms), move |_| {
         if let Err(error) = remove.run() {
             tracing::warn!(error = chain(&error), "removing deleted segments failed");
         }

@@ -18,8 +18,10 @@ mod clock;
 mod command;
 mod compact;
 mod context;
+mod credit;
 mod directory;
 mod fetch;
+mod flushes;
 mod hosted;
 mod housekeeping;
 mod image;
@@ -31,6 +33,7 @@ mod open;
 mod produce;
 mod push;
 mod reads;
+mod removal;
 mod requests;
 mod settings;
 mod shared;
@@ -257,7 +260,7 @@ impl Partitions {
         let Some(running) = lock(&self.running).take() else {
             return Stopped::Unclean;
         };
-        self.shared.compactions_ended.store(true, Ordering::Relaxed);
+        self.shared.ending.store(true, Ordering::Relaxed);
         self.shared.followers.end_all();
         self.shared.links.end_all(&self.shared);
         let (guard, done) = applying_for_thread();

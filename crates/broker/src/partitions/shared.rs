@@ -18,6 +18,8 @@ use super::board::Board;
 use super::checkpoint::Checkpoints;
 use super::clock::Clock;
 use super::command::{Command, Events};
+use super::credit::CreditTurns;
+use super::flushes::CatchUpFlushes;
 use super::inbox::{Inbox, Place};
 use super::names::Names;
 use super::requests::WishBox;
@@ -43,6 +45,10 @@ pub struct PartitionsConfig {
     /// Threads that own partitions. 0: one per core, at most four.
     pub worker_threads: usize,
     pub flush_threads: usize,
+    /// The share of the time in which the disk flushes what this broker catches up.
+    pub catch_up_disk_percent: u32,
+    /// What leaders may send this broker to catch up with; 0: no bound.
+    pub catch_up_bytes_per_second: u64,
     /// Threads for cold reads, recovery, cuts and retention.
     pub background_threads: usize,
     /// Bytes of produced batches that may wait in front of one worker.
@@ -83,11 +89,15 @@ pub struct Shared {
     /// Of the workers.
     pub(crate) pulses: Vec<Pulse>,
     pub(crate) flushes: Pool,
+    pub(crate) catch_up_flushes: CatchUpFlushes,
+    pub(crate) credit_turns: CreditTurns,
     pub(crate) background: Pool,
+    /// One thread: what is deleted is gone already for everybody else.
+    pub(crate) removals: Pool,
     /// One thread: compaction is never in a hurry, and its memory is that of one run.
     pub(crate) compactions: Pool,
-    /// The broker stops: a run that is under way is not worth waiting for.
-    pub(crate) compactions_ended: AtomicBool,
+    /// The broker stops: compaction and removals are not worth waiting for.
+    pub(crate) ending: AtomicBool,
     pub(crate) followers: Followers,
     pub(crate) links: Links,
     pub(crate) image: ArcSwap<Image>,
@@ -219,15 +229,22 @@ impl Shared {
         }
     }
 
-    /// Runs `job` on a background thread after `delay`. It is lost if the broker stops before.
-    pub(crate) fn later(self: &Arc<Self>, delay: Duration, job: impl FnOnce(&Arc<Shared>) + Send + 'static) {
+    /// Calls `then`, which must not wait for anything, after `delay`. It is lost if the broker stops before.
+    pub(crate) fn after(self: &Arc<Self>, delay: Duration, then: impl FnOnce(&Arc<Shared>) + Send + 'static) {
         let weak = Arc::downgrade(self);
         self.config.data_runtime.spawn(async move {
             tokio::time::sleep(delay).await;
             if let Some(shared) = weak.upgrade() {
-                let pool = Arc::clone(&shared);
-                pool.background.submit_owed(move || job(&shared));
+                then(&shared);
             }
+        });
+    }
+
+    /// Runs `job` on the thread that removes files after `delay`. It is lost if the broker stops before.
+    pub(crate) fn remove_later(self: &Arc<Self>, delay: Duration, job: impl FnOnce(&Arc<Shared>) + Send + 'static) {
+        self.after(delay, move |shared| {
+            let here = Arc::clone(shared);
+            shared.removals.submit_owed(move || job(&here));
         });
     }
 

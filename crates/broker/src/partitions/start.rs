@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use klamm_log::{Disk, DiskError, Log, LogConfig, RecoveryHint};
@@ -32,6 +33,8 @@ use super::worker::Worker;
 use super::{Partitions, Running};
 use crate::flush::{Pool, PoolConfig};
 use crate::metrics::Metrics;
+use crate::pace::rounds::Rounds;
+use crate::pace::turns::Turns;
 use crate::replica::followers::Followers;
 use crate::replica::links::Links;
 use crate::space::Space;
@@ -176,9 +179,12 @@ fn make_shared(config: PartitionsConfig, disk: Arc<dyn Disk>, checkpoints: Check
         workers: (0..worker_threads).map(|_| inbox()).collect(),
         pulses: (0..worker_threads).map(|_| stalls::Pulse::default()).collect(),
         flushes: pool("klamm-flush", config.flush_threads, usize::MAX)?,
+        credit_turns: Mutex::new(Turns::new(config.catch_up_bytes_per_second, Instant::now())),
+        catch_up_flushes: Mutex::new(Rounds::new(config.flush_threads, config.catch_up_disk_percent)),
         background: pool("klamm-background", config.background_threads, BACKGROUND_OPEN_MAX)?,
+        removals: pool("klamm-removal", 1, usize::MAX)?,
         compactions: pool("klamm-compaction", 1, COMPACTIONS_OPEN_MAX)?,
-        compactions_ended: AtomicBool::new(false),
+        ending: AtomicBool::new(false),
         followers: Followers::default(),
         links: Links::new(config.data_runtime.clone(), rand::random()),
         image: ArcSwap::from_pointee(Image::new()),
@@ -211,7 +217,7 @@ fn recover(shared: &Arc<Shared>, last_stop: LastStop) -> Result<Vec<Recovered>, 
     for one in directory::list(shared.disk.as_ref(), data)? {
         match one {
             Found::Partition { name, partition } => found.push((name, partition)),
-            Found::Deleted { name } => remove_in_background(shared, &name),
+            Found::Deleted { name } => shared.remove_leftover(&name),
             Found::Nameless { name } => put_aside(shared.disk.as_ref(), data, &name)?,
         }
     }
@@ -266,20 +272,11 @@ fn open_found(
     opened
 }
 
-fn remove_in_background(shared: &Arc<Shared>, name: &str) {
-    let (path, shared_here) = (shared.config.data_dir.join(name), Arc::clone(shared));
-    shared.background.submit_owed(move || {
-        if let Err(error) = directory::remove(shared_here.disk.as_ref(), &path) {
-            tracing::warn!(error = chain(&error), "removing a deleted partition failed");
-        }
-    });
-}
-
 /// A directory without a readable topic id: the rest of an interrupted creation if it holds no segment, else something
 /// for a person to look at.
 fn put_aside(disk: &dyn Disk, data: &Path, name: &str) -> Result<(), DirectoryError> {
     if directory::holds_no_segment(disk, &data.join(name))? {
-        return directory::remove(disk, &data.join(name));
+        return directory::remove(disk, &data.join(name), &mut || ());
     }
     let path = directory::mark_stray(disk, data, name, TopicId::ZERO)?;
     tracing::warn!(path = %path.display(), "a partition directory without partition.metadata is put aside");

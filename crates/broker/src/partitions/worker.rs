@@ -10,8 +10,7 @@ use std::sync::Arc;
 use klamm_replication::{Event, Origin, RequestId};
 use klamm_types::{BrokerEpoch, TopicPartition};
 
-use super::carry;
-use super::command::{Applying, Command, Events, FlushOutcome, ProduceCommand, PushReadOutcome, ViewChange};
+use super::command::{Applying, Command, Events, ProduceCommand, PushReadOutcome, ViewChange};
 use super::context::Context;
 use super::hosted::{PendingProduce, Slot};
 use super::offsets;
@@ -279,66 +278,6 @@ impl Worker {
                 self.feed(*partition, Event::CancelFetch { request });
             }
         }
-    }
-
-    /// Starts the flushes that this round has asked for.
-    fn start_flushes(&mut self) {
-        for (partition, flush) in std::mem::take(&mut self.ctx.flushes) {
-            let Some(Slot::Ready(_, log)) = self.slots.get_mut(&partition) else {
-                continue;
-            };
-            let Some(job) = log.start_flush() else {
-                let offset = log.flushed_offset();
-                self.feed(partition, Event::FlushedTo { flush, offset });
-                continue;
-            };
-            let (inbox, shared) = (self.ctx.inbox(), Arc::clone(&self.ctx.shared));
-            let submitted = self.ctx.shared.flushes.submit(move || {
-                let begun = std::time::Instant::now();
-                let result = job.run();
-                shared.metrics.flush_seconds.observe(begun.elapsed());
-                // A worker that has ended needs no answer.
-                let _ = inbox.push(Command::Flushed(Box::new(FlushOutcome {
-                    partition,
-                    flush,
-                    result,
-                })));
-            });
-            if let Err(error) = submitted {
-                tracing::error!(%partition, %error, "a flush could not be started");
-                self.feed(partition, Event::FlushFailed { flush });
-            }
-        }
-    }
-
-    fn flushed(&mut self, outcome: FlushOutcome) {
-        let FlushOutcome {
-            partition,
-            flush,
-            result,
-        } = outcome;
-        let Some(Slot::Ready(hosted, log)) = self.slots.get_mut(&partition) else {
-            return;
-        };
-        let event = match result {
-            Ok(flushed) => {
-                log.flush_done(flushed);
-                self.ctx.touch(hosted);
-                Event::FlushedTo {
-                    flush,
-                    offset: flushed.offset,
-                }
-            }
-            Err(error) => {
-                tracing::error!(
-                    partition = &*hosted.name,
-                    error = carry::chain(&error),
-                    "flushing failed"
-                );
-                Event::FlushFailed { flush }
-            }
-        };
-        self.feed(partition, event);
     }
 
     fn push_read(&mut self, outcome: PushReadOutcome) {

@@ -9,7 +9,8 @@ use klamm_proto::replica::v1::{
 };
 use klamm_record::{BatchError, Batches, CheckRules};
 use klamm_replication::{
-    Acknowledge, Event, ProducerTable, ReplicaBatches, SnapshotError, Subscribe, SubscribeAnswer, SubscriptionNumber,
+    Acknowledge, Event, Lane, ProducerTable, ReplicaBatches, SnapshotError, Subscribe, SubscribeAnswer,
+    SubscriptionNumber,
 };
 use klamm_types::{
     BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionId, TopicId,
@@ -217,7 +218,10 @@ pub fn to_batches(key: SubscriptionKey, bounds: Bounds, from: Offset, batches: B
 }
 
 /// Also checks every batch: what a follower appends has a right checksum.
-pub fn from_batches(message: PartitionBatches, leader: NodeId) -> Result<(TopicPartition, Event), MessageError> {
+pub fn from_batches(
+    message: PartitionBatches,
+    (leader, lane): (NodeId, Lane),
+) -> Result<(TopicPartition, Event), MessageError> {
     let partition = partition_of(&message.topic_id, message.partition)?;
     let mut batches = Vec::with_capacity(message.records.len());
     for piece in message.records {
@@ -228,6 +232,7 @@ pub fn from_batches(message: PartitionBatches, leader: NodeId) -> Result<(TopicP
     }
     let event = Event::ReplicaBatches(ReplicaBatches {
         leader,
+        lane,
         subscription: SubscriptionNumber(message.number),
         leader_epoch: LeaderEpoch(message.leader_epoch),
         from: Offset(message.from_offset),
@@ -249,9 +254,10 @@ pub fn to_high_watermark(key: SubscriptionKey, bounds: Bounds) -> HighWatermarkU
     }
 }
 
-pub fn from_high_watermark(message: &HighWatermarkUpdate, leader: NodeId) -> Event {
+pub fn from_high_watermark(message: &HighWatermarkUpdate, (leader, lane): (NodeId, Lane)) -> Event {
     Event::ReplicaBatches(ReplicaBatches {
         leader,
+        lane,
         subscription: SubscriptionNumber(message.number),
         leader_epoch: LeaderEpoch(message.leader_epoch),
         from: Offset::NONE,

@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures_util::stream;
 use klamm_proto::replica::v1::replica_client::ReplicaClient;
 use klamm_proto::replica::v1::{LeaderMessage, leader_message};
-use klamm_replication::Event;
-use klamm_types::TopicPartition;
+use klamm_replication::{Event, Lane};
+use klamm_types::{NodeId, TopicPartition};
 
 use super::convert::{self, MessageError};
 use super::links::LeaderLink;
-use super::outbox::{Outbox, SILENCE_MAX, ToLeader};
+use super::outbox::SILENCE_MAX;
 use crate::grpc;
 use crate::partitions::Shared;
 
@@ -65,16 +65,12 @@ impl LinkError {
 
 /// Carries both streams until either ends.
 pub async fn run(shared: &Arc<Shared>, link: &Arc<LeaderLink>) -> Result<(), LinkError> {
-    let in_sync = carry(shared, link, |link| &link.in_sync);
-    let catch_up = carry(shared, link, |link| &link.catch_up);
+    let in_sync = carry(shared, link, Lane::InSync);
+    let catch_up = carry(shared, link, Lane::CatchUp);
     tokio::try_join!(in_sync, catch_up).map(|_| ())
 }
 
-async fn carry(
-    shared: &Arc<Shared>,
-    link: &Arc<LeaderLink>,
-    outbox: fn(&LeaderLink) -> &Outbox<ToLeader>,
-) -> Result<(), LinkError> {
+async fn carry(shared: &Arc<Shared>, link: &Arc<LeaderLink>, lane: Lane) -> Result<(), LinkError> {
     let address = &link.target.address;
     let channel = grpc::dial_data(address, CONNECT_TIMEOUT).await;
     let channel = channel.map_err(|cause| LinkError::Connect {
@@ -85,7 +81,7 @@ async fn carry(
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let sending = stream::unfold(Arc::clone(link), move |link| async move {
-        let message = outbox(&link).next().await?;
+        let message = link.outbox(lane).next().await?;
         Some((message, link))
     });
     let opening = tokio::time::timeout(SILENCE_MAX, client.follow(sending)).await;
@@ -97,15 +93,14 @@ async fn carry(
         let message = tokio::time::timeout(SILENCE_MAX, incoming.message()).await;
         let message = message.map_err(|_| LinkError::Silent)?;
         let message = message.map_err(|status| LinkError::Stream(Box::new(status)))?;
-        let events = read(link, message.ok_or(LinkError::Ended)?)?;
+        let events = read(link.target.leader, lane, message.ok_or(LinkError::Ended)?)?;
         shared.send_events(events, None, None);
     }
 }
 
 /// The events that a message stands for.
-fn read(link: &LeaderLink, message: LeaderMessage) -> Result<Vec<(TopicPartition, Event)>, LinkError> {
+fn read(leader: NodeId, lane: Lane, message: LeaderMessage) -> Result<Vec<(TopicPartition, Event)>, LinkError> {
     use leader_message::Message;
-    let leader = link.target.leader;
     let mut events = Vec::new();
     match message.message.ok_or(MessageError::Empty)? {
         Message::Opened(opened) if opened.node_id == leader.0 => {}
@@ -123,13 +118,13 @@ fn read(link: &LeaderLink, message: LeaderMessage) -> Result<Vec<(TopicPartition
         }
         Message::Batches(batches) => {
             for one in batches.partitions {
-                events.push(convert::from_batches(one, leader)?);
+                events.push(convert::from_batches(one, (leader, lane))?);
             }
         }
         Message::HighWatermarks(watermarks) => {
             for update in &watermarks.updates {
                 let partition = convert::partition_of(&update.topic_id, update.partition)?;
-                events.push((partition, convert::from_high_watermark(update, leader)));
+                events.push((partition, convert::from_high_watermark(update, (leader, lane))));
             }
         }
         Message::Heartbeat(_) => {}

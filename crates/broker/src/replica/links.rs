@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use klamm_proto::replica::v1::{Acknowledgement, Open, Subscription, Unsubscription};
-use klamm_replication::{Event, SubscriptionNumber};
+use klamm_replication::{Event, Lane, SubscriptionNumber};
 use klamm_types::{BrokerEpoch, ClusterId, NodeId, TopicPartition};
 use tokio::runtime::Handle;
 
@@ -57,25 +57,32 @@ struct LinkState {
 /// One pair of streams to one leader.
 pub struct LeaderLink {
     pub target: Target,
-    pub(super) in_sync: Outbox<ToLeader>,
-    pub(super) catch_up: Outbox<ToLeader>,
+    in_sync: Outbox<ToLeader>,
+    catch_up: Outbox<ToLeader>,
     state: Mutex<LinkState>,
 }
 
 impl LeaderLink {
     fn new(target: Target, pair: u64) -> Self {
-        use klamm_proto::replica::v1::Lane;
-        let outbox = |lane: Lane| {
+        use klamm_proto::replica::v1::Lane as LaneMessage;
+        let outbox = |lane: LaneMessage| {
             Outbox::new(ToLeader::new(Open {
                 lane: lane.into(),
                 ..target.open(pair)
             }))
         };
         Self {
-            in_sync: outbox(Lane::InSync),
-            catch_up: outbox(Lane::CatchUp),
+            in_sync: outbox(LaneMessage::InSync),
+            catch_up: outbox(LaneMessage::CatchUp),
             state: Mutex::default(),
             target,
+        }
+    }
+
+    pub(super) fn outbox(&self, lane: Lane) -> &Outbox<ToLeader> {
+        match lane {
+            Lane::InSync => &self.in_sync,
+            Lane::CatchUp => &self.catch_up,
         }
     }
 

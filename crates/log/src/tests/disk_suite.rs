@@ -109,7 +109,7 @@ fn directories_behave(disk: &dyn Disk, root: &Path) {
     write_atomically(disk, &moved.join("small"), b"two, longer").unwrap();
     assert_eq!(read_small(disk, &moved.join("small")).unwrap().unwrap(), b"two, longer");
     assert_eq!(read_small(disk, &moved.join("none")).unwrap(), None);
-    remove_dir_all(disk, &moved).unwrap();
+    remove_dir_all(disk, &moved, &mut || ()).unwrap();
     disk.sync_dir(root).unwrap();
     assert_eq!(kind(disk.list(&moved)), ErrorKind::NotFound);
 }

@@ -23,7 +23,7 @@ use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{BrokerEpoch, ErrorCode, LeaderEpoch, LogStartOffset, Moment, NodeId, Offset};
 
 use crate::context::Context;
-use crate::effect::{Effect, Role};
+use crate::effect::{Effect, Lane, Role};
 use crate::event::{Event, Now, Produce, PushFailure, Subscribe};
 use crate::fetches::ParkedFetches;
 use crate::follower::Follower;
@@ -171,7 +171,10 @@ impl Replica {
             Event::DamageReported => self.damage_reported = true,
             Event::NewerLeaderEpoch { leader_epoch } => self.heard_of(leader_epoch),
             Event::Subscribe(subscribe) => self.subscribe(now, subscribe, effects),
-            Event::SubscribeAnswered { .. } | Event::ReplicaBatches(_) | Event::StreamLost { .. } => {
+            Event::SubscribeAnswered { .. }
+            | Event::ReplicaBatches(_)
+            | Event::CreditPaced { .. }
+            | Event::StreamLost { .. } => {
                 self.follower_event(now, event, effects);
             }
             Event::Unsubscribe { .. }
@@ -252,6 +255,7 @@ impl Replica {
                 answer,
             } => follower.on_answer(&mut ctx, (leader, subscription, leader_epoch), answer),
             Event::ReplicaBatches(message) => follower.on_batches(&mut ctx, message),
+            Event::CreditPaced { subscription, bytes } => follower.credit_paced(subscription, bytes),
             Event::StreamLost { leader, subscription } => follower.on_stream_lost(&ctx, leader, subscription),
             _ => {}
         }
@@ -366,7 +370,8 @@ impl Replica {
         }
         self.fetches.wake_below(self.log.high_watermark.into(), effects);
         if !self.disk_failed {
-            self.log.give_work(self.flush_need(), effects);
+            let (need, lane) = (self.flush_need(), self.flush_lane());
+            self.log.give_work(need, lane, effects);
             if let Some(view) = &self.view {
                 self.log.give_mark_work(view.settings.durability, effects);
             }
@@ -374,10 +379,22 @@ impl Replica {
     }
 
     fn flush_need(&self) -> FlushNeed {
+        if let RoleState::Follower(follower) = &self.role
+            && follower.needs_flush(&self.limits)
+        {
+            return FlushNeed::Always;
+        }
         let configured = self.view.as_ref().map(|view| view.settings.durability);
         match configured.map(|durability| self.log.effective(durability)) {
             Some(Durability::Fsync) => FlushNeed::Always,
             Some(Durability::Replicated) | None => FlushNeed::WhenDue,
+        }
+    }
+
+    fn flush_lane(&self) -> Lane {
+        match &self.role {
+            RoleState::Follower(follower) => follower.flush_lane(&self.log, &self.limits),
+            RoleState::Leader(_) | RoleState::None | RoleState::Stopped => Lane::InSync,
         }
     }
 

@@ -261,11 +261,12 @@ pub fn log_dir(partition: usize) -> PathBuf {
     PathBuf::from(format!("/sim-{partition}"))
 }
 
-/// Small pushes and little credit, so that both run out.
+/// Small pushes, little credit and little that may be unflushed, so that all run out.
 fn limits() -> Limits {
     Limits {
         push_bytes_max: 1_500,
         credit_bytes: 6_000,
+        unflushed_bytes_max: 3_000,
         ..Limits::default()
     }
 }

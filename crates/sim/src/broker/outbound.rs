@@ -37,6 +37,7 @@ impl World {
             } => {
                 let message = Message::Batches(ReplicaBatches {
                     leader: self.brokers[here.broker].node,
+                    lane,
                     subscription,
                     leader_epoch,
                     from: Offset(0),
@@ -193,6 +194,7 @@ impl World {
         let bytes = batches.iter().map(|batch| batch.size() as u64).sum();
         let message = Message::Batches(ReplicaBatches {
             leader: self.brokers[here.broker].node,
+            lane: wish.lane,
             subscription,
             leader_epoch: wish.leader_epoch,
             from: wish.from,

@@ -66,6 +66,11 @@ impl World {
                     events.push_back(Event::FlushedTo { flush, offset });
                 }
             },
+            Effect::PaceCredit { subscription, bytes } => {
+                let at = self.now + self.chance.delay(900, 30 * MS);
+                let paced = Event::CreditPaced { subscription, bytes };
+                self.tell_replica(here.place(), at, AtReplica::Event(Box::new(paced)));
+            }
             Effect::SetUnflushedMark => {
                 self.files(here.place()).unflushed_mark = true;
                 events.push_back(Event::UnflushedMarkSet);

@@ -174,6 +174,8 @@ impl Node {
             data_dir: storage.path.clone(),
             worker_threads: 2,
             flush_threads: 2,
+            catch_up_disk_percent: 50,
+            catch_up_bytes_per_second: 100 << 20,
             background_threads: 2,
             inbox_bytes_max: 16 << 20,
             tail_bytes_max: 1 << 20,

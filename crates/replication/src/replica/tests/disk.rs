@@ -4,7 +4,7 @@ use klamm_types::{BrokerEpoch, ErrorCode, HighWatermark, LeaderEpoch, LogStartOf
 
 use super::stage::{Stage, completions, failed, plain, restart};
 use crate::{
-    Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, PushFailure, Role,
+    Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, Lane, OpenedLog, ProducerTable, PushFailure, Role,
     SubscriptionNumber,
 };
 
@@ -137,6 +137,7 @@ fn the_replicated_level_counts_what_is_written_and_flushes_when_told() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(1),
+        lane: Lane::InSync,
     };
     assert_eq!(stage.step(Event::FlushDue), [flush]);
     assert_eq!(stage.step(Event::FlushDue), [], "one at a time");
@@ -157,6 +158,7 @@ fn a_stricter_level_counts_only_once_everything_is_flushed() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(2),
+        lane: Lane::InSync,
     };
     assert_eq!(effects, [flush]);
     assert_eq!(completions(&stage.acknowledge(3, 1, 2, 0)), []);
@@ -183,6 +185,7 @@ fn a_stricter_level_takes_nothing_back_and_gives_time_to_flush() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(2),
+        lane: Lane::InSync,
     };
     assert_eq!(effects, [flush]);
     assert_eq!(stage.replica.high_watermark(), HighWatermark(2));
@@ -217,6 +220,7 @@ fn without_its_mark_a_replica_counts_what_is_flushed_at_any_level() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(1),
+        lane: Lane::InSync,
     };
     let effects = stage.written(1);
     assert!(effects.contains(&flush), "{effects:?}");
@@ -254,6 +258,7 @@ fn a_mark_found_at_the_start_stays_until_a_registration_has_told_of_it() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(3),
+        lane: Lane::InSync,
     };
     // The image shows the former process's registration and the level `fsync`.
     assert_eq!(stage.image(|view| view.leader = Some(NodeId(2))), [flush]);

@@ -5,7 +5,7 @@ use klamm_types::{ErrorCode, HighWatermark, LeaderEpoch, LogStartOffset, NodeId,
 
 use super::stage::{Stage, failed, plain, refused, restart, sequenced};
 use crate::{
-    Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, OpenedLog, ProducerTable, ReplicaBatches, Role,
+    Acks, Alarm, AppendId, Durability, Effect, Event, FlushId, Lane, OpenedLog, ProducerTable, ReplicaBatches, Role,
     SubscribeAnswer, SubscriptionNumber,
 };
 
@@ -42,6 +42,7 @@ fn accepted(high_watermark: i64) -> SubscribeAnswer {
 fn message(subscription: SubscriptionNumber, from: i64, batches: Vec<Batch>, high_watermark: i64) -> ReplicaBatches {
     ReplicaBatches {
         leader: NodeId(2),
+        lane: Lane::InSync,
         subscription,
         leader_epoch: LeaderEpoch(5),
         from: Offset(from),
@@ -102,6 +103,7 @@ fn written_and_flushed_are_acknowledged_apart() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(12),
+        lane: Lane::InSync,
     };
     // The leader may count by what is written although this replica knows of no such level: without the mark only
     // what is flushed is named. The credit does not wait for that.
@@ -114,6 +116,50 @@ fn written_and_flushed_are_acknowledged_apart() {
     stage.step(Event::ReplicaBatches(message(number, 12, vec![batch(12, 1, 5)], 12)));
     assert_eq!(stage.step(Event::UnflushedMarkSet), []);
     assert_eq!(stage.written(2), [acknowledgement(number, 13, 12, size_of_one())]);
+}
+
+#[test]
+fn what_is_caught_up_is_paced_and_flushed_apart() {
+    let mut stage = Stage::with_log(10, 4);
+    stage.replica.limits.unflushed_bytes_max = size_of_one();
+    stage.image(|view| view.settings.durability = Durability::Replicated);
+    let (number, ..) = subscribed(&stage.follow(2, 5));
+    stage.step(answered(number, accepted(900)));
+    let behind = |from| ReplicaBatches {
+        lane: Lane::CatchUp,
+        ..message(number, from, vec![batch(from, 1, 5)], 900)
+    };
+    let bytes = size_of_one();
+    let wait = Effect::PaceCredit {
+        subscription: number,
+        bytes,
+    };
+    let paced = |subscription| Event::CreditPaced { subscription, bytes };
+    stage.step(Event::ReplicaBatches(behind(10)));
+    stage.step(Event::UnflushedMarkSet);
+    let written = stage.written(1);
+    assert_eq!(written, [wait.clone(), acknowledgement(number, 11, 10, 0)]);
+    let former = SubscriptionNumber(number.0 - 1);
+    assert_eq!(stage.step(paced(former)), [], "credit of a former subscription");
+    let granted = acknowledgement(number, 11, 10, bytes);
+    assert_eq!(stage.step(paced(number)), [granted]);
+
+    // The topic's level asks for no flush; the next credit does.
+    stage.step(Event::ReplicaBatches(behind(11)));
+    let flush = |flush, up_to, lane| Effect::Flush {
+        flush: FlushId(flush),
+        up_to: Offset(up_to),
+        lane,
+    };
+    let due = flush(1, 12, Lane::CatchUp);
+    assert_eq!(stage.written(2), [acknowledgement(number, 12, 10, 0), due]);
+    assert_eq!(stage.flushed(1, 12), [wait, acknowledgement(number, 12, 12, 0)]);
+
+    // At the end of the log somebody waits.
+    stage.image(|view| view.settings.durability = Durability::Fsync);
+    stage.step(Event::ReplicaBatches(message(number, 12, vec![batch(12, 1, 5)], 12)));
+    let at_once = flush(2, 13, Lane::InSync);
+    assert_eq!(stage.written(3), [acknowledgement(number, 12, 12, bytes), at_once]);
 }
 
 fn size_of_one() -> u64 {

@@ -37,6 +37,7 @@ fn a_batch_goes_its_way() {
     let flush = Effect::Flush {
         flush: FlushId(1),
         up_to: Offset(2),
+        lane: Lane::InSync,
     };
     assert_eq!(
         stage.written(1),

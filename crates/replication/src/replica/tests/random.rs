@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::stage::{Stage, plain, sequenced};
 use crate::{
-    Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Durability, Effect, Event, FlushId, Isolation, Limits,
-    OpenedLog, ProducerTable, PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer, SubscriptionNumber,
+    Acknowledge, Acks, AlterAttempt, AlterOutcome, AppendId, Durability, Effect, Event, FlushId, Isolation, Lane,
+    Limits, OpenedLog, ProducerTable, PushFailure, ReplicaBatches, RequestId, Subscribe, SubscribeAnswer,
+    SubscriptionNumber,
 };
 
 /// A number that events are made of; small, so that events meet.
@@ -39,7 +40,8 @@ fn answer_effects(stage: &mut Stage, effects: Vec<Effect>, luck: u8) -> Vec<Effe
     for effect in effects {
         let event = match effect {
             Effect::Append { append, .. } => Event::AppendWritten { append },
-            Effect::Flush { flush, up_to } => Event::FlushedTo { flush, offset: up_to },
+            Effect::Flush { flush, up_to, .. } => Event::FlushedTo { flush, offset: up_to },
+            Effect::PaceCredit { subscription, bytes } => Event::CreditPaced { subscription, bytes },
             Effect::SetUnflushedMark => Event::UnflushedMarkSet,
             Effect::RemoveUnflushedMark => Event::UnflushedMarkRemoved,
             Effect::Truncate { to } => Event::Truncated {
@@ -143,6 +145,7 @@ fn event(stage: &mut Stage, (kind, first, second, third, fourth): Seeds) -> Even
         },
         7 => Event::ReplicaBatches(ReplicaBatches {
             leader: NodeId(2),
+            lane: [Lane::InSync, Lane::CatchUp][usize::from(first % 2)],
             subscription: SubscriptionNumber(stage.replica.subscriptions),
             leader_epoch: epoch,
             from: stage.replica.log.accepted,
@@ -212,7 +215,7 @@ proptest! {
             high_watermark: HighWatermark(end / 3),
             ..OpenedLog::default()
         });
-        stage.replica.limits = Limits { credit_bytes: 300, push_bytes_max: 100, ..Limits::default() };
+        stage.replica.limits = Limits { credit_bytes: 300, unflushed_bytes_max: 150, push_bytes_max: 100, ..Limits::default() };
         for (index, (seed, luck)) in seeds.into_iter().enumerate() {
             let before = stage.replica.high_watermark();
             let mut cut = false;
