@@ -222,7 +222,7 @@ impl Worker {
                         .metrics
                         .segments_deleted
                         .add(retired.segments.len() as u64);
-                    remove_later(&self.ctx.shared, retired.remove);
+                    remove_segments_later(&self.ctx.shared, retired.remove);
                     let log_start = LogStartOffset::from(retired.log_start_offset);
                     self.ctx.touch(hosted);
                     self.feed(partition, Event::LogStartAdvanced { log_start });
@@ -348,7 +348,7 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
     }
 }
 
-fn remove_later(shared: &Arc<Shared>, remove: RemoveJob) {
+fn remove_segments_later(shared: &Arc<Shared>, remove: RemoveJob) {
     shared.remove_later(Duration::from_millis(remove.delay_ms), move |_| {
         if let Err(error) = remove.run() {
             tracing::warn!(error = chain(&error), "removing deleted segments failed");
