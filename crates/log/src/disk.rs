@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_large_file_is_removed_in_pieces() {
-        let disk = SimDisk::new(1);
+        let disk = SimDisk::new();
         let path = Path::new("/large");
         let file = disk.open(path, OpenMode::New).unwrap();
         file.set_size(35).unwrap();

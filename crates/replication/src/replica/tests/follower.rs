@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The number of the subscription in these effects.
-fn subscribed(effects: &[Effect]) -> (SubscriptionNumber, Offset, LeaderEpoch) {
+pub(super) fn subscribed(effects: &[Effect]) -> (SubscriptionNumber, Offset, LeaderEpoch) {
     let found = effects.iter().find_map(|effect| match effect {
         Effect::SubscribeTo {
             subscription,
@@ -23,7 +23,7 @@ fn subscribed(effects: &[Effect]) -> (SubscriptionNumber, Offset, LeaderEpoch) {
     found.unwrap_or_else(|| panic!("no subscription in {effects:?}"))
 }
 
-fn answered(subscription: SubscriptionNumber, answer: SubscribeAnswer) -> Event {
+pub(super) fn answered(subscription: SubscriptionNumber, answer: SubscribeAnswer) -> Event {
     Event::SubscribeAnswered {
         leader: NodeId(2),
         subscription,
@@ -32,14 +32,19 @@ fn answered(subscription: SubscriptionNumber, answer: SubscribeAnswer) -> Event 
     }
 }
 
-fn accepted(high_watermark: i64) -> SubscribeAnswer {
+pub(super) fn accepted(high_watermark: i64) -> SubscribeAnswer {
     SubscribeAnswer::Accepted {
         high_watermark: HighWatermark(high_watermark),
         log_start: LogStartOffset(0),
     }
 }
 
-fn message(subscription: SubscriptionNumber, from: i64, batches: Vec<Batch>, high_watermark: i64) -> ReplicaBatches {
+pub(super) fn message(
+    subscription: SubscriptionNumber,
+    from: i64,
+    batches: Vec<Batch>,
+    high_watermark: i64,
+) -> ReplicaBatches {
     ReplicaBatches {
         leader: NodeId(2),
         lane: Lane::InSync,
@@ -52,7 +57,7 @@ fn message(subscription: SubscriptionNumber, from: i64, batches: Vec<Batch>, hig
     }
 }
 
-fn batch(base: i64, count: usize, epoch: i32) -> Batch {
+pub(super) fn batch(base: i64, count: usize, epoch: i32) -> Batch {
     plain(count).assigned(Offset(base), LeaderEpoch(epoch))
 }
 
@@ -64,7 +69,7 @@ fn streaming() -> (Stage, SubscriptionNumber) {
     (stage, number)
 }
 
-fn acknowledgement(number: SubscriptionNumber, written: i64, flushed: i64, credit_bytes: u64) -> Effect {
+pub(super) fn acknowledgement(number: SubscriptionNumber, written: i64, flushed: i64, credit_bytes: u64) -> Effect {
     Effect::Acknowledge {
         leader: NodeId(2),
         subscription: number,
@@ -118,51 +123,7 @@ fn written_and_flushed_are_acknowledged_apart() {
     assert_eq!(stage.written(2), [acknowledgement(number, 13, 12, size_of_one())]);
 }
 
-#[test]
-fn what_is_caught_up_is_paced_and_flushed_apart() {
-    let mut stage = Stage::with_log(10, 4);
-    stage.replica.limits.unflushed_bytes_max = size_of_one();
-    stage.image(|view| view.settings.durability = Durability::Replicated);
-    let (number, ..) = subscribed(&stage.follow(2, 5));
-    stage.step(answered(number, accepted(900)));
-    let behind = |from| ReplicaBatches {
-        lane: Lane::CatchUp,
-        ..message(number, from, vec![batch(from, 1, 5)], 900)
-    };
-    let bytes = size_of_one();
-    let wait = Effect::PaceCredit {
-        subscription: number,
-        bytes,
-    };
-    let paced = |subscription| Event::CreditPaced { subscription, bytes };
-    stage.step(Event::ReplicaBatches(behind(10)));
-    stage.step(Event::UnflushedMarkSet);
-    let written = stage.written(1);
-    assert_eq!(written, [wait.clone(), acknowledgement(number, 11, 10, 0)]);
-    let former = SubscriptionNumber(number.0 - 1);
-    assert_eq!(stage.step(paced(former)), [], "credit of a former subscription");
-    let granted = acknowledgement(number, 11, 10, bytes);
-    assert_eq!(stage.step(paced(number)), [granted]);
-
-    // The topic's level asks for no flush; the next credit does.
-    stage.step(Event::ReplicaBatches(behind(11)));
-    let flush = |flush, up_to, lane| Effect::Flush {
-        flush: FlushId(flush),
-        up_to: Offset(up_to),
-        lane,
-    };
-    let due = flush(1, 12, Lane::CatchUp);
-    assert_eq!(stage.written(2), [acknowledgement(number, 12, 10, 0), due]);
-    assert_eq!(stage.flushed(1, 12), [wait, acknowledgement(number, 12, 12, 0)]);
-
-    // At the end of the log somebody waits.
-    stage.image(|view| view.settings.durability = Durability::Fsync);
-    stage.step(Event::ReplicaBatches(message(number, 12, vec![batch(12, 1, 5)], 12)));
-    let at_once = flush(2, 13, Lane::InSync);
-    assert_eq!(stage.written(3), [acknowledgement(number, 12, 12, bytes), at_once]);
-}
-
-fn size_of_one() -> u64 {
+pub(super) fn size_of_one() -> u64 {
     batch(12, 1, 5).size() as u64
 }
 
