@@ -2,9 +2,13 @@
 
 use klamm_types::Offset;
 
-use super::follower::{accepted, acknowledgement, answered, batch, message, size_of_one, subscribed};
+use super::follower::{accepted, acknowledgement, answered, batch, message, subscribed};
 use super::stage::Stage;
 use crate::{Durability, Effect, Event, FlushId, Lane, ReplicaBatches, SubscriptionNumber};
+
+fn size_of_one() -> u64 {
+    batch(12, 1, 5).size() as u64
+}
 
 #[test]
 fn what_is_caught_up_is_paced_and_flushed_apart() {

@@ -120,11 +120,8 @@ fn written_and_flushed_are_acknowledged_apart() {
     stage.image(|view| view.settings.durability = Durability::Replicated);
     stage.step(Event::ReplicaBatches(message(number, 12, vec![batch(12, 1, 5)], 12)));
     assert_eq!(stage.step(Event::UnflushedMarkSet), []);
-    assert_eq!(stage.written(2), [acknowledgement(number, 13, 12, size_of_one())]);
-}
-
-pub(super) fn size_of_one() -> u64 {
-    batch(12, 1, 5).size() as u64
+    let size = batch(12, 1, 5).size() as u64;
+    assert_eq!(stage.written(2), [acknowledgement(number, 13, 12, size)]);
 }
 
 #[test]
