@@ -24,10 +24,8 @@ crate::metrics! {
     flush_seconds: Histogram, "seconds";
     /// Bytes that leaders were let send to catch up with, at the bound for that.
     catch_up_bytes: Counter, "bytes";
-    /// Pauses that were made in flushing what is caught up, so that the disk has time for others.
-    catch_up_pauses: Counter, "pauses";
-    /// How long those pauses lasted together.
-    catch_up_pause_ms: Counter, "ms";
+    /// How long each pause in flushing what is caught up lasts, in which the disk has time for others.
+    catch_up_pause_seconds: Histogram, "seconds";
     /// Logs that were cut because they had left their leader's.
     truncations: Counter, "truncations";
     /// Proposals of a new ISR.

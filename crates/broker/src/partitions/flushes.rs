@@ -61,8 +61,7 @@ fn in_rounds(shared: &Arc<Shared>, change: impl FnOnce(&mut Rounds<Flushing>, In
             flushing.run(&here);
             let pause = lock(&here.catch_up_flushes).ended(Instant::now());
             if let Some(pause) = pause {
-                here.metrics.catch_up_pauses.add(1);
-                here.metrics.catch_up_pause_ms.add(pause.as_millis() as u64);
+                here.metrics.catch_up_pause_seconds.observe(pause);
                 here.after(pause, |shared| in_rounds(shared, Rounds::resume));
             }
         });
