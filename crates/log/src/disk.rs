@@ -72,6 +72,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Removes a file. Handles that are open go on working. Durable only after `sync_dir` of the parent.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
+    /// Whether the bytes of a file are nobody else's: it is no symbolic link, and has no other name (as backups by hard
+    /// links give it).
+    fn is_sole_name(&self, path: &Path) -> io::Result<bool>;
+
     /// Removes an empty directory. MUST fail if something is in it.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
 
@@ -191,8 +195,10 @@ const PIECE_BYTES: u64 = 64 << 20;
 /// gigabytes of a file at once (telling a device that discards them, above all) holds up every sync meanwhile. Handles
 /// that are open see the file shrink.
 fn remove_in_pieces(disk: &dyn Disk, path: &Path, piece: u64, rest: &mut dyn FnMut()) -> io::Result<()> {
-    // A file that cannot be cut can still be removed.
-    if let Ok(file) = disk.open(path, OpenMode::Write) {
+    // A file that cannot be cut can still be removed; one that has another name must not be cut.
+    if disk.is_sole_name(path).unwrap_or(false)
+        && let Ok(file) = disk.open(path, OpenMode::Write)
+    {
         let mut size = file.size().unwrap_or(0);
         while size > piece {
             size -= piece;
@@ -242,5 +248,23 @@ mod tests {
         assert_eq!(sizes, [25, 15, 5]);
         let gone = disk.open(path, OpenMode::Read).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_has_another_name_keeps_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, backup, link] = ["file", "backup", "link"].map(|name| dir.path().join(name));
+        let keeps = |removed: &Path| {
+            remove_in_pieces(&RealDisk, removed, 10, &mut || panic!("nothing is cut")).unwrap();
+            assert_eq!(std::fs::read(&backup).unwrap(), [7; 35]);
+        };
+        std::fs::write(&file, [7; 35]).unwrap();
+        std::fs::hard_link(&file, &backup).unwrap();
+        keeps(&file);
+        std::os::unix::fs::symlink(&backup, &link).unwrap();
+        keeps(&link);
+        let mut cuts = 0;
+        remove_in_pieces(&RealDisk, &backup, 10, &mut || cuts += 1).unwrap();
+        assert_eq!((cuts, std::fs::read_dir(dir.path()).unwrap().count()), (3, 0));
     }
 }

@@ -203,6 +203,10 @@ impl Disk for SimDisk {
         self.change(Operation::Remove, path, |state| state.remove(path, EntryKind::File))
     }
 
+    fn is_sole_name(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         self.change(Operation::Remove, path, |state| {
             state.remove(path, EntryKind::Directory)
