@@ -9,6 +9,7 @@
 //!  serve:  event ──► Shard::decide ──► Decision { changes, replies, history }
 //!                         │ &self         │
 //!                         └───────────────┴──► Shard::apply (at append) ··· replies when the append is committed
+//!          (Serving: rounds of decisions, and who waits for which append)
 //! ```
 //!
 //! `decide` changes nothing. A [`Change`] is a [`Record`], which goes to the log, or a [`Transient`], which does not
@@ -20,6 +21,8 @@
 //! * [`change`] and [`draft`]: decisions in the making;
 //! * [`topics`]: the topics of the cluster as groups see them;
 //! * [`shard`]: the whole;
+//! * [`loading`] and [`serving`]: how a shard goes with the log: what must be read first, and which answer waits for
+//!   which append;
 //! * [`group`]: what both kinds of group share; [`classic`] and [`consumer`]: their protocols;
 //! * [`offsets`]: committed offsets;
 //! * [`history`]: why a group did what it did.
@@ -33,9 +36,11 @@ pub mod group;
 #[cfg(test)]
 mod histories;
 pub mod history;
+pub mod loading;
 pub mod offsets;
 pub mod record;
 pub mod reply;
+pub mod serving;
 pub mod settings;
 pub mod shard;
 #[cfg(test)]
@@ -45,8 +50,10 @@ pub mod topics;
 pub use call::{Call, CallId, Client};
 pub use change::{Change, Transient};
 pub use draft::Decision;
+pub use loading::Loading;
 pub use record::Record;
 pub use reply::Reply;
+pub use serving::Serving;
 pub use settings::Settings;
 pub use shard::{At, Event, Shard, TopicsAge};
 pub use topics::Topics;

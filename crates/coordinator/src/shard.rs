@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use klamm_types::{Moment, Timestamp};
+use klamm_types::{LeaderEpoch, Moment, Timestamp};
 
 use crate::call::{Call, CallId};
 use crate::change::Change;
@@ -68,6 +68,17 @@ pub enum TopicsAge {
     #[default]
     Current,
     MayBeOlder,
+}
+
+impl TopicsAge {
+    /// Of an image that shows this leader epoch of the shard's partition, for a shard that serves in `serves_in`: a
+    /// broker may learn that it leads before it shows the image that says so.
+    pub fn of(shown: Option<LeaderEpoch>, serves_in: LeaderEpoch) -> TopicsAge {
+        match shown {
+            Some(shown) if shown >= serves_in => TopicsAge::Current,
+            _ => TopicsAge::MayBeOlder,
+        }
+    }
 }
 
 impl Shard {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use klamm_client::admin::{AlterConfig, ConfigResource, NewTopic, OffsetSpec, Voter};
+use klamm_client::admin::{AdminError, AlterConfig, ConfigResource, NewTopic, OffsetSpec, TopicDescription, Voter};
 use klamm_client::{
     Client, ClientConfig, ConsumerConfig, OffsetReset, ProducerConfig, ProducerRecord, Start, TopicPartition,
 };
-use klamm_types::{DirectoryId, NodeId, PartitionId};
+use klamm_types::{DirectoryId, ErrorCode, NodeId, PartitionId};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fault::{Ask, Step};
@@ -72,7 +72,10 @@ impl Asker {
         match ask {
             Ask::NewTopic => self.create(&topic).await,
             Ask::RecreatedTopic => {
-                admin.delete_topic(&topic).await.context("deleting a topic")?;
+                let deleted = async || admin.delete_topic(&topic).await;
+                answered(ErrorCode::UnknownTopicOrPartition, deleted)
+                    .await
+                    .context("deleting a topic")?;
                 self.create(&topic).await?;
                 self.fill(&topic, "new").await
             }
@@ -124,31 +127,34 @@ impl Asker {
         let admin = self.client.admin();
         let resource = ConfigResource::Topic(self.name.clone());
         let name = || "unclean.leader.election.enable".to_owned();
-        let before = admin.describe_topic(&self.name).await?;
-        let led = before.partitions.iter().filter(|one| one.leader.is_some()).count();
-        ensure!(led == 0, "{led} partitions have a leader: nobody had to be chosen");
+        // The victim may be back before the controller has noticed that the others died.
+        let bereft = self.until(|topic| topic.partitions.iter().all(|one| one.leader.is_none()));
+        bereft
+            .await
+            .context("some partitions have a leader: nobody has to be chosen")?;
         let value = "true".to_owned();
         admin
             .alter_configs(&resource, &[AlterConfig::Set { name: name(), value }])
             .await
             .context("allowing an unclean election")?;
-        let elected = async {
-            loop {
-                let now = admin.describe_topic(&self.name).await?;
-                if now.partitions.iter().all(|one| one.leader == Some(victim)) {
-                    return anyhow::Ok(());
-                }
-                sleep(PAUSE).await;
-            }
-        };
-        timeout(PATIENCE, elected)
-            .await
-            .context("the victim was not elected")??;
+        let elected = self.until(|topic| topic.partitions.iter().all(|one| one.leader == Some(victim)));
+        elected.await.context("the victim was not elected")?;
         admin
             .alter_configs(&resource, &[AlterConfig::Delete { name: name() }])
             .await
             .context("taking it back")?;
         Ok(())
+    }
+
+    /// Waits until the load's topic looks like this.
+    async fn until(&self, holds: impl Fn(&TopicDescription) -> bool) -> anyhow::Result<()> {
+        let looking = async {
+            while !holds(&self.client.admin().describe_topic(&self.name).await?) {
+                sleep(PAUSE).await;
+            }
+            anyhow::Ok(())
+        };
+        timeout(PATIENCE, looking).await?
     }
 
     async fn add_voter(&self, node: i32, address: &str) -> anyhow::Result<()> {
@@ -190,12 +196,11 @@ impl Asker {
 
     async fn create(&self, topic: &str) -> anyhow::Result<()> {
         let new = NewTopic::new(topic).partitions(PARTITIONS).replication_factor(3);
-        self.client
-            .admin()
-            .create_topic(new)
+        let admin = self.client.admin();
+        let created = async || admin.create_topic(new.clone()).await.map(drop);
+        answered(ErrorCode::TopicAlreadyExists, created)
             .await
-            .with_context(|| format!("creating {topic}"))?;
-        Ok(())
+            .with_context(|| format!("creating {topic}"))
     }
 
     async fn fill(&self, topic: &str, word: &str) -> anyhow::Result<()> {
@@ -273,5 +278,19 @@ impl Asker {
         timeout(PATIENCE, look)
             .await
             .with_context(|| format!("{topic} was not changed as asked"))?
+    }
+}
+
+/// Asks again where the node that was asked died before it answered. What it did all the same counts: `done` is the
+/// refusal that tells of it.
+async fn answered(done: ErrorCode, ask: impl AsyncFn() -> Result<(), AdminError>) -> Result<(), AdminError> {
+    let (mut may_be_done, until) = (false, Instant::now() + PATIENCE);
+    loop {
+        match ask().await {
+            Err(refused) if may_be_done && refused.code() == Some(done) => return Ok(()),
+            Err(lost) if lost.may_have_had_effect() && Instant::now() < until => may_be_done = true,
+            answer => return answer,
+        }
+        sleep(PAUSE).await;
     }
 }

@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// How often each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
+    /// How often those that are not quick [default: as often as the others].
+    #[arg(long, value_name = "RUNS", value_parser = clap::value_parser!(u16).range(1..))]
+    slow_runs: Option<u16>,
     /// Append every run as a line of JSON.
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
@@ -66,6 +69,13 @@ pub struct RunArgs {
     /// Fail when a write gap misses its target, not only when records are wrong.
     #[arg(long)]
     strict: bool,
+}
+
+impl RunArgs {
+    fn runs_of(&self, fault: &Fault) -> usize {
+        let runs = if fault.quick { None } else { self.slow_runs };
+        usize::from(runs.unwrap_or(self.runs))
+    }
 }
 
 /// Runs what was asked for; whether every promise was kept. `network`: what [`own_network`] has said.
@@ -199,7 +209,7 @@ async fn run_one(
     folder: &Path,
 ) -> anyhow::Result<Vec<Line>> {
     let (mut lines, mut ground) = (Vec::new(), None);
-    for round in 0..usize::from(args.runs) {
+    for round in 0..args.runs_of(fault) {
         let begun = SystemTime::now();
         let outcome = run_once(fault, args, program, folder, round, &mut ground).await;
         let line = Line::new(system, fault, round, begun, &outcome);

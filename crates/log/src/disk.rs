@@ -182,14 +182,28 @@ pub fn read_small(disk: &dyn Disk, path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 /// Removes a file, if it is there.
 pub fn remove_if_present(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    match disk.remove_file(path) {
+    or_absent(disk.remove_file(path))
+}
+
+/// The same, piece by piece if it is large; nobody may read it any more. `rest` is called after each piece.
+pub(crate) fn remove_if_present_in_pieces(
+    disk: &dyn Disk,
+    path: &Path,
+    piece: u64,
+    rest: &mut dyn FnMut(),
+) -> io::Result<()> {
+    or_absent(remove_in_pieces(disk, path, piece, rest))
+}
+
+fn or_absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
 /// A larger file is removed in pieces of so many bytes.
-const PIECE_BYTES: u64 = 64 << 20;
+pub(crate) const PIECE_BYTES: u64 = 64 << 20;
 
 /// Removes a file piece by piece, from its end, and calls `rest` after each piece. What a file system does to free the
 /// gigabytes of a file at once (telling a device that discards them, above all) holds up every sync meanwhile. Handles

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use klamm_types::Offset;
 
@@ -45,6 +45,8 @@ pub(crate) struct SegmentFiles {
 #[derive(Debug, Default)]
 struct State {
     handles: [Option<Arc<dyn DiskFile>>; 3],
+    /// Handles that were given back while a job used them.
+    lent: Vec<Weak<dyn DiskFile>>,
     /// Where reads ended, because the next one mostly goes on there. A hint: readers check what they find.
     cursors: VecDeque<(Offset, u64)>,
 }
@@ -108,12 +110,22 @@ impl SegmentFiles {
 
     /// Closes what no job is using.
     pub fn release(&self) {
-        self.state().handles = Default::default();
+        let mut state = self.state();
+        for part in [Part::Log, Part::Index, Part::TimeIndex] {
+            state.close(part);
+        }
     }
 
     /// Closes the batches' file if no job is using it.
     pub fn release_log(&self) {
-        self.state().handles[Part::Log as usize] = None;
+        self.state().close(Part::Log);
+    }
+
+    /// Whether a job still uses one of the files.
+    pub fn are_used(&self) -> bool {
+        let state = self.state();
+        let mut open = state.handles.iter().flatten();
+        open.any(|handle| Arc::strong_count(handle) > 1) || state.lent.iter().any(|file| file.strong_count() > 0)
     }
 
     /// Where the batch with this base offset probably begins.
@@ -131,6 +143,17 @@ impl SegmentFiles {
             state.cursors.pop_front();
         }
         state.cursors.push_back((next, position));
+    }
+}
+
+impl State {
+    fn close(&mut self, part: Part) {
+        self.lent.retain(|file| file.strong_count() > 0);
+        if let Some(handle) = self.handles[part as usize].take()
+            && Arc::strong_count(&handle) > 1
+        {
+            self.lent.push(Arc::downgrade(&handle));
+        }
     }
 }
 

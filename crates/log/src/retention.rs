@@ -1,7 +1,8 @@
 //! Deleting old segments, and the start of the log.
 //!
 //! Segments go from the front, whole, and never above the high watermark. Their files get another name at once and are
-//! removed later, so that readers who hold them finish; when to remove them is told by the job's delay.
+//! removed later, so that readers who hold them finish; when to remove them is told by the job's delay. A reader that is
+//! slower still keeps its file: then it only loses its name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use klamm_types::planted::{Bug, is_planted};
 use klamm_types::{HighWatermark, Offset, Timestamp};
 
-use crate::disk::{Disk, remove_if_present};
+use crate::disk::{Disk, PIECE_BYTES, remove_if_present, remove_if_present_in_pieces};
 use crate::error::{ChangeError, DiskError, Failure};
+use crate::files::SegmentFiles;
 use crate::log::Log;
 use crate::names;
 use crate::segment::Segment;
@@ -33,15 +35,36 @@ pub struct Retired {
 pub struct RemoveJob {
     pub delay_ms: u64,
     disk: Arc<dyn Disk>,
+    segments: Vec<Removed>,
+}
+
+/// The files of a segment, which no reader finds any more.
+#[derive(Debug)]
+struct Removed {
     paths: Vec<PathBuf>,
+    files: Arc<SegmentFiles>,
 }
 
 impl RemoveJob {
+    /// Large files go in pieces, with a call of `rest` after each: whoever calls leaves the disk to others there.
+    ///
     /// # Errors
     /// Files that could not be removed are removed at the next start.
-    pub fn run(self) -> Result<(), DiskError> {
-        for path in &self.paths {
-            remove_if_present(&*self.disk, path).map_err(DiskError::at("removing", path))?;
+    pub fn run(self, rest: &mut dyn FnMut()) -> Result<(), DiskError> {
+        self.run_in_pieces(PIECE_BYTES, rest)
+    }
+
+    pub(crate) fn run_in_pieces(self, piece: u64, rest: &mut dyn FnMut()) -> Result<(), DiskError> {
+        let disk = &*self.disk;
+        for segment in &self.segments {
+            for path in &segment.paths {
+                // A reader must not see its file shrink: it would take that for damage.
+                let removed = match segment.files.are_used() {
+                    true => remove_if_present(disk, path),
+                    false => remove_if_present_in_pieces(disk, path, piece, rest),
+                };
+                removed.map_err(DiskError::at("removing", path))?;
+            }
         }
         Ok(())
     }
@@ -140,14 +163,16 @@ impl Log {
             remove: RemoveJob {
                 delay_ms: self.config.file_delete_delay_ms,
                 disk: self.disk.clone(),
-                paths: Vec::new(),
+                segments: Vec::new(),
             },
         };
         for _ in 0..count {
             let base = self.segments[0].base;
-            self.rename_segment(base, &mut retired.remove.paths)?;
+            let paths = self.rename_segment(base)?;
             let segment = self.segments.remove(0);
             segment.files.release();
+            let files = Arc::clone(&segment.files);
+            retired.remove.segments.push(Removed { paths, files });
             retired.segments.push(base);
             retired.bytes += segment.size;
             self.log_start = self.log_start.max(segment.end);
@@ -165,7 +190,9 @@ impl Log {
         Ok(retired)
     }
 
-    fn rename_segment(&self, base: Offset, renamed: &mut Vec<PathBuf>) -> Result<(), DiskError> {
+    /// Says what the files are called now.
+    fn rename_segment(&self, base: Offset) -> Result<Vec<PathBuf>, DiskError> {
+        let mut renamed = Vec::new();
         self.shared.directory_changed();
         for suffix in names::SEGMENT_FILES {
             let from = names::path(&self.dir, base, suffix);
@@ -176,6 +203,7 @@ impl Log {
                 Err(error) => return Err(DiskError::at("renaming", &from)(error)),
             }
         }
-        self.shared.sync_dir(&*self.disk, &self.dir).map(|_| ())
+        self.shared.sync_dir(&*self.disk, &self.dir)?;
+        Ok(renamed)
     }
 }

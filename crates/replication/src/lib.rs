@@ -5,7 +5,8 @@
 //! random number generator, so a simulation drives exactly the object that a broker runs.
 //!
 //! What is decided here: producer state and sequences, offsets, the in-sync replicas, the high watermark, leader
-//! epochs and truncation, waiting acknowledgements and parked fetches, subscriptions and their credit.
+//! epochs and truncation, waiting acknowledgements and parked fetches, subscriptions and their credit. Beside the replicas:
+//! whose thread a disk holds up, so that its leaders are to be replaced.
 //!
 //! Three words for how far a batch is: *accepted* (it has an offset), *written* (the write call succeeded),
 //! *flushed* (it is on the disk).
@@ -24,6 +25,7 @@ mod promises;
 mod queries;
 mod refused;
 mod replica;
+mod stalls;
 mod view;
 
 pub use effect::{Alarm, AlterPartition, Effect, Lane, ProduceError, Produced, ReplaceReason, Role};
@@ -35,4 +37,5 @@ pub use event::{
 pub use producers::{ProducerTable, SnapshotError};
 pub use queries::{LatestOffset, ReadFrom};
 pub use replica::Replica;
+pub use stalls::{Judge, Looks, isr_without};
 pub use view::{BrokerState, BrokerView, Durability, Limits, OpenedLog, PartitionView, Settings};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use klamm_types::{BrokerEpoch, HighWatermark, LeaderEpoch, LogStartOffset, NodeId, Offset, PartitionEpoch};
 
 use crate::producers::ProducerTable;
+use crate::stalls::isr_without;
 
 /// What "acknowledged" means for a topic: `klamm.durability`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +84,11 @@ impl PartitionView {
     /// The registration of `node`, if there is one.
     pub fn broker_epoch(&self, node: NodeId) -> Option<BrokerEpoch> {
         self.brokers.get(&node).map(|broker| broker.epoch)
+    }
+
+    /// The ISR without this leader, which asks to be replaced. `None` if nobody else is in it.
+    pub fn isr_without(&self, me: NodeId) -> Option<Vec<(NodeId, BrokerEpoch)>> {
+        isr_without(me, self.isr.iter().copied(), |node| self.broker_epoch(node))
     }
 }
 

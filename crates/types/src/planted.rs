@@ -57,6 +57,10 @@ pub enum Bug {
     DeleteOneSegmentMore,
     /// Coordinator: a commit is answered, and nothing is written.
     AnswerUnwrittenCommit,
+    /// Coordinator: answers do not wait for the commit of what was appended before them.
+    AnswerBeforeCommit,
+    /// Coordinator: a shard serves once it has read what is committed, though its log held more when it began to load.
+    ServeHalfLoaded,
     /// Coordinator: a classic group rebalances without a new generation.
     KeepGeneration,
 }
@@ -92,7 +96,7 @@ mod planting {
     }
 
     impl Bug {
-        pub const ALL: [Bug; 26] = [
+        pub const ALL: [Bug; 28] = [
             Bug::CutAtHighWatermark,
             Bug::SkipDivergenceCheck,
             Bug::CountProposedAway,
@@ -118,6 +122,8 @@ mod planting {
             Bug::TrustPageCache,
             Bug::DeleteOneSegmentMore,
             Bug::AnswerUnwrittenCommit,
+            Bug::AnswerBeforeCommit,
+            Bug::ServeHalfLoaded,
             Bug::KeepGeneration,
         ];
 
@@ -148,6 +154,8 @@ mod planting {
                 Bug::TrustPageCache => "trust-page-cache",
                 Bug::DeleteOneSegmentMore => "delete-one-segment-more",
                 Bug::AnswerUnwrittenCommit => "answer-unwritten-commit",
+                Bug::AnswerBeforeCommit => "answer-before-commit",
+                Bug::ServeHalfLoaded => "serve-half-loaded",
                 Bug::KeepGeneration => "keep-generation",
             }
         }

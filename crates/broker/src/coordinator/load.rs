@@ -1,18 +1,16 @@
 //! Reading a partition of an internal topic from its start to where it is committed.
 //!
-//! In its own leader epoch only this broker's coordinator writes to the partition, so once the high watermark has
-//! reached the end that the log had when loading began, everything below it is all there is. That end, not the epoch's
-//! start: an earlier shard of the same epoch may have left records that are committed later.
+//! Which end has to be waited for is the core's to say (`Loading`).
 //!
 //! This rests on appends being synchronous: a worker writes what its replica accepts before it takes the next command
-//! (`Context::feed` asserts it), so no record of that earlier shard is still on its way to the log when its end is asked for.
+//! (`Context::feed` asserts it), so no record of an earlier shard is still on its way to the log when its end is asked for.
 //! Were appends ever handed to another thread, the end to wait for would be that of what is accepted.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use klamm_coordinator::record::from_batch_record;
-use klamm_coordinator::{At, Shard};
+use klamm_coordinator::{At, Loading, Shard};
 use klamm_record::{Batches, DECOMPRESSED_SIZE_MAX};
 use klamm_types::{ErrorCode, LeaderEpoch, Offset, TopicPartition};
 
@@ -71,17 +69,17 @@ impl Source {
     /// Gives every record that is in the log now, in its order.
     pub async fn each_record(&self, take: Take<'_>) -> Result<(), LoadError> {
         let log_end = self.log_end().await?;
-        let (mut position, mut end) = (self.earliest().await?, None);
-        loop {
-            let data = self.read(position).await?;
-            position = take_records(&data, position, take)?;
-            if end.is_none() {
-                end = self.committed_end().await?.filter(|end| *end >= log_end);
-            }
-            if end.is_some_and(|end| position >= end) {
-                return Ok(());
+        let mut loading = Loading::new(self.earliest().await?, log_end);
+        while !loading.is_complete() {
+            let data = self.read(loading.position()).await?;
+            loading.read_to(take_records(&data, loading.position(), take)?);
+            if loading.asks_for_end()
+                && let Some(end) = self.committed_end().await?
+            {
+                loading.committed_to(end);
             }
         }
+        Ok(())
     }
 
     async fn earliest(&self) -> Result<Offset, LoadError> {

@@ -14,7 +14,6 @@ mod historian;
 mod internal_topics;
 mod load;
 mod metrics;
-mod round;
 mod shard;
 mod supervisor;
 mod topics;

@@ -1,37 +1,33 @@
 //! The task of one shard: loads it, feeds it calls and time, appends what it decides, answers what is committed.
 //!
-//! Decisions are applied at once and appended in rounds; answers wait for the commit of all that was appended before
-//! them, also those that wrote nothing. Whoever has waited too long is told so, and the answers behind still wait. A
-//! round is given to the log when the one before it has its place there, so nothing follows a refused one. A refused
-//! append ends the task, and with it the shard's state; open calls are then answered NOT_COORDINATOR, and the
-//! supervisor starts another shard if this broker still leads.
+//! Which decisions make a batch, and which answer waits for which append, is decided in the core (`Serving`). A round is
+//! given to the log when the one before it has its place there, so nothing follows a refused one. A refused append ends
+//! the task, and with it the shard's state; open calls are then answered NOT_COORDINATOR, and the supervisor starts
+//! another shard if this broker still leads.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
-use klamm_coordinator::{At, CallId, Event, Reply, Settings, Shard, Topics, TopicsAge, history};
-use klamm_types::{ErrorCode, LeaderEpoch};
+use klamm_coordinator::serving::{Answer, Append, CommitId, Limits, LogRecord, Refused, Told, Unwritable};
+use klamm_coordinator::{At, CallId, Reply, Serving, Settings, Shard, Topics, TopicsAge, history};
+use klamm_record::{Batch, BatchBuilder, BatchOptions, BuildError};
+use klamm_types::{ErrorCode, LeaderEpoch, Moment};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval};
 
 use super::load::Source;
-use super::round::{Round, RoundError};
 use super::{Ask, Inner, Stage};
-use crate::api::{Acks, ProduceError, ProduceRequest, Produced};
+use crate::api::{Acks, ProduceRequest};
 
-/// How long the shard itself waits for a commit; callers less.
+/// How long the log waits for a commit; callers less.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(3600);
 /// Between a refused append and the next load: what refused it may last.
 const RELOAD_PAUSE: Duration = Duration::from_millis(100);
-/// Appends under way at a time; further calls wait in the queue.
-const COMMITS_MAX: usize = 64;
 const LOAD_RETRY: Duration = Duration::from_millis(100);
-/// Whoever finds its own clock so late has slept, and judges nobody's silence by it.
-const LATE: Duration = Duration::from_millis(500);
 /// How often partitions without an owner are looked for.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a shard without a deadline sleeps.
@@ -50,10 +46,8 @@ impl Surroundings {
     /// What a leader in this epoch may conclude from a topic's absence: it leads by an image that this one may precede.
     fn topics_age(&self, source: &Source) -> TopicsAge {
         let number = usize::try_from(source.partition.partition.0).ok();
-        match number.and_then(|number| self.epochs.get(number)) {
-            Some(epoch) if *epoch >= source.leader_epoch => TopicsAge::Current,
-            _ => TopicsAge::MayBeOlder,
-        }
+        let shown = number.and_then(|number| self.epochs.get(number));
+        TopicsAge::of(shown.copied(), source.leader_epoch)
     }
 }
 
@@ -75,7 +69,9 @@ enum End {
     #[error("an append was refused: {}", .0.name())]
     Refused(ErrorCode),
     #[error(transparent)]
-    Round(#[from] RoundError),
+    Unwritable(#[from] Unwritable),
+    #[error("building a batch of group records")]
+    Build(#[from] BuildError),
     #[error("the state of the groups is broken: {0}")]
     Invalid(String),
     #[error("the node stops")]
@@ -101,7 +97,7 @@ impl Task {
         match end {
             None => tracing::debug!(%partition, %leader_epoch, "a group shard ends with its leadership"),
             Some(End::Stopping) => {}
-            Some(end @ (End::Invalid(_) | End::Round(_))) => {
+            Some(end @ (End::Invalid(_) | End::Unwritable(_) | End::Build(_))) => {
                 tracing::error!(%partition, %leader_epoch, %end, "a group shard is dropped and loads again");
             }
             Some(end) => tracing::info!(%partition, %leader_epoch, %end, "a group shard is dropped and loads again"),
@@ -118,22 +114,24 @@ impl Task {
 
     async fn work(&mut self) -> End {
         let shard = self.load().await;
-        let mut serving = Serving {
+        let limits = Limits {
+            commit_timeout: self.inner.config.commit_timeout,
+            ..Limits::default()
+        };
+        let mut served = Served {
             source: self.source.clone(),
             inner: self.inner.clone(),
-            shard,
+            core: Serving::new(shard, limits),
             open: BTreeMap::new(),
             next_call: 0,
             commits: FuturesOrdered::new(),
-            appended: 0,
-            patience: VecDeque::new(),
             has_ticked: false,
             watch: history::Watch::new(self.inner.config.unowned_patience),
             look: tokio::time::interval(LOOK_INTERVAL),
         };
         self.stage.send_replace(Stage::Serving);
         loop {
-            if let Err(end) = serving.step(self).await {
+            if let Err(end) = served.step(self).await {
                 return end;
             }
         }
@@ -162,17 +160,13 @@ impl Task {
 }
 
 /// A loaded shard at work.
-struct Serving {
+struct Served {
     source: Source,
     inner: Arc<Inner>,
-    shard: Shard,
+    core: Serving,
     open: BTreeMap<CallId, oneshot::Sender<Result<Reply, ErrorCode>>>,
     next_call: u64,
-    commits: FuturesOrdered<BoxFuture<'static, Commit>>,
-    /// How many commits were begun.
-    appended: u64,
-    /// Who waits for each commit, and until when; in the order of the commits.
-    patience: VecDeque<Patience>,
+    commits: FuturesOrdered<BoxFuture<'static, (CommitId, Result<(), ErrorCode>)>>,
     /// Time has had its turn, and a call is next.
     has_ticked: bool,
     watch: history::Watch,
@@ -193,144 +187,103 @@ impl Drop for Ending {
     }
 }
 
-/// Callers of one commit, who do not wait for ever.
-struct Patience {
-    commit: u64,
-    until: Instant,
-    callers: Vec<CallId>,
-}
-
-/// An append that has ended, and who waited for it.
-struct Commit {
-    number: u64,
-    outcome: Result<Produced, ProduceError>,
-    replies: Vec<(CallId, Result<Reply, ErrorCode>)>,
-    history: Vec<history::Entry>,
-}
-
-impl Serving {
+impl Served {
     /// Waits for one happening, and deals with it.
     async fn step(&mut self, task: &mut Task) -> Result<(), End> {
         // However often time is due, calls are served.
         if std::mem::take(&mut self.has_ticked)
-            && self.commits.len() < COMMITS_MAX
+            && self.core.has_room()
             && let Ok(ask) = task.asks.try_recv()
         {
             return self.asked(ask, &mut task.asks).await;
         }
-        let due = self.due();
-        let patience = self.patience.front().map(|first| first.until);
+        let due = self.instant(self.core.shard().next_deadline());
+        let patience = self.core.patience_ends();
+        let patience_ends = self.instant(patience);
         tokio::select! {
             biased;
-            Some(commit) = self.commits.next(), if !self.commits.is_empty() => self.committed(commit),
-            () = tokio::time::sleep_until(patience.unwrap_or(due)), if patience.is_some() => {
-                self.tell_the_impatient();
+            Some((commit, outcome)) = self.commits.next(), if !self.commits.is_empty() => self.committed(commit, outcome),
+            () = tokio::time::sleep_until(patience_ends), if patience.is_some() => {
+                let impatient = self.core.tell_the_impatient(self.now());
+                self.inner.metrics.unknown_outcomes.add(impatient.len() as u64);
+                self.answer(impatient);
                 Ok(())
             }
             changed = task.surroundings.changed() => {
                 changed.map_err(|_| End::Stopping)?;
-                let surroundings = task.surroundings.borrow_and_update().clone();
-                let age = surroundings.topics_age(&self.source);
-                self.shard.set_settings(surroundings.settings);
-                self.shard.set_topics(surroundings.topics, age);
-                self.round([Event::TopicsChanged]).await
+                let new = task.surroundings.borrow_and_update().clone();
+                let age = new.topics_age(&self.source);
+                self.core.surroundings_changed(at(&self.source), new.settings, new.topics, age)?;
+                self.end_round().await
             }
             () = tokio::time::sleep_until(due) => self.tick().await,
-            _ = self.look.tick(), if self.shard.groups().next().is_some() => {
+            _ = self.look.tick(), if self.core.shard().groups().next().is_some() => {
                 self.look_for_unowned();
                 Ok(())
             }
-            ask = task.asks.recv(), if self.commits.len() < COMMITS_MAX => {
+            ask = task.asks.recv(), if self.core.has_room() => {
                 let ask = ask.ok_or(End::Stopping)?;
                 self.asked(ask, &mut task.asks).await
             }
         }
     }
 
-    fn due(&self) -> Instant {
-        match self.shard.next_deadline() {
+    fn now(&self) -> Moment {
+        self.source.partitions.clock().now().moment
+    }
+
+    fn instant(&self, due: Option<Moment>) -> Instant {
+        match due {
             Some(moment) => Instant::from_std(self.source.partitions.clock().instant(moment)),
             None => Instant::now() + IDLE,
         }
     }
 
-    /// One call, and those that wait behind it, as far as one batch holds them.
+    /// One call, and those that wait behind it, as far as one round takes them.
     async fn asked(&mut self, first: Ask, asks: &mut mpsc::Receiver<Ask>) -> Result<(), End> {
-        let mut round = Round::new();
         let mut next = Some(first);
         while let Some(Ask { call, answer }) = next {
             let id = CallId(self.next_call);
             self.next_call += 1;
             self.open.insert(id, answer);
             self.inner.metrics.calls.add(1);
-            self.decide(&mut round, Event::Call(id, call))?;
-            next = if round.is_full() { None } else { asks.try_recv().ok() };
+            if let Err(error) = self.core.call(at(&self.source), id, call) {
+                tracing::info!(%error, "a call leads to a record that cannot be written");
+            }
+            next = match self.core.round_is_full() {
+                true => None,
+                false => asks.try_recv().ok(),
+            };
         }
-        self.end_round(round).await
+        self.end_round().await
     }
 
     async fn tick(&mut self) -> Result<(), End> {
         self.has_ticked = true;
-        let now = at(&self.source);
-        if self.shard.late_by(now.moment) > LATE {
-            self.inner.metrics.late_ticks.add(1);
-            self.shard.restart_waits(now);
-        }
-        let mut round = Round::new();
-        let at = self.decide(&mut round, Event::Tick)?;
-        self.shard.ticked(at);
-        self.end_round(round).await
+        let ticked = self.core.tick(at(&self.source))?;
+        self.inner.metrics.late_ticks.add(u64::from(ticked.was_late));
+        self.end_round().await
     }
 
-    async fn round(&mut self, events: impl IntoIterator<Item = Event>) -> Result<(), End> {
-        let mut round = Round::new();
-        for event in events {
-            self.decide(&mut round, event)?;
-        }
-        self.end_round(round).await
-    }
-
-    fn decide(&mut self, round: &mut Round, event: Event) -> Result<At, End> {
-        let at = at(&self.source);
-        let caller = match &event {
-            Event::Call(id, _) => Some(*id),
-            Event::Tick | Event::TopicsChanged => None,
-        };
-        let decision = self.shard.decide(at, event);
-        let changes = decision.changes.clone();
-        match (round.add(at.wall, decision), caller) {
-            (Ok(()), _) => self.shard.apply(at, &changes),
-            (Err(error), Some(caller)) => {
-                // A name longer than the schema can hold, for one: the caller's fault, and nothing has changed.
-                tracing::info!(%error, "a call leads to a record that cannot be written");
-                round.replies.push((caller, Err(ErrorCode::UnknownServerError)));
-            }
-            (Err(error), None) => return Err(error.into()),
-        }
+    async fn end_round(&mut self) -> Result<(), End> {
         if cfg!(debug_assertions) {
-            self.shard.validate().map_err(End::Invalid)?;
+            self.core.shard().validate().map_err(End::Invalid)?;
         }
-        Ok(at)
+        let (told, append) = self.core.end_round(self.now());
+        self.tell(told);
+        match append {
+            Some(append) => self.append(append).await,
+            None => Ok(()),
+        }
     }
 
-    async fn end_round(&mut self, mut round: Round) -> Result<(), End> {
-        let replies = std::mem::take(&mut round.replies);
-        let history = std::mem::take(&mut round.history);
-        if !round.has_records() {
-            self.inner.write_history(history);
-            if self.commits.is_empty() {
-                self.answer(replies);
-            } else if !replies.is_empty() {
-                self.after_the_last_commit(replies);
-            }
-            return Ok(());
-        }
+    async fn append(&mut self, append: Append) -> Result<(), End> {
+        let Append { commit, records } = append;
         self.inner.metrics.batches.add(1);
-        self.inner.metrics.records.add(round.records);
-        let batch = round.batch().map_err(RoundError::from)?;
+        self.inner.metrics.records.add(records.len() as u64);
         let request = ProduceRequest {
             partition: self.source.partition,
-            records: batch.into_bytes(),
+            records: batch_of(&records)?.into_bytes(),
             acks: Acks::All,
             timeout: COMMIT_PATIENCE,
         };
@@ -340,89 +293,31 @@ impl Serving {
             .await;
         let has_place = ticket.accepted().await.is_some();
         let outcome = ticket.into_ticket().wait();
-        let number = self.await_commit(&replies);
+        let outcome = async move { outcome.await.map(drop).map_err(|refused| refused.error.code) };
         if !has_place {
             let outcome = outcome.await;
-            return self.committed(Commit {
-                number,
-                outcome,
-                replies,
-                history,
-            });
+            return self.committed(commit, outcome);
         }
-        self.commits.push_back(Box::pin(async move {
-            Commit {
-                number,
-                outcome: outcome.await,
-                replies,
-                history,
-            }
-        }));
+        self.commits.push_back(Box::pin(async move { (commit, outcome.await) }));
         Ok(())
     }
 
-    /// Begins the patience of those who wait for the next commit; its number.
-    fn await_commit(&mut self, replies: &[(CallId, Result<Reply, ErrorCode>)]) -> u64 {
-        self.appended += 1;
-        self.patience.push_back(Patience {
-            commit: self.appended,
-            until: Instant::now() + self.inner.config.commit_timeout,
-            callers: replies.iter().map(|(call, _)| *call).collect(),
-        });
-        self.appended
-    }
-
-    /// What they asked for may yet be committed; the state stays, and so does the wait of everybody behind.
-    fn tell_the_impatient(&mut self) {
-        let now = Instant::now();
-        while let Some(patience) = self.patience.pop_front_if(|first| first.until <= now) {
-            self.inner.metrics.unknown_outcomes.add(1);
-            let replies = patience.callers.into_iter();
-            self.answer(
-                replies
-                    .map(|call| (call, Err(ErrorCode::CoordinatorNotAvailable)))
-                    .collect(),
-            );
+    fn committed(&mut self, commit: CommitId, outcome: Result<(), ErrorCode>) -> Result<(), End> {
+        match self.core.committed(commit, outcome) {
+            Ok(told) => {
+                self.tell(told);
+                Ok(())
+            }
+            Err(Refused { code, answers }) => {
+                self.answer(answers);
+                Err(End::Refused(code))
+            }
         }
-    }
-
-    /// An answer that wrote nothing rests on what was appended before it.
-    fn after_the_last_commit(&mut self, replies: Vec<(CallId, Result<Reply, ErrorCode>)>) {
-        let outcome = Ok(Produced {
-            base_offset: klamm_types::Offset::NONE,
-            log_append_time: klamm_types::Timestamp::NONE,
-            log_start_offset: klamm_types::LogStartOffset(-1),
-        });
-        let commit = Commit {
-            number: self.await_commit(&replies),
-            outcome,
-            replies,
-            history: Vec::new(),
-        };
-        self.commits.push_back(Box::pin(std::future::ready(commit)));
-    }
-
-    fn committed(&mut self, commit: Commit) -> Result<(), End> {
-        while self
-            .patience
-            .pop_front_if(|first| first.commit <= commit.number)
-            .is_some()
-        {}
-        let Err(error) = commit.outcome else {
-            self.inner.write_history(commit.history);
-            self.answer(commit.replies);
-            return Ok(());
-        };
-        let code = error.error.code;
-        let told = code_for_callers(code);
-        self.answer(commit.replies.into_iter().map(|(call, _)| (call, Err(told))).collect());
-        // Appended or not: the next shard loads what the log says.
-        Err(End::Refused(code))
     }
 
     /// Partitions that a group reads and nobody has: the group looks alive, and lag grows.
     fn look_for_unowned(&mut self) {
-        let entries = self.watch.observe(at(&self.source), &self.shard);
+        let entries = self.watch.observe(at(&self.source), self.core.shard());
         for entry in &entries {
             if let history::Happened::Unowned { topic, partitions, .. } = &entry.happened {
                 self.inner.metrics.unowned_partitions.add(partitions.len() as u64);
@@ -437,8 +332,13 @@ impl Serving {
         self.inner.write_history(entries);
     }
 
-    fn answer(&mut self, replies: Vec<(CallId, Result<Reply, ErrorCode>)>) {
-        for (call, reply) in replies {
+    fn tell(&mut self, told: Told) {
+        self.inner.write_history(told.history);
+        self.answer(told.answers);
+    }
+
+    fn answer(&mut self, answers: Vec<Answer>) {
+        for (call, reply) in answers {
             if let Some(answer) = self.open.remove(&call) {
                 // Whoever asked may be gone.
                 let _ = answer.send(reply);
@@ -447,38 +347,19 @@ impl Serving {
     }
 }
 
+fn batch_of(records: &[LogRecord]) -> Result<Batch, BuildError> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for LogRecord { timestamp, key, value } in records {
+        builder.append(*timestamp, Some(key), value.as_deref(), &[])?;
+    }
+    builder.build()
+}
+
 fn at(source: &Source) -> At {
     let now = source.partitions.clock().now();
     At {
         moment: now.moment,
         wall: now.wall,
         draw: rand::random(),
-    }
-}
-
-/// What a failed append means to a client: ask again, find the coordinator again, or give up.
-fn code_for_callers(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::UnknownTopicOrPartition
-        | ErrorCode::NotEnoughReplicas
-        | ErrorCode::NotEnoughReplicasAfterAppend
-        | ErrorCode::RequestTimedOut
-        | ErrorCode::ThrottlingQuotaExceeded => ErrorCode::CoordinatorNotAvailable,
-        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
-        _ => ErrorCode::UnknownServerError,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn failed_appends_are_told_as_kafka_tells_them() {
-        let told = |code| code_for_callers(code);
-        assert_eq!(told(ErrorCode::RequestTimedOut), ErrorCode::CoordinatorNotAvailable);
-        assert_eq!(told(ErrorCode::NotEnoughReplicas), ErrorCode::CoordinatorNotAvailable);
-        assert_eq!(told(ErrorCode::NotLeaderOrFollower), ErrorCode::NotCoordinator);
-        assert_eq!(told(ErrorCode::MessageTooLarge), ErrorCode::UnknownServerError);
     }
 }

@@ -337,10 +337,14 @@ fn ask_to_be_replaced(ctx: &Context, hosted: &Hosted, leader_epoch: LeaderEpoch,
     let Some(view) = hosted.replica.partition_view() else {
         return;
     };
-    let others = view.isr.iter().filter(|&&node| node != ctx.shared.config.node);
-    let isr = others
-        .filter_map(|&node| Some((node, view.broker_epoch(node)?)))
-        .collect();
+    let Some(isr) = view.isr_without(ctx.shared.config.node) else {
+        tracing::warn!(
+            partition = &*hosted.name,
+            ?reason,
+            "nobody else could lead in this broker's place"
+        );
+        return;
+    };
     tracing::warn!(partition = &*hosted.name, ?reason, "asking to be replaced as leader");
     let wish = ReplaceWish {
         leader_epoch,

@@ -349,9 +349,6 @@ fn put_aside(shared: &Arc<Shared>, hosted: &Hosted, aside: Aside, delay: Duratio
 }
 
 fn remove_segments_later(shared: &Arc<Shared>, remove: RemoveJob) {
-    shared.remove_later(Duration::from_millis(remove.delay_ms), move |_| {
-        if let Err(error) = remove.run() {
-            tracing::warn!(error = chain(&error), "removing deleted segments failed");
-        }
-    });
+    let delay = Duration::from_millis(remove.delay_ms);
+    shared.remove_later(delay, move |shared| shared.remove_segments(remove));
 }

@@ -5,27 +5,43 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use klamm_log::RemoveJob;
+
 use super::carry::chain;
 use super::directory;
 use super::shared::Shared;
 
 impl Shared {
-    /// Removes a directory that was marked deleted. After each piece of a large file it rests as long as the piece took,
-    /// so that the syncs of others do not wait behind it. What the end of the broker leaves, the next start removes.
+    /// Removes a directory that was marked deleted. What the end of the broker leaves, the next start removes.
     pub(super) fn remove_directory(&self, path: &Path) {
-        let ends = || self.ending.load(Ordering::Relaxed);
-        if ends() {
-            return;
+        if !self.ends()
+            && let Err(error) = directory::remove(self.disk.as_ref(), path, &mut self.rests())
+        {
+            tracing::warn!(error = chain(&error), "removing a deleted partition failed");
         }
+    }
+
+    /// Removes the files of segments that retention has taken out of a log; likewise.
+    pub(super) fn remove_segments(&self, remove: RemoveJob) {
+        if !self.ends()
+            && let Err(error) = remove.run(&mut self.rests())
+        {
+            tracing::warn!(error = chain(&error), "removing deleted segments failed");
+        }
+    }
+
+    fn ends(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// After each piece of a large file a rest as long as the piece took, so that the syncs of others do not wait behind it.
+    fn rests(&self) -> impl FnMut() {
         let mut since = Instant::now();
-        let mut rest = || {
-            if !ends() {
+        move || {
+            if !self.ends() {
                 std::thread::sleep(since.elapsed());
             }
             since = Instant::now();
-        };
-        if let Err(error) = directory::remove(self.disk.as_ref(), path, &mut rest) {
-            tracing::warn!(error = chain(&error), "removing a deleted partition failed");
         }
     }
 

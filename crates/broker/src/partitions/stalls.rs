@@ -1,23 +1,21 @@
-//! Workers that are held up. A leader notices by itself that its flushes are late, but not while its thread waits for a
-//! write that does not end: then somebody else has to ask that it be replaced.
-//!
-//! A worker says when it began what it does now; a task that touches no disk looks at that. Whoever judges a time-out
-//! first checks its own clock: after a look that came late, everything counts from that look on.
+//! Workers that are held up: a worker says when it began what it does now, and a task that touches no disk looks at
+//! that. Who is held up is the core's to say (`Judge`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use klamm_metadata::Image;
-use klamm_replication::ReplaceReason;
+use klamm_replication::{Judge, Looks, ReplaceReason, isr_without};
 use klamm_types::{Moment, NodeId, TopicPartition};
 
 use super::requests::ReplaceWish;
 use super::shared::Shared;
 
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// A look that comes so much late says more of this process than of a disk.
-const LATE_MAX: Duration = Duration::from_millis(500);
+const LOOKS: Looks = Looks {
+    interval: Duration::from_millis(100),
+    late_max: Duration::from_millis(500),
+};
 
 /// When a worker began what it does now.
 #[derive(Debug)]
@@ -51,10 +49,10 @@ impl Pulse {
 /// Looks again and again, as long as there is somebody to look at.
 pub(super) async fn watch(shared: Weak<Shared>) {
     let Some(first) = shared.upgrade() else { return };
-    let mut judge = Judge::new(first.clock.moment(), first.pulses.len());
+    let mut judge = Judge::new(LOOKS, first.clock.moment(), first.pulses.len());
     drop(first);
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(LOOKS.interval).await;
         let Some(shared) = shared.upgrade() else { return };
         look(&shared, &mut judge);
     }
@@ -80,46 +78,6 @@ fn look(shared: &Arc<Shared>, judge: &mut Judge) {
     }
 }
 
-/// Which workers are held up.
-struct Judge {
-    looked: Moment,
-    /// What was begun before counts from here.
-    trusted: Moment,
-    /// When others were last asked for, by worker.
-    asked: Vec<Option<Moment>>,
-}
-
-impl Judge {
-    fn new(now: Moment, workers: usize) -> Judge {
-        Judge {
-            looked: now,
-            trusted: now,
-            asked: vec![None; workers],
-        }
-    }
-
-    /// Those that have been at one thing for longer than `lag`; each again after as long.
-    fn held_up(&mut self, now: Moment, lag: Duration, busy: &[Option<Moment>]) -> Vec<usize> {
-        if now > self.looked + LOOK_INTERVAL + LATE_MAX {
-            self.trusted = now;
-        }
-        self.looked = now;
-        let mut held_up = Vec::new();
-        for (worker, (since, asked)) in busy.iter().zip(&mut self.asked).enumerate() {
-            let Some(since) = since else {
-                *asked = None;
-                continue;
-            };
-            let from = (*since).max(self.trusted).max(asked.unwrap_or(Moment(0)));
-            if now > from + lag {
-                *asked = Some(now);
-                held_up.push(worker);
-            }
-        }
-        held_up
-    }
-}
-
 /// For every partition that `me` leads and that is held up: that the others of its ISR lead it, if there are any.
 fn wishes(
     image: &Image,
@@ -135,13 +93,10 @@ fn wishes(
         if state.leader != Some(me) || !is_held_up(partition) {
             continue;
         }
-        let others = state.isr.iter().filter(|&&node| node != me);
-        let isr: Vec<_> = others
-            .filter_map(|&node| Some((node, image.broker(node)?.epoch)))
-            .collect();
-        if isr.is_empty() {
+        let epoch = |node| image.broker(node).map(|broker| broker.epoch);
+        let Some(isr) = isr_without(me, state.isr.iter().copied(), epoch) else {
             continue;
-        }
+        };
         let wish = ReplaceWish {
             leader_epoch: state.leader_epoch,
             partition_epoch: state.partition_epoch,
@@ -157,40 +112,6 @@ fn wishes(
 mod tests {
     use super::super::tests::harness::{Meta, partition};
     use super::*;
-
-    const LAG: Duration = Duration::from_millis(2000);
-
-    fn at(ms: u64) -> Moment {
-        Moment(ms * 1000)
-    }
-
-    /// Looks every 100 ms up to `to`, at one worker that is busy since a time.
-    fn looks(judge: &mut Judge, from: u64, to: u64, since: Option<u64>) -> Vec<u64> {
-        let held_up = |ms: &u64| !judge.held_up(at(*ms), LAG, &[since.map(at)]).is_empty();
-        (from..=to).step_by(100).filter(held_up).collect()
-    }
-
-    #[test]
-    fn a_worker_that_is_at_one_thing_for_too_long_is_held_up() {
-        let mut judge = Judge::new(at(0), 1);
-        assert_eq!(looks(&mut judge, 100, 900, None), [] as [u64; 0]);
-        assert_eq!(looks(&mut judge, 1000, 5500, Some(1000)), [3100, 5200]);
-        assert_eq!(looks(&mut judge, 5600, 5600, None), [] as [u64; 0]);
-        assert_eq!(
-            looks(&mut judge, 5700, 7700, Some(5700)),
-            [] as [u64; 0],
-            "something else"
-        );
-    }
-
-    #[test]
-    fn nobody_is_judged_by_a_look_that_came_late() {
-        let mut judge = Judge::new(at(0), 1);
-        assert_eq!(looks(&mut judge, 100, 500, Some(100)), [] as [u64; 0]);
-        // The process was stopped for ten seconds.
-        assert_eq!(looks(&mut judge, 10_500, 12_500, Some(100)), [] as [u64; 0]);
-        assert_eq!(looks(&mut judge, 12_600, 12_600, Some(100)), [12_600]);
-    }
 
     #[test]
     fn only_leaders_whom_others_can_follow_are_replaced() {

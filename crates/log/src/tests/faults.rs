@@ -139,7 +139,7 @@ fn a_full_disk_is_emptied_by_retention() {
     let watermark = klamm_types::HighWatermark(end);
     let retired = log.delete_old_segments(NOW, watermark).unwrap().unwrap();
     assert!(retired.segments.len() > 3);
-    retired.remove.run().unwrap();
+    retired.remove.run(&mut || ()).unwrap();
     append_some(&mut log, 1, 5, 230);
     log.flush().unwrap();
 }

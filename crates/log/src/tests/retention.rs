@@ -98,8 +98,34 @@ fn readers_finish_and_files_are_removed_later() {
     assert_eq!(log.snapshots, [Offset(20)]);
     let mut bytes = vec![0; slice.size as usize];
     assert_eq!(slice.file.read_at(&mut bytes, slice.position).unwrap(), bytes.len());
-    retired.remove.run().unwrap();
+    retired.remove.run(&mut || ()).unwrap();
     assert!(!names(&disk).iter().any(|name| name.ends_with(".deleted")));
+}
+
+/// A reader that sees its file shrink would take that for damage.
+#[test]
+fn large_files_go_in_pieces_unless_a_reader_holds_them() {
+    let pieces = |is_read: bool| {
+        let (_, mut log) = log_with(kept_for(100));
+        let slice = log.segment_slice(Offset(0), 1000, Offset(99)).unwrap().unwrap();
+        let held = is_read.then_some(slice);
+        let retired = log
+            .delete_old_segments(Timestamp(109), HighWatermark(20))
+            .unwrap()
+            .unwrap();
+        let mut rests = 0;
+        retired.remove.run_in_pieces(250, &mut || rests += 1).unwrap();
+        if let Some(slice) = held {
+            let mut bytes = vec![0; slice.size as usize];
+            assert_eq!(slice.file.read_at(&mut bytes, slice.position).unwrap(), bytes.len());
+        }
+        rests
+    };
+    let (of_three, of_two) = (pieces(false), pieces(true));
+    assert!(
+        of_two > 0 && of_three == of_two / 2 * 3,
+        "{of_three} and {of_two} rests"
+    );
 }
 
 #[test]

@@ -1,31 +1,27 @@
 //! A group coordinator's shell: loads the shard of the offsets partition, feeds it calls and time, appends what it
-//! decides, answers what is committed. As in a broker: decisions are applied at once and answers wait for the commit of
-//! all that was appended before them; a refused append drops the shard, which loads again if this broker still leads.
+//! decides, answers what is committed. As in a broker: a refused append drops the shard, which loads again if this broker
+//! still leads. It decides nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_coordinator::record::from_batch_record;
+use klamm_coordinator::serving::{Answer, Append, CommitId, Limits, LogRecord, Refused, Unwritable};
 use klamm_coordinator::topics::Topic;
-use klamm_coordinator::{At, CallId, Change, Decision, Event as ShardEvent, Reply, Settings, Shard, Topics, TopicsAge};
+use klamm_coordinator::{At, CallId, Change, Loading, Reply, Serving, Settings, Shard, Topics, TopicsAge};
 use klamm_invariants::core_orderings;
 use klamm_metadata::Image;
-use klamm_record::{Batch, BatchBuilder, BatchOptions, DECOMPRESSED_SIZE_MAX};
+use klamm_record::{Batch, BatchBuilder, BatchOptions, BuildError, DECOMPRESSED_SIZE_MAX};
 use klamm_replication::{Acks, Event, Isolation, Origin, Produce, RequestId, Role};
-use klamm_types::{ErrorCode, LeaderEpoch, Offset};
+use klamm_types::{ErrorCode, LeaderEpoch};
 
 use super::disks::read_batches;
 use super::hosted::{Asked, Here};
 use crate::plan::{MS, Time};
 use crate::world::{AtReplica, CallAsked, Happening, MemberAnswer, World};
 
-/// Whoever finds its own clock so late has slept, and judges nobody's silence by it. Times of groups are a hundredth of
-/// what they are in a broker, so that much happens in a seed.
-const LATE: Duration = Duration::from_millis(20);
 const COMMIT_PATIENCE: Duration = Duration::from_secs(3600);
-/// So long do callers wait for a commit.
-const CALLERS_PATIENCE: Time = 100 * MS;
 const LOAD_RETRY: Time = 3 * MS;
 const RELOAD_PAUSE: Time = 5 * MS;
 const READ_BYTES_MAX: usize = 4_000;
@@ -37,30 +33,30 @@ pub struct Coordinating {
     /// Tells this run from others in the same epoch.
     run: u64,
     stage: Stage,
-    shard: Shard,
+    /// Calls that have come and are in no round yet.
+    asks: VecDeque<CallAsked>,
     /// Who waits for which call: the member and its attempt.
     open: BTreeMap<CallId, (usize, u64)>,
     next_call: u64,
-    rounds: VecDeque<Round>,
+    /// Appends under way.
+    appends: VecDeque<(RequestId, CommitId)>,
     tick_at: Option<Time>,
+    patience_at: Option<Time>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Loading {
-        position: Offset,
-        log_end: Offset,
-        end: Option<Offset>,
-    },
-    Serving,
-}
-
-/// An append under way, and who waits for it.
 #[derive(Debug)]
-struct Round {
-    request: RequestId,
-    /// Answers that rest on it.
-    replies: Vec<(CallId, Reply)>,
+enum Stage {
+    Loading(Shard, Loading),
+    Serving(Serving),
+}
+
+impl Coordinating {
+    fn core(&mut self) -> Option<&mut Serving> {
+        match &mut self.stage {
+            Stage::Loading(..) => None,
+            Stage::Serving(core) => Some(core),
+        }
+    }
 }
 
 fn settings() -> Settings {
@@ -72,6 +68,18 @@ fn settings() -> Settings {
         consumer_reconcile_interval: Duration::from_millis(10),
         consumer_resting_interval: Duration::from_millis(40),
         ..Settings::default()
+    }
+}
+
+/// Small rounds, and few of them, so that both run out. Times of groups are a hundredth of what they are in a broker, so
+/// that much happens in a seed.
+fn limits() -> Limits {
+    Limits {
+        round_bytes_max: 400,
+        waiting_max: 4,
+        commit_timeout: Duration::from_millis(100),
+        late_max: Duration::from_millis(20),
+        ..Limits::default()
     }
 }
 
@@ -103,15 +111,9 @@ impl World {
     fn begin_to_load(&mut self, here: &mut Here<'_>, leader_epoch: LeaderEpoch) {
         self.counts.coordinator_loads += 1;
         let image = &self.brokers[here.broker].image;
-        // A leader that leads by a newer image than this one does not know all topics.
-        let state = image.partition(
-            self.controller.partition(here.partition).topic,
-            klamm_types::PartitionId(0),
-        );
-        let age = match state.is_some_and(|state| state.leader_epoch >= leader_epoch) {
-            true => TopicsAge::Current,
-            false => TopicsAge::MayBeOlder,
-        };
+        let offsets = self.controller.partition(here.partition).topic;
+        let state = image.partition(offsets, klamm_types::PartitionId(0));
+        let age = TopicsAge::of(state.map(|state| state.leader_epoch), leader_epoch);
         let topics = Arc::new(topics_of(image));
         let mut shard = Shard::new(Arc::new(settings()), topics.clone());
         shard.set_topics(topics, age);
@@ -119,21 +121,18 @@ impl World {
         // same epoch may have left one.
         let log_end = here.own.replica.producers().end();
         self.attempts += 1;
+        let run = self.attempts;
         here.own.shard = Some(Box::new(Coordinating {
             leader_epoch,
-            run: self.attempts,
-            stage: Stage::Loading {
-                position: here.own.log.log_start_offset(),
-                log_end,
-                end: None,
-            },
-            shard,
+            run,
+            stage: Stage::Loading(shard, Loading::new(here.own.log.log_start_offset(), log_end)),
+            asks: VecDeque::new(),
             open: BTreeMap::new(),
             next_call: 0,
-            rounds: VecDeque::new(),
+            appends: VecDeque::new(),
             tick_at: None,
+            patience_at: None,
         }));
-        let run = self.attempts;
         self.tell_replica(here.place(), self.now + MS, AtReplica::ShardLoads { run });
     }
 
@@ -143,14 +142,10 @@ impl World {
         let Some(own) = here.own.shard.as_mut().filter(|own| own.run == run) else {
             return;
         };
-        let Stage::Loading {
-            mut position,
-            log_end,
-            mut end,
-        } = own.stage
-        else {
+        let Stage::Loading(shard, loading) = &mut own.stage else {
             return;
         };
+        let position = loading.position();
         let bound = here.own.replica.fetch_bound(Isolation::ReadUncommitted);
         let read = match position < bound {
             true => read_batches(&here.own.log, position, READ_BYTES_MAX, bound),
@@ -161,72 +156,85 @@ impl World {
             self.tell_replica(here.place(), self.now + LOAD_RETRY, AtReplica::ShardLoads { run });
             return self.feed(here, Event::DamageFound { from: position });
         };
-        let has_read = !read.is_empty();
         for batch in &read {
-            let records = batch.records(DECOMPRESSED_SIZE_MAX).into_iter().flatten().flatten();
-            for record in records {
-                match from_batch_record(record.key.as_ref(), record.value.as_ref()) {
-                    Ok(Some(record)) => own.shard.replay(at, record),
-                    Ok(None) => {}
-                    Err(error) => return self.hold(Err(core_orderings(format!("a record of a group: {error}")))),
-                }
+            if let Err(problem) = replay(shard, at, batch) {
+                return self.hold(Err(core_orderings(problem)));
             }
-            position = batch.next_offset();
+            loading.read_to(batch.next_offset());
         }
-        if end.is_none() {
-            let latest = here.own.replica.latest_offset_answer(Isolation::ReadUncommitted);
-            end = latest.ok().map(|latest| latest.offset).filter(|end| *end >= log_end);
+        let latest = here.own.replica.latest_offset_answer(Isolation::ReadUncommitted);
+        if let Ok(latest) = latest {
+            loading.committed_to(latest.offset);
         }
-        if end.is_some_and(|end| position >= end) {
-            own.stage = Stage::Serving;
-            own.shard.start(at);
-            self.say(
-                format_args!("{}", here.place()),
-                format_args!("coordinates, from {position} on"),
-            );
-            self.set_shard_tick(here);
-            return;
+        if !loading.is_complete() {
+            let wait = if read.is_empty() { LOAD_RETRY } else { MS / 5 };
+            return self.tell_replica(here.place(), self.now + wait, AtReplica::ShardLoads { run });
         }
-        own.stage = Stage::Loading { position, log_end, end };
-        let wait = if has_read { MS / 5 } else { LOAD_RETRY };
-        self.tell_replica(here.place(), self.now + wait, AtReplica::ShardLoads { run });
+        let mut shard = shard.clone();
+        shard.start(at);
+        let position = loading.position();
+        own.stage = Stage::Serving(Serving::new(shard, limits()));
+        self.say(
+            format_args!("{}", here.place()),
+            format_args!("coordinates, from {position} on"),
+        );
+        self.set_alarms(here);
     }
 
-    /// A call of a member.
+    /// A call of a member: it waits for a round, with others that come at about the same time.
     pub(super) fn called(&mut self, here: &mut Here<'_>, asked: CallAsked) {
-        let CallAsked { member, attempt, call } = asked;
-        let refusal = match here.own.shard.as_ref().map(|own| own.stage) {
+        let refusal = match here.own.shard.as_ref().map(|own| &own.stage) {
             None => Some(ErrorCode::NotCoordinator),
-            Some(Stage::Loading { .. }) => Some(ErrorCode::CoordinatorLoadInProgress),
-            Some(Stage::Serving) => None,
+            Some(Stage::Loading(..)) => Some(ErrorCode::CoordinatorLoadInProgress),
+            Some(Stage::Serving(_)) => None,
         };
         if let Some(error) = refusal {
-            return self.answer_member(here, (member, attempt), Err(error));
+            return self.answer_member(here, (asked.member, asked.attempt), Err(error));
         }
+        let soon = self.chance.delay(50, 5 * MS);
         if let Some(own) = here.own.shard.as_mut() {
-            let id = CallId(own.next_call);
-            own.next_call += 1;
-            own.open.insert(id, (member, attempt));
+            own.asks.push_back(asked);
             let run = own.run;
-            let impatient = AtReplica::CallerLeaves { run, call: id };
-            self.tell_replica(here.place(), self.now + CALLERS_PATIENCE, impatient);
-            self.decide(here, ShardEvent::Call(id, call));
+            self.tell_replica(here.place(), self.now + soon, AtReplica::ShardServes { run });
         }
     }
 
-    /// What was asked for may yet be committed; whoever waits for a commit is told that nobody knows. A join waits for
-    /// other members, and is not told.
-    pub(super) fn caller_leaves(&mut self, here: &mut Here<'_>, run: u64, call: CallId) {
+    /// Calls that have come, as far as one round takes them.
+    pub(super) fn shard_serves(&mut self, here: &mut Here<'_>, run: u64) {
+        let at = self.shard_time(here);
         let Some(own) = here.own.shard.as_mut().filter(|own| own.run == run) else {
             return;
         };
-        let waits = own
-            .rounds
-            .iter()
-            .any(|round| round.replies.iter().any(|(waiting, _)| *waiting == call));
-        if let Some(caller) = own.open.get(&call).copied().filter(|_| waits) {
-            own.open.remove(&call);
-            self.answer_member(here, caller, Err(ErrorCode::CoordinatorNotAvailable));
+        let Stage::Serving(core) = &mut own.stage else {
+            return;
+        };
+        if !core.has_room() {
+            return;
+        }
+        let mut decided = Vec::new();
+        while !core.round_is_full()
+            && let Some(CallAsked { member, attempt, call }) = own.asks.pop_front()
+        {
+            let id = CallId(own.next_call);
+            own.next_call += 1;
+            own.open.insert(id, (member, attempt));
+            let at = At {
+                draw: self.random(),
+                ..at
+            };
+            let told = self.trace.is_on().then(|| format!("{id:?} {call:?}"));
+            decided.push((told.unwrap_or_default(), core.call(at, id, call)));
+        }
+        let is_left = !own.asks.is_empty();
+        if decided.is_empty() {
+            return;
+        }
+        for (event, changes) in decided {
+            self.told_of(here, &event, changes);
+        }
+        self.end_round(here);
+        if is_left {
+            self.tell_replica(here.place(), self.now, AtReplica::ShardServes { run });
         }
     }
 
@@ -238,14 +246,24 @@ impl World {
         if own.tick_at.take_if(|due| *due <= self.now).is_none() {
             return;
         }
-        if own.shard.late_by(at.moment) > LATE {
-            own.shard.restart_waits(at);
+        if let Some(core) = own.core() {
+            let ticked = core.tick(at).map(|ticked| ticked.changes);
+            self.told_of(here, "a tick", ticked);
+            self.end_round(here);
         }
-        self.decide(here, ShardEvent::Tick);
-        if let Some(own) = here.own.shard.as_mut().filter(|own| own.run == run) {
-            own.shard.ticked(at);
+    }
+
+    pub(super) fn shard_loses_patience(&mut self, here: &mut Here<'_>, run: u64) {
+        let now = here.host.moment(self.now);
+        let Some(own) = here.own.shard.as_mut().filter(|own| own.run == run) else {
+            return;
+        };
+        if own.patience_at.take_if(|due| *due <= self.now).is_none() {
+            return;
         }
-        self.set_shard_tick(here);
+        let impatient = own.core().map(|core| core.tell_the_impatient(now));
+        self.answer_calls(here, impatient.unwrap_or_default());
+        self.set_alarms(here);
     }
 
     fn shard_time(&mut self, here: &Here<'_>) -> At {
@@ -256,46 +274,46 @@ impl World {
         }
     }
 
-    fn decide(&mut self, here: &mut Here<'_>, event: ShardEvent) {
-        let at = self.shard_time(here);
-        let Some(own) = here.own.shard.as_mut() else {
-            return;
-        };
-        let told = self.trace.is_on().then(|| format!("{event:?}"));
-        let Decision { changes, replies, .. } = own.shard.decide(at, event);
-        if let Some(event) = told.filter(|_| !changes.is_empty() || !replies.is_empty()) {
-            let place = here.place();
-            self.say(format_args!("{place}"), format_args!("<= {event}"));
-            changes
-                .iter()
-                .for_each(|change| self.say(format_args!("{place}"), format_args!("   => {change:?}")));
-            replies
-                .iter()
-                .for_each(|reply| self.say(format_args!("{place}"), format_args!("   => {reply:?}")));
+    /// What was decided, for the timeline. No decision of these groups is one that cannot be written.
+    fn told_of(&mut self, here: &Here<'_>, event: &str, decided: Result<Vec<Change>, Unwritable>) {
+        let place = here.place();
+        match decided {
+            Ok(changes) if self.trace.is_on() && !changes.is_empty() => {
+                self.say(format_args!("{place}"), format_args!("<= {event}"));
+                for change in changes {
+                    self.say(format_args!("{place}"), format_args!("   => {change:?}"));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.hold(Err(core_orderings(format!("{event}: {error}")))),
         }
-        let Some(own) = here.own.shard.as_mut() else {
-            return;
-        };
-        let batch = match batch_of(&changes, at) {
-            Ok(batch) => batch,
-            Err(problem) => return self.hold(Err(core_orderings(problem))),
-        };
-        own.shard.apply(at, &changes);
-        let valid = own.shard.validate().map_err(core_orderings);
-        self.hold(valid);
-        match batch {
-            Some(batch) => self.append_round(here, batch, replies),
-            None => self.answer_after_commits(here, replies),
-        }
-        self.set_shard_tick(here);
     }
 
-    fn append_round(&mut self, here: &mut Here<'_>, batch: Batch, replies: Vec<(CallId, Reply)>) {
+    fn end_round(&mut self, here: &mut Here<'_>) {
+        let now = here.host.moment(self.now);
+        let Some(core) = here.own.shard.as_mut().and_then(|own| own.core()) else {
+            return;
+        };
+        let (told, append) = core.end_round(now);
+        let valid = core.shard().validate().map_err(core_orderings);
+        self.hold(valid);
+        self.answer_calls(here, told.answers);
+        if let Some(append) = append {
+            self.append_round(here, append);
+        }
+        self.set_alarms(here);
+    }
+
+    fn append_round(&mut self, here: &mut Here<'_>, append: Append) {
+        let batch = match batch_of(&append.records) {
+            Ok(batch) => batch,
+            Err(problem) => return self.hold(Err(core_orderings(problem.to_string()))),
+        };
         let request = here.own.new_request(Asked::Round);
         let Some(own) = here.own.shard.as_mut() else {
             return;
         };
-        own.rounds.push_back(Round { request, replies });
+        own.appends.push_back((request, append.commit));
         let leader_epoch = own.leader_epoch;
         let produce = Produce {
             request,
@@ -305,25 +323,26 @@ impl World {
             origin: Origin::Coordinator { leader_epoch },
             disk_full: self.brokers[here.broker].is_full,
         };
-        self.feed(here, Event::Produce(Box::new(produce)));
-    }
-
-    /// An answer that wrote nothing rests on what was appended before it.
-    fn answer_after_commits(&mut self, here: &mut Here<'_>, replies: Vec<(CallId, Reply)>) {
-        let Some(own) = here.own.shard.as_mut() else {
-            return;
-        };
-        match own.rounds.back_mut() {
-            Some(last) => last.replies.extend(replies),
-            None => self.answer_calls(here, replies),
+        let event = Event::Produce(Box::new(produce));
+        match &mut self.brokers[here.broker].hangs {
+            Some(hangs) => {
+                // Nothing follows what has no place in the log yet: the shard waits for the worker.
+                hangs.shard_waits = true;
+                self.tell_replica(here.place(), self.now, AtReplica::Event(Box::new(event)));
+            }
+            None => self.feed(here, event),
         }
     }
 
-    fn answer_calls(&mut self, here: &mut Here<'_>, replies: Vec<(CallId, Reply)>) {
-        for (call, reply) in replies {
+    fn answer_calls(&mut self, here: &mut Here<'_>, answers: Vec<Answer>) {
+        for (call, result) in answers {
             let caller = here.own.shard.as_mut().and_then(|own| own.open.remove(&call));
             if let Some(caller) = caller {
-                self.answer_member(here, caller, Ok(reply));
+                self.say(
+                    format_args!("{}", here.place()),
+                    format_args!("   => {call:?} hears {result:?}"),
+                );
+                self.answer_member(here, caller, result);
             }
         }
     }
@@ -333,25 +352,28 @@ impl World {
         let Some(own) = here.own.shard.as_mut() else {
             return;
         };
-        let Some(position) = own.rounds.iter().position(|round| round.request == request) else {
+        let Some(position) = own.appends.iter().position(|(append, _)| *append == request) else {
             return;
         };
-        if let Err(code) = result {
-            let told = match code {
-                ErrorCode::NotEnoughReplicas
-                | ErrorCode::NotEnoughReplicasAfterAppend
-                | ErrorCode::RequestTimedOut
-                | ErrorCode::ThrottlingQuotaExceeded => ErrorCode::CoordinatorNotAvailable,
-                _ => ErrorCode::NotCoordinator,
-            };
-            let epoch = own.leader_epoch;
-            self.drop_shard(here, told);
-            let again = AtReplica::ShardAgain { epoch };
-            return self.tell_replica(here.place(), self.now + RELOAD_PAUSE, again);
-        }
-        let done: Vec<Round> = own.rounds.drain(..=position).collect();
-        for round in done {
-            self.answer_calls(here, round.replies);
+        let Some((_, commit)) = own.appends.drain(..=position).next_back() else {
+            return;
+        };
+        let (epoch, run, is_left) = (own.leader_epoch, own.run, !own.asks.is_empty());
+        match own.core().map(|core| core.committed(commit, result)) {
+            Some(Ok(told)) => {
+                self.answer_calls(here, told.answers);
+                if is_left {
+                    self.tell_replica(here.place(), self.now, AtReplica::ShardServes { run });
+                }
+                self.set_alarms(here);
+            }
+            Some(Err(Refused { answers, .. })) => {
+                self.answer_calls(here, answers);
+                self.drop_shard(here, ErrorCode::NotCoordinator);
+                let again = AtReplica::ShardAgain { epoch };
+                self.tell_replica(here.place(), self.now + RELOAD_PAUSE, again);
+            }
+            None => {}
         }
     }
 
@@ -364,24 +386,34 @@ impl World {
 
     fn drop_shard(&mut self, here: &mut Here<'_>, told: ErrorCode) {
         if let Some(own) = here.own.shard.take() {
-            for caller in own.open.into_values() {
+            let waiting = own.asks.into_iter().map(|asked| (asked.member, asked.attempt));
+            for caller in own.open.into_values().chain(waiting) {
                 self.answer_member(here, caller, Err(told));
             }
         }
     }
 
-    fn set_shard_tick(&mut self, here: &mut Here<'_>) {
+    /// Time is told when the core next wants it.
+    fn set_alarms(&mut self, here: &mut Here<'_>) {
+        let (place, soonest) = (here.place(), self.now + 100);
         let Some(own) = here.own.shard.as_mut() else {
             return;
         };
-        let Some(due) = own.shard.next_deadline() else {
+        let (run, tick_at, patience_at) = (own.run, own.tick_at, own.patience_at);
+        let Some(core) = own.core() else {
             return;
         };
-        let at = here.host.time_of(due).max(self.now + 100);
-        if own.tick_at.is_none_or(|set| at < set) {
+        let (tick, patience) = (core.shard().next_deadline(), core.patience_ends());
+        let time = |moment| here.host.time_of(moment).max(soonest);
+        let sooner = |due: Option<Time>, set: Option<Time>| due.filter(|due| set.is_none_or(|set| *due < set));
+        let (tick, patience) = (sooner(tick.map(time), tick_at), sooner(patience.map(time), patience_at));
+        if let Some(at) = tick {
             own.tick_at = Some(at);
-            let run = own.run;
-            self.tell_replica(here.place(), at, AtReplica::ShardTicks { run });
+            self.tell_replica(place, at, AtReplica::ShardTicks { run });
+        }
+        if let Some(at) = patience {
+            own.patience_at = Some(at);
+            self.tell_replica(place, at, AtReplica::ShardLosesPatience { run });
         }
     }
 
@@ -408,18 +440,21 @@ impl World {
     }
 }
 
-/// The records of a decision as one batch; `None` if there are none.
-fn batch_of(changes: &[Change], at: At) -> Result<Option<Batch>, String> {
-    let mut builder = BatchBuilder::new(BatchOptions::default());
-    for change in changes {
-        if let Change::Record(record) = change {
-            let (key, value) = record.to_bytes().map_err(|error| error.to_string())?;
-            let appended = builder.append(at.wall, Some(&key), value.as_deref(), &[]);
-            appended.map_err(|error| error.to_string())?;
+/// The records of a batch of the offsets partition.
+fn replay(shard: &mut Shard, at: At, batch: &Batch) -> Result<(), String> {
+    for record in batch.records(DECOMPRESSED_SIZE_MAX).into_iter().flatten().flatten() {
+        let record = from_batch_record(record.key.as_ref(), record.value.as_ref());
+        if let Some(record) = record.map_err(|error| format!("a record of a group: {error}"))? {
+            shard.replay(at, record);
         }
     }
-    match builder.is_empty() {
-        true => Ok(None),
-        false => builder.build().map(Some).map_err(|error| error.to_string()),
+    Ok(())
+}
+
+fn batch_of(records: &[LogRecord]) -> Result<Batch, BuildError> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for LogRecord { timestamp, key, value } in records {
+        builder.append(*timestamp, Some(key), value.as_deref(), &[])?;
     }
+    builder.build()
 }

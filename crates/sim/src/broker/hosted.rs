@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_log::{FlushJob, Log, LogConfig, OpenError, ReadError, RecoveryHint};
 use klamm_record::Batch;
 use klamm_replication::{
-    AlterAttempt, AppendId, FlushId, Limits, OpenedLog, PartitionView, ProducerTable, Replica, RequestId,
+    AlterAttempt, AppendId, FlushId, Judge, Limits, Looks, OpenedLog, PartitionView, ProducerTable, Replica, RequestId,
     SubscriptionNumber,
 };
 use klamm_types::{
@@ -67,7 +68,15 @@ pub struct Host {
     /// This process's monotonic clock counts from another start than the others', and runs faster or slower.
     pub clock_offset: u64,
     pub drift: i64,
+    /// Whether the one worker that carries all writes out is held up.
+    pub judge: Judge,
 }
+
+/// How often somebody looks at the worker.
+pub const LOOKS: Looks = Looks {
+    interval: Duration::from_millis(20),
+    late_max: Duration::from_millis(50),
+};
 
 /// One replica and its log.
 #[derive(Debug)]

@@ -1,11 +1,14 @@
 //! How a broker's process starts, ends and rests.
 
-use klamm_invariants::{core_orderings, no_false_alarm};
-use klamm_schema::requests::LastRun;
-use klamm_types::{BrokerEpoch, Incarnation};
+use std::collections::VecDeque;
 
-use super::DiskState;
-use super::hosted::{CleanStop, Host, OpenFailure, Process};
+use klamm_invariants::{core_orderings, no_false_alarm};
+use klamm_replication::Judge;
+use klamm_schema::requests::LastRun;
+use klamm_types::{BrokerEpoch, Incarnation, Moment};
+
+use super::hosted::{CleanStop, Host, LOOKS, OpenFailure, Process};
+use super::{DiskState, Hangs};
 use crate::plan::{MS, Time};
 use crate::world::{AtProcess, ConnectionId, Happening, Side, World};
 
@@ -29,6 +32,7 @@ impl World {
         broker.life += 1;
         broker.paused = false;
         broker.backlog.clear();
+        broker.hangs = None;
         broker.entry_coming = false;
         match self.open_process(index) {
             Ok(process) => {
@@ -38,6 +42,7 @@ impl World {
                 self.tell_process(index, at, AtProcess::Checkpoint);
                 let first = self.now + self.chance.between(MS, 10 * MS);
                 self.tell_process(index, first, AtProcess::Beat);
+                self.tell_process(index, first, AtProcess::Look);
             }
             // It stays down until the disk is replaced.
             Err(_) if self.brokers[index].disk_state == DiskState::Broken => {}
@@ -56,6 +61,8 @@ impl World {
             serving: std::collections::BTreeMap::new(),
             clock_offset: self.chance.below(1_000_000_000),
             drift: self.brokers[index].drift,
+            // To it the first look comes late, and everything counts from there.
+            judge: Judge::new(LOOKS, Moment::default(), 1),
         };
         let wall = self.wall(index);
         let clean_stop = match std::mem::take(&mut self.brokers[index].clean_stop) {
@@ -124,6 +131,7 @@ impl World {
         }
         broker.paused = false;
         broker.backlog.clear();
+        broker.hangs = None;
         broker.entry_coming = false;
         broker.life += 1;
         let disk = broker.disk.clone();
@@ -172,10 +180,63 @@ impl World {
         }
         broker.paused = false;
         let backlog = std::mem::take(&mut broker.backlog);
+        let has_its_disk = broker.hangs.as_ref().is_some_and(|hangs| hangs.is_over);
         self.say(format_args!("broker {}", index + 1), format_args!("goes on"));
-        for happening in backlog {
-            self.at(self.now, happening);
+        if has_its_disk {
+            self.write_ends(index);
         }
+        self.take_up(backlog);
+    }
+
+    /// What has waited comes before whatever else happens now.
+    fn take_up(&mut self, waiting: VecDeque<Happening>) {
+        for happening in waiting {
+            if self.violation.is_none() {
+                self.handle(happening);
+            }
+        }
+    }
+
+    /// From now on a write does not end, and the worker waits for it.
+    pub fn hang(&mut self, index: usize, duration: Time) {
+        let broker = &mut self.brokers[index];
+        let process = broker.process.as_ref();
+        if !broker.acts() || !process.is_some_and(|process| process.host.is_registered) {
+            return;
+        }
+        self.counts.disk_faults += 1;
+        broker.hangs = Some(Hangs {
+            since: self.now,
+            waiting: VecDeque::new(),
+            shard_waits: false,
+            is_over: false,
+        });
+        let life = broker.life;
+        self.say(
+            format_args!("broker {}", index + 1),
+            format_args!("waits for its disk for {} ms", duration / MS),
+        );
+        self.after(duration, Happening::WriteEnds { broker: index, life });
+    }
+
+    /// The write has ended: the worker takes up what has happened meanwhile.
+    pub fn write_ends(&mut self, index: usize) {
+        let broker = &mut self.brokers[index];
+        if let Some(hangs) = broker.hangs.as_mut().filter(|_| broker.paused) {
+            hangs.is_over = true;
+            return;
+        }
+        let Some(hangs) = broker.hangs.take() else {
+            return;
+        };
+        // Requests to go on without it may be under way: for a while nobody relies on it.
+        self.held_until[index] = self.held_until[index].max(self.now);
+        self.say(format_args!("broker {}", index + 1), format_args!("has its disk back"));
+        if let Some(mut process) = self.brokers[index].process.take() {
+            self.for_each_replica(index, &mut process, World::show_image);
+            self.brokers[index].process = Some(process);
+        }
+        self.take_up(hangs.waiting);
     }
 
     /// Breaks all connections of a broker, or those between two.

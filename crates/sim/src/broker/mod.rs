@@ -31,7 +31,7 @@ pub use serving::Fetch;
 
 use crate::metadata::{Partition, Registration, ReplicaReport};
 use crate::plan::{Setup, Time};
-use crate::world::Happening;
+use crate::world::{AtProcess, Happening, Whose};
 
 /// What belongs to a broker whether its process lives or not.
 #[derive(Debug)]
@@ -62,8 +62,22 @@ pub struct Broker {
     /// Stopped by SIGSTOP: everything that reaches it waits here.
     pub paused: bool,
     pub backlog: VecDeque<Happening>,
+    /// A write does not end: what the worker should do waits. The process lives on: it hears of the metadata, and it is
+    /// heard of.
+    pub hangs: Option<Hangs>,
     /// An entry is on its way.
     pub entry_coming: bool,
+}
+
+/// A worker that waits for a write.
+#[derive(Debug)]
+pub struct Hangs {
+    pub since: Time,
+    pub waiting: VecDeque<Happening>,
+    /// The coordinator, which is not the worker's, has given it something to append.
+    pub shard_waits: bool,
+    /// It has ended while the process was stopped.
+    pub is_over: bool,
 }
 
 /// What is wrong with a disk.
@@ -114,8 +128,24 @@ impl Broker {
             drift: 0,
             paused: false,
             backlog: VecDeque::new(),
+            hangs: None,
             entry_coming: false,
         }
+    }
+
+    /// Whether it does something about what reaches it: it is not stopped, and waits for no disk.
+    pub fn acts(&self) -> bool {
+        !self.paused && self.hangs.is_none()
+    }
+
+    /// Whether what reaches the process has to wait.
+    pub fn puts_off(&self, what: &AtProcess) -> bool {
+        let worker_waits = |hangs: &Hangs| match what.is_for() {
+            Whose::Worker => true,
+            Whose::Shard => hangs.shard_waits,
+            Whose::Others => false,
+        };
+        self.paused || self.hangs.as_ref().is_some_and(worker_waits)
     }
 
     /// Another disk in the place of the broken one: everything on it is gone.

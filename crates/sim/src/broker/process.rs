@@ -46,6 +46,7 @@ impl World {
             AtProcess::Entry => self.entry(index, &mut process),
             AtProcess::Registered { epoch, entries } => self.registered(index, &mut process, epoch, entries),
             AtProcess::Beat => self.beat(index, &process),
+            AtProcess::Look => self.look_at_worker(index, &mut process),
             AtProcess::RegisterAgain => {
                 if !process.host.is_registered {
                     self.brokers[index].process = Some(process);
@@ -85,9 +86,10 @@ impl World {
             AtReplica::Produce(asked) => self.produce(here, *asked),
             AtReplica::Fetch(fetch) => self.fetch(here, fetch),
             AtReplica::Called(asked) => self.called(here, *asked),
-            AtReplica::CallerLeaves { run, call } => self.caller_leaves(here, run, call),
             AtReplica::ShardLoads { run } => self.shard_loads(here, run),
+            AtReplica::ShardServes { run } => self.shard_serves(here, run),
             AtReplica::ShardTicks { run } => self.shard_ticks(here, run),
+            AtReplica::ShardLosesPatience { run } => self.shard_loses_patience(here, run),
             AtReplica::ShardAgain { epoch } => self.shard_again(here, epoch),
             AtReplica::Latest => self.latest(here),
             AtReplica::Tick => self.tick(here),
@@ -162,7 +164,9 @@ impl World {
             let applied = image.apply_batch(next, term, &batch).map_err(core_orderings);
             self.hold(applied);
         }
-        self.for_each_replica(index, process, World::show_image);
+        if self.brokers[index].hangs.is_none() {
+            self.for_each_replica(index, process, World::show_image);
+        }
     }
 
     /// Tells the replica what the image shows, if that is new.

@@ -59,6 +59,7 @@ impl Weather {
             What::PauseMember => self.chance.between(20 * MS, 900 * MS),
             What::MemberLeaves => self.chance.between(10 * MS, 300 * MS),
             What::StopInOrder => self.chance.delay(30 * MS, 300 * MS),
+            What::HangDisk => self.chance.between(20 * MS, 1500 * MS),
             What::SlowDisk | What::FullDisk => self.chance.between(20 * MS, 800 * MS),
             What::BreakDisk => self.chance.between(10 * MS, 600 * MS),
             What::FailSync => self.chance.between(20 * MS, 150 * MS),

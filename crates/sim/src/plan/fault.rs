@@ -49,6 +49,7 @@ whats! {
     ChangeSetting "change-setting" 5 "A setting of the topic changes."
     Ambush "ambush" 8 "Faults that follow each other so that what was said in an old epoch meets a new one."
     SlowDisk "slow-disk" 2 "Everything on a disk takes long."
+    HangDisk "hang-disk" 3 "A write does not end for long; the process lives on otherwise."
     FullDisk "full-disk" 3 "A disk has no room: a write finds none, or the broker takes nothing in time."
     BreakDisk "break-disk" 3 "A disk answers with errors from some operation on, and is replaced by an empty one."
     FailSync "fail-sync" 2 "A flush fails, once; the process is started again on that disk, and then its machine dies."

@@ -87,7 +87,7 @@ impl World {
 
     fn may_be_ambushed(&self, leader: usize) -> bool {
         let lives = |broker: &crate::broker::Broker| {
-            broker.process.is_some() && !broker.paused && broker.disk_state == DiskState::Whole
+            broker.process.is_some() && broker.acts() && broker.disk_state == DiskState::Whole
         };
         self.brokers.iter().all(lives) && !self.controller_silent() && self.is_link_up(leader, CONTROLLER)
     }

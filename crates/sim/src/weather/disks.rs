@@ -171,7 +171,7 @@ impl World {
     /// checksums: neither can be told by anybody, so neither is simulated.
     pub(super) fn flip_bit(&mut self, victim: usize, chance: &mut Chance) {
         let lost = (0..self.ledgers.len()).any(|partition| self.has_lost_by_permission(partition));
-        if self.disk_losses >= self.plan.setup.disk_losses_max || lost || self.brokers[victim].paused {
+        if self.disk_losses >= self.plan.setup.disk_losses_max || lost || !self.brokers[victim].acts() {
             return;
         }
         let broker = &self.brokers[victim];
@@ -229,7 +229,7 @@ impl World {
             let role = process
                 .and_then(|process| process.replica(partition))
                 .map(klamm_replication::Replica::role);
-            !broker.paused && matches!(role, Some(Role::Leader { .. }))
+            broker.acts() && matches!(role, Some(Role::Leader { .. }))
         })
     }
 
@@ -267,7 +267,7 @@ impl World {
             && chance.per_mille(500)
         {
             // Files that could not be removed are removed at the next start.
-            let _ = retired.remove.run();
+            let _ = retired.remove.run(&mut || ());
         }
         self.say(
             format_args!("{}", here.place()),

@@ -54,6 +54,7 @@ impl World {
                 self.counts.disk_faults += 1;
                 self.slow_until[victim] = self.now + lasts;
             }
+            What::HangDisk => self.hang(victim, lasts),
             What::FullDisk => self.fill_disk(victim, lasts, chance),
             What::BreakDisk => self.break_disk(victim, lasts, chance),
             What::FailSync => self.fail_sync(victim, lasts, chance),

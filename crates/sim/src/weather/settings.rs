@@ -109,7 +109,7 @@ impl World {
         let is_fresh = self.now <= self.heard_at[index] + 3 * BEAT;
         let is_heard = self.is_link_up(index, CONTROLLER) && self.sessions[index].is_some() && is_fresh;
         let is_trusted = self.now >= self.held_until[index] + 40 * MS;
-        !broker.paused && is_heard && is_trusted && self.controller.image().is_alive(broker.node)
+        broker.acts() && is_heard && is_trusted && self.controller.image().is_alive(broker.node)
     }
 
     fn partition_survives(&self, partition: usize, victims: &[usize]) -> bool {

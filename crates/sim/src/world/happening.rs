@@ -1,6 +1,6 @@
 //! Everything that can happen, as values that wait in the queue for their time.
 
-use klamm_coordinator::{Call, CallId, Reply};
+use klamm_coordinator::{Call, Reply};
 use klamm_record::Batch;
 use klamm_replication::{
     Acks, AlterAttempt, AlterOutcome, AlterPartition, Event, Lane, ProducerTable, SubscriptionNumber,
@@ -94,6 +94,11 @@ pub enum Happening {
         broker: usize,
         life: u32,
     },
+    /// A write that did not end.
+    WriteEnds {
+        broker: usize,
+        life: u32,
+    },
     /// What `one` sends to `other` arrives again.
     LinkBack {
         one: usize,
@@ -142,6 +147,8 @@ pub enum AtProcess {
     },
     /// Time to tell the controller that it lives.
     Beat,
+    /// Somebody looks whether the worker is held up.
+    Look,
     RegisterAgain,
     /// Told to stop, and relieved or tired of waiting for that.
     Close {
@@ -149,6 +156,37 @@ pub enum AtProcess {
         down: Time,
     },
     Checkpoint,
+}
+
+/// Who has to deal with something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The thread that writes.
+    Worker,
+    /// The coordinator of groups, until it has given the worker something to append.
+    Shard,
+    Others,
+}
+
+impl AtProcess {
+    pub fn is_for(&self) -> Whose {
+        match self {
+            AtProcess::Entry | AtProcess::Beat | AtProcess::Look | AtProcess::RegisterAgain => Whose::Others,
+            AtProcess::Replica(
+                _,
+                AtReplica::Called(_)
+                | AtReplica::ShardServes { .. }
+                | AtReplica::ShardTicks { .. }
+                | AtReplica::ShardLosesPatience { .. },
+            ) => Whose::Shard,
+            AtProcess::Replica(..)
+            | AtProcess::Message { .. }
+            | AtProcess::Ended { .. }
+            | AtProcess::Registered { .. }
+            | AtProcess::Close { .. }
+            | AtProcess::Checkpoint => Whose::Worker,
+        }
+    }
 }
 
 /// What can happen to one replica.
@@ -175,14 +213,16 @@ pub enum AtReplica {
     Latest,
     /// A member of a group calls its coordinator.
     Called(Box<CallAsked>),
-    CallerLeaves {
-        run: u64,
-        call: CallId,
-    },
     ShardLoads {
         run: u64,
     },
+    ShardServes {
+        run: u64,
+    },
     ShardTicks {
+        run: u64,
+    },
+    ShardLosesPatience {
         run: u64,
     },
     ShardAgain {

@@ -40,6 +40,7 @@ impl World {
             self.brokers[broker].is_full = false;
             self.use_disk_again(broker);
             self.replace_disk(broker);
+            self.write_ends(broker);
             self.resume(broker);
             if self.brokers[broker].process.is_none() {
                 let life = self.brokers[broker].life;

@@ -16,7 +16,7 @@ use std::fmt::Arguments;
 use klamm_invariants::{Broken, Invariant};
 use klamm_types::{BrokerEpoch, DirectoryId, Incarnation, NodeId, Timestamp};
 
-pub use happening::{AtProcess, AtReplica, CallAsked, Happening, MemberAnswer, ProduceAsked, PushWish};
+pub use happening::{AtProcess, AtReplica, CallAsked, Happening, MemberAnswer, ProduceAsked, PushWish, Whose};
 pub use ledger::Ledger;
 pub use network::{ConnectionId, Message, Network, Side};
 pub use outcome::{Counts, Outcome, Violation};
@@ -254,17 +254,15 @@ impl World {
         }
     }
 
-    fn handle(&mut self, happening: Happening) {
+    pub fn handle(&mut self, happening: Happening) {
         match happening {
             Happening::Process { broker, life, .. } if self.brokers[broker].life != life => {}
-            Happening::Process { broker, .. } if self.brokers[broker].paused => {
-                if let Some(kept) = self.keep_for_later(happening) {
-                    self.brokers[broker].backlog.push_back(kept);
-                }
+            Happening::Process { broker, ref what, .. } if self.brokers[broker].puts_off(what) => {
+                self.put_off(broker, happening);
             }
             Happening::Process { broker, what, .. } => {
                 if self.brokers[broker].process.is_some() {
-                    self.counts.steps += 1;
+                    self.counts.steps += u64::from(!matches!(what, AtProcess::Look));
                     self.at_process(broker, what);
                 }
             }
@@ -302,6 +300,11 @@ impl World {
                     self.resume(broker);
                 }
             }
+            Happening::WriteEnds { broker, life } => {
+                if self.brokers[broker].life == life {
+                    self.write_ends(broker);
+                }
+            }
             Happening::LinkBack { one, other } => self.link_back(one, other),
             Happening::DiskReplaced { broker } => self.replace_disk(broker),
             Happening::DiskUsedAgain { broker } => self.use_disk_again(broker),
@@ -312,6 +315,15 @@ impl World {
                 }
             }
             Happening::Break { connection } => self.break_connection(connection),
+        }
+    }
+
+    fn put_off(&mut self, broker: usize, happening: Happening) {
+        let kept = self.keep_for_later(happening);
+        let broker = &mut self.brokers[broker];
+        match &mut broker.hangs {
+            Some(hangs) if !broker.paused => hangs.waiting.extend(kept),
+            _ => broker.backlog.extend(kept),
         }
     }
 

@@ -34,6 +34,8 @@ counts! {
     power_cuts
     softened_power_cuts
     disk_faults
+    /// Leaders that were to be replaced because a write did not end.
+    stalls
     network_faults
     controller_changes
     /// Entries of which their proposer does not know what became of them.

@@ -288,7 +288,7 @@ impl World {
             Ok(Some(retired)) => {
                 self.start = retired.log_start_offset.0;
                 self.history.retain(|batch| batch.base_offset().0 >= self.start);
-                match self.below(2) == 0 || retired.remove.run().is_ok() {
+                match self.below(2) == 0 || retired.remove.run(&mut || ()).is_ok() {
                     true => Step::Done,
                     false => Step::Dead,
                 }
