@@ -72,10 +72,13 @@ impl Asker {
         match ask {
             Ask::NewTopic => self.create(&topic).await,
             Ask::RecreatedTopic => {
-                let deleted = async || admin.delete_topic(&topic).await;
-                answered(ErrorCode::UnknownTopicOrPartition, deleted)
-                    .await
-                    .context("deleting a topic")?;
+                let mut deletion = Attempts::until(ErrorCode::UnknownTopicOrPartition);
+                while !deletion
+                    .are_over(admin.delete_topic(&topic).await)
+                    .context("deleting a topic")?
+                {
+                    sleep(PAUSE).await;
+                }
                 self.create(&topic).await?;
                 self.fill(&topic, "new").await
             }
@@ -197,10 +200,14 @@ impl Asker {
     async fn create(&self, topic: &str) -> anyhow::Result<()> {
         let new = NewTopic::new(topic).partitions(PARTITIONS).replication_factor(3);
         let admin = self.client.admin();
-        let created = async || admin.create_topic(new.clone()).await.map(drop);
-        answered(ErrorCode::TopicAlreadyExists, created)
-            .await
-            .with_context(|| format!("creating {topic}"))
+        let mut creation = Attempts::until(ErrorCode::TopicAlreadyExists);
+        while !creation
+            .are_over(admin.create_topic(new.clone()).await.map(drop))
+            .with_context(|| format!("creating {topic}"))?
+        {
+            sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     async fn fill(&self, topic: &str, word: &str) -> anyhow::Result<()> {
@@ -281,16 +288,60 @@ impl Asker {
     }
 }
 
-/// Asks again where the node that was asked died before it answered. What it did all the same counts: `done` is the
-/// refusal that tells of it.
-async fn answered(done: ErrorCode, ask: impl AsyncFn() -> Result<(), AdminError>) -> Result<(), AdminError> {
-    let (mut may_be_done, until) = (false, Instant::now() + PATIENCE);
-    loop {
-        match ask().await {
-            Err(refused) if may_be_done && refused.code() == Some(done) => return Ok(()),
-            Err(lost) if lost.may_have_had_effect() && Instant::now() < until => may_be_done = true,
-            answer => return answer,
+/// Of a request that is made again where the node that was asked died before it answered. What it did all the same counts.
+struct Attempts {
+    /// The refusal that tells of that.
+    done: ErrorCode,
+    may_be_done: bool,
+    until: Instant,
+}
+
+impl Attempts {
+    fn until(done: ErrorCode) -> Attempts {
+        Attempts {
+            done,
+            may_be_done: false,
+            until: Instant::now() + PATIENCE,
         }
-        sleep(PAUSE).await;
+    }
+
+    fn are_over(&mut self, answer: Result<(), AdminError>) -> Result<bool, AdminError> {
+        match answer {
+            Ok(()) => Ok(true),
+            Err(refused) if self.may_be_done && refused.code() == Some(self.done) => Ok(true),
+            Err(lost) if lost.may_have_had_effect() && Instant::now() < self.until => {
+                self.may_be_done = true;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: ErrorCode) -> Result<(), AdminError> {
+        Err(AdminError::Refused {
+            what: "deleting a topic".to_owned(),
+            code,
+            message: String::new(),
+        })
+    }
+
+    #[test]
+    fn what_an_unanswered_request_did_counts_and_nothing_else_does() {
+        let mut attempts = Attempts::until(ErrorCode::UnknownTopicOrPartition);
+        let unknown = || refused(ErrorCode::UnknownTopicOrPartition);
+        assert!(attempts.are_over(unknown()).is_err(), "nothing was asked before");
+        assert!(!attempts.are_over(refused(ErrorCode::RequestTimedOut)).unwrap());
+        assert!(
+            attempts
+                .are_over(refused(ErrorCode::ClusterAuthorizationFailed))
+                .is_err()
+        );
+        assert!(attempts.are_over(unknown()).unwrap());
+        assert!(attempts.are_over(Ok(())).unwrap());
     }
 }

@@ -59,8 +59,6 @@ pub enum Bug {
     AnswerUnwrittenCommit,
     /// Coordinator: answers do not wait for the commit of what was appended before them.
     AnswerBeforeCommit,
-    /// Coordinator: a shard serves once it has read what is committed, though its log held more when it began to load.
-    ServeHalfLoaded,
     /// Coordinator: a classic group rebalances without a new generation.
     KeepGeneration,
 }
@@ -96,7 +94,7 @@ mod planting {
     }
 
     impl Bug {
-        pub const ALL: [Bug; 28] = [
+        pub const ALL: [Bug; 27] = [
             Bug::CutAtHighWatermark,
             Bug::SkipDivergenceCheck,
             Bug::CountProposedAway,
@@ -123,7 +121,6 @@ mod planting {
             Bug::DeleteOneSegmentMore,
             Bug::AnswerUnwrittenCommit,
             Bug::AnswerBeforeCommit,
-            Bug::ServeHalfLoaded,
             Bug::KeepGeneration,
         ];
 
@@ -155,7 +152,6 @@ mod planting {
                 Bug::DeleteOneSegmentMore => "delete-one-segment-more",
                 Bug::AnswerUnwrittenCommit => "answer-unwritten-commit",
                 Bug::AnswerBeforeCommit => "answer-before-commit",
-                Bug::ServeHalfLoaded => "serve-half-loaded",
                 Bug::KeepGeneration => "keep-generation",
             }
         }

@@ -1,3 +1,5 @@
+//! Rounds, waits and refusals of a shard that serves.
+
 use std::collections::BTreeSet;
 
 use klamm_types::TopicId;
