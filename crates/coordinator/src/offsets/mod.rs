@@ -30,7 +30,7 @@ mod fetch_test;
 mod pending;
 mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use commit::commit;
 pub use delete::{delete, delete_group};

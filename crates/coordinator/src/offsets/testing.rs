@@ -125,7 +125,7 @@ pub(super) fn records(decision: &Decision) -> Vec<Record> {
     records.collect()
 }
 
-pub(super) fn partition(partition: i32, offset: i64) -> CommitPartition {
+pub(crate) fn partition(partition: i32, offset: i64) -> CommitPartition {
     CommitPartition {
         partition,
         offset,
@@ -135,7 +135,7 @@ pub(super) fn partition(partition: i32, offset: i64) -> CommitPartition {
 }
 
 /// Of a client without membership.
-pub(super) fn simple(partitions: Vec<CommitPartition>) -> CommitOffsets {
+pub(crate) fn simple(partitions: Vec<CommitPartition>) -> CommitOffsets {
     CommitOffsets {
         group: "g".into(),
         generation: -1,

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use klamm_types::TopicId;
 
 use super::*;
-use crate::call::{CommitOffsets, CommitPartition, CommitTopic, FetchOffsets, FetchTopic, Stability};
+use crate::call::{CommitOffsets, FetchOffsets, FetchTopic, Stability};
+use crate::offsets::testing::{partition, simple};
 use crate::topics::Topic;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -32,21 +33,7 @@ fn serving() -> Serving {
 fn commit(group: &str, offset: i64) -> Call {
     Call::CommitOffsets(Box::new(CommitOffsets {
         group: group.to_owned(),
-        generation: -1,
-        member: String::new(),
-        instance: None,
-        retention_ms: -1,
-        version: 8,
-        topics: vec![CommitTopic {
-            name: "orders".to_owned(),
-            id: TopicId::from_u128(1),
-            partitions: vec![CommitPartition {
-                partition: 0,
-                offset,
-                leader_epoch: -1,
-                metadata: None,
-            }],
-        }],
+        ..simple(vec![partition(0, offset)])
     }))
 }
 

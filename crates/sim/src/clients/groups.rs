@@ -141,6 +141,7 @@ impl World {
                     self.groups[group]
                         .offsets
                         .tried(asked.partition, Offset(asked.offset), by);
+                    self.members[member].overtakes(asked.partition, Offset(asked.offset));
                 }
             }
             Call::FetchOffsets(fetch) => {
@@ -168,6 +169,7 @@ impl World {
             OpenCall {
                 call: call.clone(),
                 due,
+                overtaken: BTreeMap::new(),
             },
         );
         if !known.is_cut {
@@ -246,9 +248,11 @@ impl World {
                 for (asked, (_, error)) in asked.zip(told) {
                     if *error == ErrorCode::None {
                         self.counts.commits += 1;
+                        let offset = Offset(asked.offset);
+                        let least = open.overtaken.get(&asked.partition).copied().unwrap_or(offset);
                         self.groups[group]
                             .offsets
-                            .acknowledged(asked.partition, Offset(asked.offset));
+                            .acknowledged(asked.partition, offset.min(least));
                     }
                 }
             }

@@ -76,9 +76,19 @@ pub struct Member {
 pub struct OpenCall {
     pub call: Call,
     pub due: BTreeMap<i32, Offset>,
+    /// Of a commit: the least that the member has asked to commit since, by partition. Answers come in any order.
+    pub overtaken: BTreeMap<i32, Offset>,
 }
 
 impl Member {
+    /// Asks for a commit: those on their way are older.
+    pub fn overtakes(&mut self, partition: i32, offset: Offset) {
+        for open in self.open.values_mut() {
+            let least = open.overtaken.entry(partition).or_insert(offset);
+            *least = offset.min(*least);
+        }
+    }
+
     /// Groups take turns in which protocol their members speak.
     pub fn new(index: usize, group: usize, kind: usize, start: Time) -> Member {
         let name = format!("member-{index}");

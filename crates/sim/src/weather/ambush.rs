@@ -112,7 +112,9 @@ impl World {
                 }
             }
             Ambush::Strike(partition) => {
-                if let Some(leader) = self.leader_index(partition).filter(|_| self.chance.per_mille(800)) {
+                // As any other fault, it waits for the controller to miss a machine that leaned on others.
+                let strikes = self.chance.per_mille(800) && self.all_are_missed();
+                if let Some(leader) = self.leader_index(partition).filter(|_| strikes) {
                     let down = self.chance.delay(30 * MS, 500 * MS);
                     self.crash_for_a_while(leader, End::Killed, down);
                 }
