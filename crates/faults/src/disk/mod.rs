@@ -136,6 +136,12 @@ impl Disk {
         self.controls.troubles().counters
     }
 
+    /// Whether files are open. The kernel tells of those of a process a moment after its end.
+    pub fn is_in_use(&self) -> bool {
+        let tree = self.mounted.as_ref().map(|mounted| &mounted.shell.tree);
+        tree.is_some_and(|tree| tree.files.is_any_open())
+    }
+
     /// Takes back what was not synced, heals, and mounts the disk anew. End the processes that use it before: handles
     /// that are still open fail from then on.
     pub fn power_loss(&mut self, survivors: Survivors) -> anyhow::Result<Lost> {

@@ -72,6 +72,12 @@ async fn a_server_keeps_what_it_acknowledged_through_losses_of_power() {
     let seed = rand::random();
     for survivors in [Survivors::None, Survivors::SomePages { seed }] {
         fleet.kill(&[1]).await.unwrap();
+        let released = async {
+            while disk.is_in_use() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, released).await.expect("a dead process has no files");
         let lost = disk.power_loss(survivors).unwrap();
         println!("{survivors:?}: {lost:?}");
         assert!(!lost.were_open);
