@@ -67,4 +67,4 @@ mod scale_test;
 #[cfg(test)]
 mod special_test;
 #[cfg(test)]
-mod world;
+pub(crate) mod world;

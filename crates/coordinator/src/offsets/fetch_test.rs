@@ -4,25 +4,8 @@ use klamm_types::{ErrorCode, ProducerId, TopicId};
 
 use super::TransactionEnd;
 use super::testing::*;
-use crate::call::{Call, FetchOffsets, FetchTopic, Stability};
+use crate::call::Stability;
 use crate::reply::{FetchedOffsets, FetchedPartition, FetchedTopic, Reply};
-
-fn fetch(topics: Option<&[(&str, &[i32])]>, stability: Stability) -> Call {
-    Call::FetchOffsets(FetchOffsets {
-        group: "g".into(),
-        member: None,
-        member_epoch: -1,
-        topics: topics.map(|topics| {
-            let topics = topics.iter().map(|(name, partitions)| FetchTopic {
-                name: (*name).into(),
-                id: TopicId::from_u128(9),
-                partitions: partitions.to_vec(),
-            });
-            topics.collect()
-        }),
-        stability,
-    })
-}
 
 fn fetched(partition: i32, offset: i64, error: ErrorCode) -> FetchedPartition {
     FetchedPartition {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_types::{ErrorCode, Moment, Timestamp, TopicId};
 
-use crate::call::{Call, CallId, CommitOffsets, CommitPartition, CommitTopic};
+use crate::call::{Call, CallId, CommitOffsets, CommitPartition, CommitTopic, FetchOffsets, FetchTopic, Stability};
 use crate::change::Change;
 use crate::draft::Decision;
 use crate::record::{ClassicGroup, ClassicMember, Committed, EXPIRE_BY_RULE, Record};
@@ -149,6 +149,23 @@ pub(crate) fn simple(partitions: Vec<CommitPartition>) -> CommitOffsets {
             partitions,
         }],
     }
+}
+
+pub(crate) fn fetch(topics: Option<&[(&str, &[i32])]>, stability: Stability) -> Call {
+    Call::FetchOffsets(FetchOffsets {
+        group: "g".into(),
+        member: None,
+        member_epoch: -1,
+        topics: topics.map(|topics| {
+            let topics = topics.iter().map(|(name, partitions)| FetchTopic {
+                name: (*name).into(),
+                id: TopicId::from_u128(9),
+                partitions: partitions.to_vec(),
+            });
+            topics.collect()
+        }),
+        stability,
+    })
 }
 
 pub(super) fn of_member(member: &str, generation: i32) -> CommitOffsets {

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use klamm_types::TopicId;
 
 use super::*;
-use crate::call::{CommitOffsets, FetchOffsets, FetchTopic, Stability};
-use crate::offsets::testing::{partition, simple};
+use crate::call::{CommitOffsets, Stability};
+use crate::consumer::world;
+use crate::offsets::testing::{self, partition, simple};
 use crate::topics::Topic;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
@@ -38,17 +39,7 @@ fn commit(group: &str, offset: i64) -> Call {
 }
 
 fn fetch() -> Call {
-    Call::FetchOffsets(FetchOffsets {
-        group: "readers".to_owned(),
-        member: None,
-        member_epoch: -1,
-        topics: Some(vec![FetchTopic {
-            name: "orders".to_owned(),
-            id: TopicId::ZERO,
-            partitions: vec![0],
-        }]),
-        stability: Stability::Any,
-    })
+    testing::fetch(Some(&[("orders", &[0])]), Stability::Any)
 }
 
 fn at(moment: u64) -> At {
@@ -86,7 +77,7 @@ fn what_rests_on_nothing_is_answered_at_once() {
 #[test]
 fn an_answer_waits_for_all_that_was_appended_before_it() {
     let mut serving = serving();
-    let (told, append) = round(&mut serving, 0, 1, commit("readers", 7));
+    let (told, append) = round(&mut serving, 0, 1, commit("g", 7));
     let first = append.unwrap();
     assert_eq!((told.answers.len(), first.records.len()), (0, 1));
     let (told, append) = round(&mut serving, 1, 2, fetch());
@@ -95,7 +86,7 @@ fn an_answer_waits_for_all_that_was_appended_before_it() {
         (0, None),
         "it has seen the 7, which may yet be lost"
     );
-    let (_, append) = round(&mut serving, 2, 3, commit("readers", 8));
+    let (_, append) = round(&mut serving, 2, 3, commit("g", 8));
     let second = append.unwrap();
     assert!(second.commit > first.commit);
 
@@ -104,6 +95,18 @@ fn an_answer_waits_for_all_that_was_appended_before_it() {
     assert_eq!(fetched(&told.answers[1]), 7);
     let told = serving.committed(second.commit, Ok(())).unwrap();
     assert_eq!(calls(&told.answers), [3]);
+}
+
+/// A history tells of nothing that a failover takes back.
+#[test]
+fn what_happened_is_told_once_it_is_committed() {
+    let mut serving = serving();
+    let join = Call::ConsumerHeartbeat(Box::new(world::join("m", &["orders"])));
+    let (told, append) = round(&mut serving, 0, 1, join);
+    assert_eq!(told, Told::default());
+    let told = serving.committed(append.unwrap().commit, Ok(())).unwrap();
+    assert_eq!(calls(&told.answers), [1]);
+    assert!(!told.history.is_empty());
 }
 
 #[test]
@@ -122,7 +125,7 @@ fn a_round_takes_calls_until_it_is_full_and_rounds_until_enough_wait() {
     assert!(!serving.round_is_full(), "the next one is empty");
     for id in [20, 21] {
         assert!(serving.has_room());
-        round(&mut serving, 0, id, commit("readers", 1));
+        round(&mut serving, 0, id, commit("g", 1));
     }
     assert!(!serving.has_room());
 }
@@ -130,7 +133,7 @@ fn a_round_takes_calls_until_it_is_full_and_rounds_until_enough_wait() {
 #[test]
 fn the_impatient_are_told_that_nobody_knows_and_the_others_still_wait() {
     let mut serving = serving();
-    let (_, append) = round(&mut serving, 0, 1, commit("readers", 7));
+    let (_, append) = round(&mut serving, 0, 1, commit("g", 7));
     round(&mut serving, 40_000, 2, fetch());
     assert_eq!(serving.patience_ends(), Some(Moment(100_000)));
     assert_eq!(serving.tell_the_impatient(Moment(99_999)), []);
@@ -138,7 +141,7 @@ fn the_impatient_are_told_that_nobody_knows_and_the_others_still_wait() {
     assert_eq!(told, [(CallId(1), Err(ErrorCode::CoordinatorNotAvailable))]);
     assert_eq!(serving.patience_ends(), Some(Moment(140_000)));
     assert!(
-        serving.shard().offsets().get("readers", "orders", 0).is_some(),
+        serving.shard().offsets().get("g", "orders", 0).is_some(),
         "it may yet be committed"
     );
 
@@ -150,8 +153,8 @@ fn the_impatient_are_told_that_nobody_knows_and_the_others_still_wait() {
 #[test]
 fn whoever_waits_for_a_refused_append_is_told_so() {
     let mut serving = serving();
-    round(&mut serving, 0, 0, commit("readers", 6));
-    let (_, append) = round(&mut serving, 0, 1, commit("readers", 7));
+    round(&mut serving, 0, 0, commit("g", 6));
+    let (_, append) = round(&mut serving, 0, 1, commit("g", 7));
     round(&mut serving, 1, 2, fetch());
     let refused = serving.committed(append.unwrap().commit, Err(ErrorCode::NotEnoughReplicas));
     let refused = refused.unwrap_err();
@@ -165,7 +168,7 @@ fn whoever_waits_for_a_refused_append_is_told_so() {
 #[test]
 fn a_call_whose_records_take_too_much_changes_nothing() {
     let mut serving = serving();
-    serving.call(at(0), CallId(1), commit("readers", 7)).unwrap();
+    serving.call(at(0), CallId(1), commit("g", 7)).unwrap();
     let long = "long".repeat(600);
     let refused = serving.call(at(0), CallId(2), commit(&long, 8));
     assert!(
