@@ -12,9 +12,10 @@ const fn line(number: u32, happens: &'static str, holds: &'static str) -> Line {
     Line { number, happens, holds }
 }
 
-/// In every line besides: nothing acknowledged is lost, doubled or reordered.
+/// In every line besides: nothing acknowledged is lost, doubled or reordered. The first is the yardstick of the others.
 #[rustfmt::skip]
 pub const CHECKLIST: &[Line] = &[
+    line(0, "nothing happens", "no produce fails; the gaps are the load's own, and part of all others"),
     line(1, "a partition leader is killed", "writes go on at other replicas"),
     line(2, "a leader gets SIGTERM", "its leaderships move first; no produce fails"),
     line(3, "a follower is killed", "writes go on; it leaves the ISR"),
@@ -68,6 +69,6 @@ mod tests {
     #[test]
     fn every_number_is_there_once() {
         let numbers: Vec<u32> = CHECKLIST.iter().map(|line| line.number).collect();
-        assert_eq!(numbers, (1..=44).collect::<Vec<_>>());
+        assert_eq!(numbers, (0..=44).collect::<Vec<_>>());
     }
 }

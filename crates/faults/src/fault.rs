@@ -142,6 +142,8 @@ pub enum Step {
     InSync,
     /// Goes on after so long: a state lasts, or a time-out must pass.
     Wait(Duration),
+    /// Nothing is done for so long: the gaps of this time are the load's own.
+    Watch(Duration),
     /// Asks for something that the controller must decide.
     Ask(Ask),
     /// The steps for one victim after the other.

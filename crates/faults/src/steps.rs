@@ -187,6 +187,11 @@ impl<'a> Steps<'a> {
                 sleep(length).await;
                 Ok(())
             }
+            Step::Watch(length) => {
+                self.strike().await?;
+                sleep(length).await;
+                Ok(())
+            }
             Step::Ask(ask) => self.ask(ask).await,
             step => self.beside(step).await,
         }

@@ -9,6 +9,8 @@ const fn seconds(seconds: u64) -> Step {
     Step::Wait(Duration::from_secs(seconds))
 }
 
+/// Left alone for about as long as the quick faults take.
+const WATCHED: &[Step] = &[Step::Watch(Duration::from_secs(1)), Step::InSync];
 /// Killed; writes come back without it; started again.
 const KILLED: &[Step] = &[Step::Kill, Step::WritesBack, Step::Start, Step::InSync];
 /// Killed; a topic is asked for meanwhile.
@@ -59,6 +61,10 @@ const fn harmed(number: u32, name: &'static str, target: Target, steps: &'static
 }
 
 pub const FAULTS: &[Fault] = &[
+    Fault {
+        without_failures: true,
+        ..Fault::new(0, "nothing", Target::Leader, WATCHED).quick()
+    },
     Fault::new(1, "kill-leader", Target::Leader, KILLED).quick().within(300),
     Fault {
         without_failures: true,
