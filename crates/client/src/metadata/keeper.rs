@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterUpdate, LeaderHint};
 use super::fetch::MetadataQuery;
@@ -23,6 +24,11 @@ pub(crate) struct KeeperConfig {
     pub age_max: Duration,
     pub create_topics: bool,
 }
+
+/// So many answers in a row without the news that was hoped for are followed by a question of our own.
+const REPEATS: u32 = 4;
+/// After the first of them.
+const REST_FIRST: Duration = Duration::from_millis(2);
 
 /// The shared picture and those who want it fresh.
 pub(crate) struct Keeper {
@@ -141,15 +147,24 @@ impl Keeper {
 
     /// The task. Runs until it is dropped.
     pub async fn run(&self) {
+        let mut fruitless: u32 = 0;
         loop {
+            let idle_from = Instant::now();
             let woken = tokio::time::timeout(self.config.age_max, self.wake.notified()).await;
-            self.ask(woken.is_ok()).await;
-            tokio::time::sleep(self.config.interval_min).await;
+            if idle_from.elapsed() > self.config.interval_min {
+                fruitless = 0;
+            }
+            let satisfied = self.ask(woken.is_ok()).await;
+            fruitless = if satisfied { 0 } else { fruitless.saturating_add(1) };
+            if (1..=REPEATS).contains(&fruitless) {
+                self.refresh();
+            }
+            tokio::time::sleep(rest(fruitless, self.config.interval_min)).await;
         }
     }
 
-    /// `for_news`: somebody has reason to think that the picture is old.
-    async fn ask(&self, for_news: bool) {
+    /// `for_news`: somebody has reason to think that the picture is old. False if a broker answered and had none.
+    async fn ask(&self, for_news: bool) -> bool {
         let query = MetadataQuery {
             topics: Some(self.state().wanted.iter().cloned().collect()),
             create_topics: self.config.create_topics,
@@ -158,23 +173,25 @@ impl Keeper {
         match answer {
             Some(Ok((address, update))) => {
                 tracing::debug!(%address, topics = update.topics.len(), "metadata answered");
-                let news = self.publish(update);
+                let satisfied = self.publish(update) || !for_news;
                 let cluster = self.cluster();
                 {
                     let mut state = self.state();
-                    state.favourite = Some(favourite_after(address, news || !for_news, &cluster));
+                    state.favourite = Some(favourite_after(address, satisfied, &cluster));
                     state.failure = None;
                 }
                 let known = |address: &HostPort| cluster.brokers.values().any(|broker| broker.address() == *address);
                 self.pool
                     .retain(|address| known(address) || self.config.bootstrap.contains(address));
+                satisfied
             }
             Some(Err(failure)) => {
                 tracing::debug!(%failure, "no broker answered for metadata");
                 self.state().failure = Some(Box::new(failure));
                 self.refresh();
+                true
             }
-            None => {}
+            None => true,
         }
     }
 
@@ -187,6 +204,15 @@ impl Keeper {
             }
         }
         candidates
+    }
+}
+
+/// How long to wait after so many answers in a row that had no news for somebody who hoped for some. A broker may hear of a
+/// new leader a moment after our question: the next is asked soon, but not again and again.
+fn rest(fruitless: u32, interval_min: Duration) -> Duration {
+    match fruitless {
+        0 => interval_min,
+        times => interval_min.min(REST_FIRST * (1 << (times - 1).min(10))),
     }
 }
 
@@ -252,6 +278,17 @@ mod tests {
         assert_eq!(next("elsewhere", false), "a");
         assert_eq!(favourite_after(address("a"), false, &cluster_of(&["a"])).host, "a");
         assert_eq!(favourite_after(address("a"), false, &cluster_of(&[])).host, "a");
+    }
+
+    #[test]
+    fn the_first_answers_without_news_are_followed_by_others_soon() {
+        let rests = |interval_min| {
+            let rests = (0..8).map(move |fruitless| rest(fruitless, Duration::from_millis(interval_min)));
+            rests.map(|rest| rest.as_millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(rests(20), [20, 2, 4, 8, 16, 20, 20, 20]);
+        assert_eq!(rests(1), [1; 8]);
+        assert_eq!(rest(u32::MAX, Duration::from_secs(1)), Duration::from_secs(1));
     }
 
     /// If the one whose turn it is does not answer, those after it are asked, not the one before it.

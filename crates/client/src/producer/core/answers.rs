@@ -28,6 +28,9 @@ struct Attempt {
     node: NodeId,
 }
 
+/// How soon a leader is asked again of which we have only just heard.
+const RETRY_FIRST: Duration = Duration::from_millis(2);
+
 /// What a code means for the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -147,10 +150,7 @@ impl<T: Clone> Core<T> {
                 refresh_wanted = refresh;
                 flight.unknown |= unknown;
                 flight.place = Place::Due;
-                // If the new leader is known already, there is nothing to wait for.
-                let moved = queue.leader.is_some_and(|leader| leader != attempt.node);
-                let wait = if moved { Duration::ZERO } else { config.retry_backoff };
-                queue.retry_at = queue.retry_at.max(now + wait);
+                queue.retry_at = queue.retry_at.max(now + queue.patience(attempt, config.retry_backoff));
             }
             Verdict::OutOfOrder | Verdict::IdentityLost if config.guarantee != Guarantee::Idempotent => {
                 queue.fail(index, refused(&answer, error::Effect::Possible), effects);
@@ -227,6 +227,15 @@ fn refused(answer: &PartitionAnswer, effect: error::Effect) -> ProduceError {
 }
 
 impl<T> Queue<T> {
+    /// How long to wait after a refusal. Nothing, if another leader is known already. One that was just chosen may hear of
+    /// it a moment after we did: it is asked again after as long as we have known it.
+    fn patience(&self, attempt: Attempt, retry_backoff: Duration) -> Duration {
+        if self.leader.is_some_and(|leader| leader != attempt.node) {
+            return Duration::ZERO;
+        }
+        attempt.now.since(self.moved_at).max(RETRY_FIRST).min(retry_backoff)
+    }
+
     fn sent_with(&self, id: RequestId) -> Option<usize> {
         let sent = |flight: &Flight<T>| matches!(flight.place, Place::Sent { id: other, .. } if other == id);
         self.flights.iter().position(sent)

@@ -212,6 +212,28 @@ fn five_in_flight_and_in_order_after_the_leader_died() {
     assert_eq!(requests(&story.poll(47)), vec![(11, 2, 6)]);
 }
 
+/// A new leader may hear of it after the client: it is asked again soon, and ever less often.
+#[test]
+fn a_leader_that_was_just_chosen_is_asked_again_soon() {
+    let mut story = Story::new(Guarantee::Idempotent);
+    story.append(1000);
+    let sent = requests(&story.poll(1000));
+    // A hint of the new leader comes before the refusal: nothing to wait for.
+    story.event(1000, Event::Cluster(cluster(2, 2)));
+    story.answer(1000, sent[0].0, ErrorCode::NotLeaderOrFollower, -1);
+    assert!(story.poll(1000).contains(&Effect::Dial(NodeId(2))));
+    story.event(1001, Event::Connected(NodeId(2)));
+    let mut asked = Vec::new();
+    for now in 1001..1100 {
+        for (id, leader, _) in requests(&story.poll(now)) {
+            assert_eq!(leader, 2);
+            asked.push(now - 1000);
+            story.answer(now, id, ErrorCode::NotLeaderOrFollower, -1);
+        }
+    }
+    assert_eq!(asked, [1, 3, 6, 12, 24, 44, 64, 84]);
+}
+
 #[test]
 fn a_silent_leader_is_abandoned_for_the_new_one() {
     let mut story = Story::new(Guarantee::Idempotent);
