@@ -28,7 +28,8 @@ pub struct ClientConfig {
     /// For resolving, dialling and the handshake of one connection. Default 5 s.
     pub connect_timeout: Duration,
     /// The pause before something that failed is tried again. Default 20 ms: a lost leader is usually replaced within
-    /// 300 ms. Dials that keep failing are spaced out, up to one second.
+    /// 300 ms. Dials that keep failing are spaced out, up to one second; a leader that was just chosen is asked again
+    /// sooner, after 2 ms at first.
     pub retry_backoff: Duration,
     /// How long an operation may take with all its retries: starting a client, looking up a topic, administration.
     /// Default 60 s. Producing has its own limit, `delivery_timeout`.

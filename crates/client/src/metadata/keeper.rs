@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, ClusterUpdate, LeaderHint};
 use super::fetch::MetadataQuery;
 use super::hedge::ask_any;
+use super::insistence::Insistence;
 use crate::error::{MetadataError, RequestError};
 use crate::net::{HostPort, Pool};
 
@@ -24,11 +25,6 @@ pub(crate) struct KeeperConfig {
     pub age_max: Duration,
     pub create_topics: bool,
 }
-
-/// So many answers in a row without the news that was hoped for are followed by a question of our own.
-const REPEATS: u32 = 4;
-/// After the first of them.
-const REST_FIRST: Duration = Duration::from_millis(2);
 
 /// The shared picture and those who want it fresh.
 pub(crate) struct Keeper {
@@ -147,19 +143,17 @@ impl Keeper {
 
     /// The task. Runs until it is dropped.
     pub async fn run(&self) {
-        let mut fruitless: u32 = 0;
+        let mut insistence = Insistence::new(self.config.interval_min);
         loop {
             let idle_from = Instant::now();
             let woken = tokio::time::timeout(self.config.age_max, self.wake.notified()).await;
-            if idle_from.elapsed() > self.config.interval_min {
-                fruitless = 0;
-            }
+            let idle = idle_from.elapsed();
             let satisfied = self.ask(woken.is_ok()).await;
-            fruitless = if satisfied { 0 } else { fruitless.saturating_add(1) };
-            if (1..=REPEATS).contains(&fruitless) {
+            let next = insistence.answered(idle, satisfied);
+            if next.asks_again {
                 self.refresh();
             }
-            tokio::time::sleep(rest(fruitless, self.config.interval_min)).await;
+            tokio::time::sleep(next.rest).await;
         }
     }
 
@@ -204,15 +198,6 @@ impl Keeper {
             }
         }
         candidates
-    }
-}
-
-/// How long to wait after so many answers in a row that had no news for somebody who hoped for some. A broker may hear of a
-/// new leader a moment after our question: the next is asked soon, but not again and again.
-fn rest(fruitless: u32, interval_min: Duration) -> Duration {
-    match fruitless {
-        0 => interval_min,
-        times => interval_min.min(REST_FIRST * (1 << (times - 1).min(10))),
     }
 }
 
@@ -278,17 +263,6 @@ mod tests {
         assert_eq!(next("elsewhere", false), "a");
         assert_eq!(favourite_after(address("a"), false, &cluster_of(&["a"])).host, "a");
         assert_eq!(favourite_after(address("a"), false, &cluster_of(&[])).host, "a");
-    }
-
-    #[test]
-    fn the_first_answers_without_news_are_followed_by_others_soon() {
-        let rests = |interval_min| {
-            let rests = (0..8).map(move |fruitless| rest(fruitless, Duration::from_millis(interval_min)));
-            rests.map(|rest| rest.as_millis()).collect::<Vec<_>>()
-        };
-        assert_eq!(rests(20), [20, 2, 4, 8, 16, 20, 20, 20]);
-        assert_eq!(rests(1), [1; 8]);
-        assert_eq!(rest(u32::MAX, Duration::from_secs(1)), Duration::from_secs(1));
     }
 
     /// If the one whose turn it is does not answer, those after it are asked, not the one before it.

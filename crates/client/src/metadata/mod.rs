@@ -5,6 +5,7 @@ mod cluster;
 mod cluster_test;
 mod fetch;
 mod hedge;
+mod insistence;
 mod keeper;
 
 #[cfg(test)]
